@@ -1,0 +1,62 @@
+/**
+ * What the tunnel shows to the layer and to the agent: streams with credit, and their handlers.
+ *
+ * The multiplexer is sans-IO: messages in (`receive`), messages out (`transmit`), time passed in.
+ * Both ends use the same interface; only the layer opens streams today, the agent will when it
+ * delivers incoming connections.
+ */
+
+/** What a stream carries. The body of OPEN and of OPENED depends on it (`messages.ts`). */
+export type StreamKind = 'tcp' | 'udp' | 'echo' | 'call';
+
+/** The name of an errno, as Linux spells it: failures cross the tunnel by name. */
+export type ErrnoName = string;
+
+/** One stream of the tunnel. All offsets are absolute: the first byte of a direction is offset 0. */
+export interface MuxStream {
+  readonly id: number;
+  readonly kind: StreamKind;
+  /** Set by the opener at `open`, by the acceptor in `onOpen`. */
+  handler: StreamHandler | undefined;
+  /** Opened by the peer: says yes. `body` as the kind demands; `receiveLimit` is the first credit. */
+  accept(body: Uint8Array, receiveLimit?: number): void;
+  /** Opened by the peer: says no. */
+  refuse(errno: ErrnoName): void;
+  /** How many bytes `write` still takes before the peer's credit is used up. */
+  readonly writable: number;
+  /** Sends bytes: copies them, so that `chunk` may be a view. Throws RangeError past `writable`. */
+  write(chunk: Uint8Array): void;
+  /** No more bytes from here. */
+  end(): void;
+  /** Both directions are over at once, with the reason. No handler is called afterwards. */
+  reset(errno: ErrnoName): void;
+  /** The peer's bytes are not wanted any more (it gets `onStop`); ours still flow. */
+  stop(errno: ErrnoName): void;
+  /**
+   * Says that all received bytes below `offset` are consumed for good. The stream turns that into
+   * credit for the peer: window sizes, auto-tuning and the moment of the update are its business.
+   */
+  consumed(offset: number): void;
+  /** Sends a datagram beside the bytes: copied, bounded, dropped and counted when it is late. */
+  sendDatagram(payload: Uint8Array): void;
+}
+
+export interface StreamHandler {
+  /** The peer said yes. Absent on the accepting side. */
+  onOpened?(body: Uint8Array): void;
+  /** The peer said no. The stream is gone. */
+  onRefused?(errno: ErrnoName): void;
+  /** In-order bytes. `chunk` is a view of the received message: it may be kept (it is not reused). */
+  onData?(chunk: Uint8Array): void;
+  /** The peer sends no more bytes. */
+  onEnd?(): void;
+  /** The peer's credit grew: `writable` is larger than before. */
+  onWritable?(): void;
+  /** The peer does not want our bytes any more. */
+  onStop?(errno: ErrnoName): void;
+  onDatagram?(payload: Uint8Array): void;
+  /** The peer reset the stream, or the tunnel is gone. The stream is gone. */
+  onReset?(errno: ErrnoName): void;
+  /** Both directions ended in good order. The stream is gone. */
+  onClose?(): void;
+}

@@ -1,0 +1,272 @@
+/*
+ * What Node can't do itself, as a Node-API addon: packets of a TUN device in batches, messages with
+ * file descriptors to the launcher, signals with their sender.
+ *
+ * Theory of operation. A TUN device gives one packet a read(2). A libuv poll handle on the loop's
+ * thread drains it: up to `slots` packets into one preallocated ring, then one call into JavaScript
+ * with their number (lengths beside), at most ROUNDS times before other handles get their turn.
+ * Packets are written one a call, gathered from a header and the pieces of the payload (writev).
+ *
+ * Failures come back as negative errnos; layer/native/native.ts turns them into errors. Pointers and
+ * lengths are checked here, everything else there.
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 9
+#include <errno.h>
+#include <node_api.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fd-passing.h"
+#include "uv-abi.h"
+
+#define ROUNDS 4
+#define MAX_PARTS 64
+/* The launcher answers in milliseconds; a helper it runs (nft) in tens. */
+#define ANSWER_TIMEOUT_S 20
+
+static napi_value number(napi_env env, int64_t value) {
+  napi_value result;
+  napi_create_int64(env, value, &result);
+  return result;
+}
+
+static int32_t int_argument(napi_env env, napi_value value) {
+  int32_t result = -1;
+  napi_get_value_int32(env, value, &result);
+  return result;
+}
+
+/* The bytes of a Buffer or Uint8Array; NULL if it is none. */
+static uint8_t *bytes_argument(napi_env env, napi_value value, size_t *length) {
+  void *data = NULL;
+  *length = 0;
+  if (napi_get_buffer_info(env, value, &data, length) != napi_ok) return NULL;
+  return data;
+}
+
+static size_t arguments(napi_env env, napi_callback_info info, napi_value *values, size_t wanted) {
+  size_t count = wanted;
+  napi_get_cb_info(env, info, &count, values, NULL, NULL);
+  return count;
+}
+
+/* socketPair() -> [fd, fd] | -errno */
+static napi_value socket_pair(napi_env env, napi_callback_info info) {
+  (void)info;
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return number(env, -errno);
+  struct timeval limit = {.tv_sec = ANSWER_TIMEOUT_S};
+  setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  napi_value result;
+  napi_create_array_with_length(env, 2, &result);
+  for (uint32_t i = 0; i < 2; i++) napi_set_element(env, result, i, number(env, pair[i]));
+  return result;
+}
+
+/* exchange(fd, message, answer) -> [length, passed fd | -1] | -errno: one command, waiting for its answer. */
+static napi_value exchange(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  size_t length, room, count;
+  int fds[MAX_FDS] = {-1, -1, -1, -1};
+  if (arguments(env, info, args, 3) < 3) return number(env, -EINVAL);
+  int fd = int_argument(env, args[0]);
+  uint8_t *message = bytes_argument(env, args[1], &length);
+  uint8_t *answer = bytes_argument(env, args[2], &room);
+  if (!message || !answer) return number(env, -EINVAL);
+  if (length > MESSAGE_MAX) return number(env, -EMSGSIZE);
+  if (send_message(fd, message, length, NULL, 0) < 0) return number(env, -errno);
+  ssize_t n;
+  do n = receive_message(fd, answer, room, fds, &count);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return number(env, errno == EAGAIN ? -ETIMEDOUT : -errno);
+  if (n == 0) return number(env, -EPIPE);
+  napi_value result;
+  napi_create_array_with_length(env, 2, &result);
+  napi_set_element(env, result, 0, number(env, n));
+  napi_set_element(env, result, 1, number(env, count ? fds[0] : -1));
+  return result;
+}
+
+/* closeFd(fd) -> 0 | -errno */
+static napi_value close_fd(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  arguments(env, info, args, 1);
+  return number(env, close(int_argument(env, args[0])) < 0 ? -errno : 0);
+}
+
+/* A device being read. Lives until its poll handle is closed. */
+struct reader {
+  uv_poll_t *poll;
+  napi_env env;
+  napi_ref callback, ring, lengths;
+  uint8_t *slots;
+  uint32_t *filled;
+  size_t slot_size, slot_count;
+  int fd;
+};
+
+static uint32_t fill(struct reader *r) {
+  uint32_t count = 0;
+  while (count < r->slot_count) {
+    ssize_t n = read(r->fd, r->slots + count * r->slot_size, r->slot_size);
+    if (n <= 0) break; /* EAGAIN: drained. EIO: the link is down; the driver learns of the end otherwise. */
+    r->filled[count++] = (uint32_t)n;
+  }
+  return count;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events) {
+  struct reader *r = uv_handle_get_data((uv_handle_t *)poll);
+  (void)events;
+  if (status < 0) {
+    uv_poll_stop(poll);
+    return;
+  }
+  for (int round = 0; round < ROUNDS && r->fd >= 0; round++) {
+    uint32_t count = fill(r);
+    if (!count) return;
+    napi_handle_scope scope;
+    napi_value callback, global, argument, ignored;
+    napi_open_handle_scope(r->env, &scope);
+    napi_get_reference_value(r->env, r->callback, &callback);
+    napi_get_global(r->env, &global);
+    napi_create_uint32(r->env, count, &argument);
+    if (napi_make_callback(r->env, NULL, global, callback, 1, &argument, &ignored) == napi_pending_exception) {
+      napi_value error;
+      napi_get_and_clear_last_exception(r->env, &error);
+      napi_fatal_exception(r->env, error);
+    }
+    napi_close_handle_scope(r->env, scope);
+    if (count < r->slot_count) return;
+  }
+}
+
+/* startReading(fd, ring, slotSize, lengths: Uint8Array over Uint32Array, callback) -> handle | -errno */
+static napi_value start_reading(napi_env env, napi_callback_info info) {
+  napi_value args[5];
+  size_t ring_length, lengths_length;
+  if (arguments(env, info, args, 5) < 5) return number(env, -EINVAL);
+  uint8_t *ring = bytes_argument(env, args[1], &ring_length);
+  uint8_t *lengths = bytes_argument(env, args[3], &lengths_length);
+  int32_t slot_size = int_argument(env, args[2]);
+  if (!ring || !lengths || slot_size <= 0) return number(env, -EINVAL);
+  size_t slot_count = ring_length / (size_t)slot_size;
+  if (!slot_count || lengths_length < slot_count * sizeof(uint32_t)) return number(env, -EINVAL);
+  struct reader *r = calloc(1, sizeof *r);
+  uv_poll_t *poll = calloc(1, uv_handle_size(UV_POLL_HANDLE_TYPE));
+  uv_loop_t *loop;
+  if (!r || !poll || napi_get_uv_event_loop(env, &loop) != napi_ok) goto no_memory;
+  *r = (struct reader){.poll = poll,
+                       .env = env,
+                       .slots = ring,
+                       .filled = (uint32_t *)(void *)lengths,
+                       .slot_size = (size_t)slot_size,
+                       .slot_count = slot_count,
+                       .fd = int_argument(env, args[0])};
+  int result = uv_poll_init(loop, poll, r->fd);
+  if (result < 0) {
+    free(r);
+    free(poll);
+    return number(env, result);
+  }
+  napi_create_reference(env, args[1], 1, &r->ring);
+  napi_create_reference(env, args[3], 1, &r->lengths);
+  napi_create_reference(env, args[4], 1, &r->callback);
+  uv_handle_set_data((uv_handle_t *)poll, r);
+  uv_poll_start(poll, UV_READABLE_EVENT, on_readable);
+  napi_value handle;
+  napi_create_external(env, r, NULL, NULL, &handle);
+  return handle;
+no_memory:
+  free(r);
+  free(poll);
+  return number(env, -ENOMEM);
+}
+
+static void on_closed(uv_handle_t *handle) {
+  free(uv_handle_get_data(handle));
+  free(handle);
+}
+
+/* stopReading(handle): closes the device too. Once only. */
+static napi_value stop_reading(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  struct reader *r = NULL;
+  arguments(env, info, args, 1);
+  if (napi_get_value_external(env, args[0], (void **)&r) != napi_ok || !r) return number(env, -EINVAL);
+  uv_poll_stop(r->poll);
+  close(r->fd);
+  r->fd = -1;
+  napi_delete_reference(env, r->callback);
+  napi_delete_reference(env, r->ring);
+  napi_delete_reference(env, r->lengths);
+  uv_close((uv_handle_t *)r->poll, on_closed);
+  return number(env, 0);
+}
+
+/* writePacket(fd, head, headLength, parts, partCount) -> 0 | -errno */
+static napi_value write_packet(napi_env env, napi_callback_info info) {
+  napi_value args[5], part;
+  struct iovec vectors[MAX_PARTS + 1];
+  size_t room;
+  arguments(env, info, args, 5);
+  int fd = int_argument(env, args[0]);
+  uint8_t *head = bytes_argument(env, args[1], &room);
+  int32_t head_length = int_argument(env, args[2]), count = int_argument(env, args[4]);
+  if (!head || head_length < 0 || (size_t)head_length > room || count < 0 || count > MAX_PARTS)
+    return number(env, -EINVAL);
+  vectors[0] = (struct iovec){head, (size_t)head_length};
+  for (int32_t i = 0; i < count; i++) {
+    size_t length;
+    if (napi_get_element(env, args[3], (uint32_t)i, &part) != napi_ok) return number(env, -EINVAL);
+    uint8_t *bytes = bytes_argument(env, part, &length);
+    vectors[i + 1] = (struct iovec){bytes, length};
+  }
+  return number(env, writev(fd, vectors, count + 1) < 0 ? -errno : 0);
+}
+
+/* The program that gets the signals sent to us. */
+static volatile sig_atomic_t relay_target;
+
+/* What the terminal sends (si_code > 0, from the kernel) goes to the whole foreground process group, so
+ * the program has it already; what a process sends to us is meant for the program. */
+static void relay(int signal, siginfo_t *info, void *context) {
+  (void)context;
+  int saved = errno;
+  if (info->si_code <= 0 && relay_target > 0) kill((pid_t)relay_target, signal);
+  errno = saved;
+}
+
+/* relaySignals(pid): from now on; 0 gives them their default effect on us back. */
+static napi_value relay_signals(napi_env env, napi_callback_info info) {
+  static const int relayed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+  napi_value args[1];
+  arguments(env, info, args, 1);
+  relay_target = int_argument(env, args[0]);
+  struct sigaction action = {.sa_flags = SA_SIGINFO | SA_RESTART, .sa_sigaction = relay};
+  if (!relay_target) action = (struct sigaction){.sa_handler = SIG_DFL};
+  for (size_t i = 0; i < sizeof relayed / sizeof *relayed; i++) sigaction(relayed[i], &action, NULL);
+  /* We stop when the program does, not before: its guardian stops us. */
+  signal(SIGTSTP, relay_target ? SIG_IGN : SIG_DFL);
+  return number(env, 0);
+}
+
+NAPI_MODULE_INIT() {
+  static const struct { const char *name; napi_callback function; } exported[] = {
+      {"socketPair", socket_pair},   {"exchange", exchange},        {"closeFd", close_fd},
+      {"startReading", start_reading}, {"stopReading", stop_reading}, {"writePacket", write_packet},
+      {"relaySignals", relay_signals}};
+  for (size_t i = 0; i < sizeof exported / sizeof *exported; i++) {
+    napi_value function;
+    napi_create_function(env, exported[i].name, NAPI_AUTO_LENGTH, exported[i].function, NULL, &function);
+    napi_set_named_property(env, exports, exported[i].name, function);
+  }
+  return exports;
+}

@@ -1,0 +1,396 @@
+/*
+ * mirrord-launcher: the process that makes a sandbox, starts the program in it, and stays to guard it.
+ *
+ *   launcher serve FD -- PROGRAM [ARGUMENT…]
+ *   launcher enter PID [--mount] [--keep-capabilities] [--die-with-parent] [--ping FD4 FD6] -- PROGRAM…
+ *
+ * Theory of operation. Namespaces must be entered before a program starts threads, so Node can't do
+ * it: this does. `serve` obeys commands on FD, a SOCK_SEQPACKET unix socket whose other end mirrord
+ * holds; policy stays there. A command is one message of NUL-terminated fields, `name arg…`; the answer
+ * is `ok value…`, with at most one file descriptor, or `err ERRNO CALL DETAIL`. `exec [foreground]` starts PROGRAM
+ * with our own standard streams, environment and working directory. From then on we are its guardian:
+ *
+ *   - it ends: what it left running is ended too, and we end as it did (same status, same signal);
+ *   - it stops (Ctrl-Z): started in the foreground, we stop mirrord, which ignores the terminal's own stop signal, so that the
+ *     shell sees the job stopped exactly when the program is; continued, we continue it;
+ *   - FD closes: mirrord is gone, even by SIGKILL: everything is killed.
+ *
+ * Nothing here is setuid; nothing is left on disk. Linked statically: the program's environment
+ * (LD_PRELOAD, LD_LIBRARY_PATH) is ours too, and must not reach our own code.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fd-passing.h"
+#include "launcher.h"
+#include "netlink.h"
+
+#define MAX_FIELDS 64
+/* TUN offloads, best first: USO came with Linux 6.2 and must be asked for both families together. */
+#define OFFLOADS_USO (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | 0x60)
+#define OFFLOADS_TSO (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6)
+
+const char *failed_call = "";
+static char detail[2048];
+
+int failed(const char *call) {
+  failed_call = call;
+  return -errno;
+}
+
+/* A negative result of a netlink call, which has no errno of its own. */
+static int netlink_failed(const char *call, int result) {
+  failed_call = call;
+  return result;
+}
+
+struct answer {
+  char text[256];
+  int fd;
+};
+
+static struct {
+  char **argv;
+  enum capabilities capabilities;
+  pid_t program;
+  int follows_stops;
+  int is_stopped;
+} state;
+
+static int open_tun(char **args, struct answer *a) {
+  static const unsigned offers[] = {OFFLOADS_USO, OFFLOADS_TSO, TUN_F_CSUM, 0};
+  struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
+  int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return failed("open /dev/net/tun");
+  strncpy(request.ifr_name, args[0], IFNAMSIZ - 1);
+  if (ioctl(fd, TUNSETIFF, &request) < 0) {
+    int result = failed("TUNSETIFF");
+    close(fd);
+    return result;
+  }
+  unsigned taken = 0;
+  for (size_t i = 0; i < sizeof offers / sizeof *offers; i++)
+    if (ioctl(fd, TUNSETOFFLOAD, offers[i]) == 0) {
+      taken = offers[i];
+      break;
+    }
+  snprintf(a->text, sizeof a->text, "%u", taken);
+  a->fd = fd;
+  return 0;
+}
+
+/* Fills a socket address. Returns its length, 0 if the address is none. */
+static socklen_t parse_address(const char *address, const char *port, struct sockaddr_storage *storage) {
+  struct sockaddr_in *v4 = (struct sockaddr_in *)storage;
+  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)storage;
+  memset(storage, 0, sizeof *storage);
+  in_port_t number = htons((in_port_t)atoi(port));
+  if (inet_pton(AF_INET, address, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = number;
+    return sizeof *v4;
+  }
+  if (inet_pton(AF_INET6, address, &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = number;
+    return sizeof *v6;
+  }
+  return 0;
+}
+
+/* listen tcp|udp ADDRESS PORT [transparent]: a socket made inside, used outside. */
+static int open_listener(char **args, int count, struct answer *a) {
+  struct sockaddr_storage address;
+  int one = 1, stream = !strcmp(args[0], "tcp"), transparent = count > 3;
+  socklen_t length = parse_address(args[1], args[2], &address);
+  if (!length) return errno = EINVAL, failed("inet_pton");
+  int v6 = address.ss_family == AF_INET6;
+  int fd = socket(address.ss_family, (stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return failed("socket");
+  if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+  int bad = 0;
+  if (transparent) {
+    bad = setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &one, sizeof one);
+    if (!bad && !stream)
+      bad = setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVORIGDSTADDR : IP_RECVORIGDSTADDR, &one,
+                       sizeof one);
+  }
+  if (!bad) bad = bind(fd, (struct sockaddr *)&address, length);
+  if (!bad && stream) bad = listen(fd, 4096);
+  if (!bad) bad = getsockname(fd, (struct sockaddr *)&address, &length);
+  if (bad) {
+    int result = failed("bind");
+    close(fd);
+    return result;
+  }
+  unsigned port = ntohs(v6 ? ((struct sockaddr_in6 *)&address)->sin6_port : ((struct sockaddr_in *)&address)->sin_port);
+  snprintf(a->text, sizeof a->text, "%u", port);
+  a->fd = fd;
+  return 0;
+}
+
+/* raw 4|6: a socket that sends whole IP packets, for answers from addresses that others may bind. */
+static int open_raw(char **args, struct answer *a) {
+  int one = 1, v6 = args[0][0] == '6';
+  int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+  if (fd < 0) return failed("socket");
+  setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HDRINCL : IP_HDRINCL, &one, sizeof one);
+  a->fd = fd;
+  return 0;
+}
+
+/* run INPUT PROGRAM ARG…: a helper (nft) inside, to its end. Its complaints become the detail. */
+static int run_helper(const char *input, char **argv) {
+  int in[2], err[2], status = 0;
+  if (pipe2(in, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0) return failed("pipe");
+  pid_t pid = fork();
+  if (pid < 0) return failed("fork");
+  if (!pid) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    static char *environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+    if (set_capabilities(CAPABILITIES_KEEP) < 0) _exit(126);
+    dup2(in[0], 0);
+    dup2(err[1], 1);
+    dup2(err[1], 2);
+    execve(argv[0], argv, environment);
+    _exit(127);
+  }
+  close(in[0]);
+  close(err[1]);
+  /* Our messages are smaller than a pipe's buffer doubled; the helper reads as we write. */
+  signal(SIGPIPE, SIG_IGN);
+  for (size_t done = 0, all = strlen(input); done < all;) {
+    ssize_t n = write(in[1], input + done, all - done);
+    if (n < 0) break;
+    done += (size_t)n;
+  }
+  close(in[1]);
+  size_t used = 0;
+  char rest[512];
+  for (ssize_t n; (n = used < sizeof detail - 1 ? read(err[0], detail + used, sizeof detail - 1 - used)
+                                                : read(err[0], rest, sizeof rest)) > 0;)
+    if (used < sizeof detail - 1) used += (size_t)n;
+  detail[used] = 0;
+  close(err[0]);
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;
+  errno = WIFEXITED(status) && WEXITSTATUS(status) == 127 ? ENOENT : EINVAL;
+  return failed(argv[0]);
+}
+
+static int set_program_capabilities(const char *wanted) {
+  state.capabilities = !strcmp(wanted, "keep")        ? CAPABILITIES_KEEP
+                       : !strcmp(wanted, "container") ? CAPABILITIES_CONTAINER
+                                                      : CAPABILITIES_NONE;
+  return 0;
+}
+
+static int execute(char **args, int count, struct answer *a) {
+  if (state.program) return errno = EBUSY, failed("exec");
+  state.follows_stops = count > 0 && !strcmp(args[0], "foreground");
+  int result = start_program(state.argv, state.capabilities, &state.program);
+  if (!result) snprintf(a->text, sizeof a->text, "%d", state.program);
+  return result;
+}
+
+static int set_link(char **args) {
+  const char *what = args[1];
+  int result = !strcmp(what, "mtu")      ? link_set_mtu(args[0], (unsigned)atoi(args[2]))
+               : !strcmp(what, "queue")  ? link_set_queue(args[0], (unsigned)atoi(args[2]))
+               : !strcmp(what, "master") ? link_set_master(args[0], args[2])
+                                         : link_set_up(args[0], !strcmp(args[2], "up"));
+  return netlink_failed(what, result);
+}
+
+/* Runs one command: f[0] is its name, the rest its arguments. */
+static int obey(char **f, int count, struct answer *a) {
+  char **args = f + 1;
+  int n = count - 1;
+#define IS(command, least) (!strcmp(f[0], command) && n >= (least))
+  if (IS("unshare", 1)) return unshare_namespaces(args, n);
+  if (IS("tun", 1)) return open_tun(args, a);
+  if (IS("link", 3)) return set_link(args);
+  if (IS("address", 2)) return netlink_failed("RTM_NEWADDR", address_add(args[0], args[1]));
+  if (IS("route", 3)) return netlink_failed("RTM_NEWROUTE", route_add(args[0], args[1], args[2]));
+  if (IS("bridge", 1)) return netlink_failed("RTM_NEWLINK bridge", link_add_bridge(args[0]));
+  if (IS("veth", 3)) return netlink_failed("RTM_NEWLINK veth", link_add_veth(args[0], args[1], atoi(args[2])));
+  if (IS("hostname", 1)) return sethostname(args[0], strlen(args[0])) < 0 ? failed("sethostname") : 0;
+  if (IS("file", 2)) return mount_file(args[0], args[1], strlen(args[1]));
+  if (IS("thaw", 1)) return mount_thawed(args[0]);
+  if (IS("bind", 3)) return mount_bind(args[0], args[1], args[2]);
+  if (IS("tmpfs", 2)) return mount_tmpfs(args[0], args[1]);
+  if (IS("netsysfs", 0)) return mount_network_sysfs();
+  if (IS("mkdir", 1)) return make_directories(args[0]);
+  if (IS("symlink", 2)) return symlink(args[0], args[1]) < 0 ? failed("symlink") : 0;
+  if (IS("write", 3)) return write_file(args[0], args[1], strlen(args[1]), (mode_t)strtol(args[2], NULL, 8));
+  if (IS("pivot", 1)) return pivot(args[0]);
+  if (IS("chdir", 1)) return chdir(args[0]) < 0 ? failed("chdir") : 0;
+  if (IS("listen", 3)) return open_listener(args, n, a);
+  if (IS("raw", 1)) return open_raw(args, a);
+  if (IS("run", 2)) {
+    f[count] = NULL;
+    return run_helper(args[0], args + 1);
+  }
+  if (IS("capabilities", 1)) return set_program_capabilities(args[0]);
+  if (IS("exec", 0)) return execute(args, n, a);
+#undef IS
+  return errno = ENOSYS, failed("command");
+}
+
+static void reply(int socket, int result, const struct answer *a) {
+  char text[sizeof detail + 512];
+  int length = result < 0
+                   ? snprintf(text, sizeof text, "err%c%d%c%.200s%c%s", 0, -result, 0, failed_call, 0, detail)
+                   : snprintf(text, sizeof text, "ok%c%s", 0, a->text);
+  send_message(socket, text, (size_t)length, &a->fd, a->fd >= 0);
+  if (a->fd >= 0) close(a->fd);
+}
+
+/* Takes one message and answers it. Returns 0 when the other end is gone. */
+static int serve_one(int socket) {
+  static char message[MESSAGE_MAX + 1];
+  char *fields[MAX_FIELDS + 1];
+  int fds[MAX_FDS], count = 0;
+  size_t passed;
+  ssize_t n = receive_message(socket, message, MESSAGE_MAX, fds, &passed);
+  if (n < 0 && errno == EINTR) return 1;
+  if (n <= 0) return 0;
+  message[n] = 0;
+  for (char *p = message; p < message + n && count < MAX_FIELDS; p += strlen(p) + 1) fields[count++] = p;
+  struct answer a = {"", -1};
+  detail[0] = 0;
+  failed_call = "";
+  int result = obey(fields, count, &a);
+  reply(socket, result, &a);
+  return 1;
+}
+
+/* Ends as the program did, so that our parent sees what it would have seen of the program. */
+static void end_like(int status) {
+  kill_descendants();
+  if (!WIFSIGNALED(status)) exit(WEXITSTATUS(status));
+  struct rlimit no_core = {0, 0};
+  setrlimit(RLIMIT_CORE, &no_core);
+  int number = WTERMSIG(status);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, number);
+  signal(number, SIG_DFL);
+  raise(number);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
+  exit(128 + number);
+}
+
+static void on_child(void) {
+  int status;
+  for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0;) {
+    if (pid != state.program) continue; /* an orphan of the program's, reaped */
+    if (WIFSTOPPED(status)) {
+      state.is_stopped = 1;
+      if (state.follows_stops) kill(getppid(), SIGSTOP);
+    } else if (WIFCONTINUED(status)) {
+      state.is_stopped = 0;
+    } else {
+      end_like(status);
+    }
+  }
+}
+
+/* The shell continued us: hand the terminal back to the program if it has a process group of its own. */
+static void on_continue(void) {
+  if (!state.program || !state.is_stopped) return;
+  pid_t group = getpgid(state.program);
+  if (group > 0 && group != getpgrp()) {
+    int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (terminal >= 0 && tcgetpgrp(terminal) == getpgrp()) tcsetpgrp(terminal, group);
+    if (terminal >= 0) close(terminal);
+    kill(-group, SIGCONT);
+  } else {
+    kill(state.program, SIGCONT);
+  }
+}
+
+static int serve(int socket, char **argv) {
+  state.argv = argv;
+  fcntl(socket, F_SETFD, FD_CLOEXEC);
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_BLOCK, &all, NULL); /* the program's signals are not ours; restored in the child */
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  sigaddset(&wanted, SIGCHLD);
+  sigaddset(&wanted, SIGCONT);
+  int signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+  struct pollfd watched[] = {{socket, POLLIN, 0}, {signals, POLLIN, 0}};
+  for (;;) {
+    if (poll(watched, 2, -1) < 0 && errno != EINTR) return 1;
+    struct signalfd_siginfo info;
+    while (read(signals, &info, sizeof info) == sizeof info)
+      info.ssi_signo == SIGCHLD ? on_child() : on_continue();
+    if (watched[0].revents && !serve_one(socket)) {
+      kill_descendants();
+      return 1;
+    }
+  }
+}
+
+/* Ping sockets for the agent (icmp(7)): made here because Node can't. -1 where the kernel won't. */
+static void place_ping_socket(int family, int protocol, int wanted) {
+  int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK, protocol);
+  if (fd < 0) return;
+  if (fd == wanted) return;
+  dup2(fd, wanted);
+  close(fd);
+}
+
+static int enter(int argc, char **argv) {
+  pid_t pid = atoi(argv[2]), parent = getppid();
+  int mount = 0, keep = 0, die = 0, ping4 = -1, ping6 = -1, i = 3;
+  for (; i < argc && strcmp(argv[i], "--"); i++) {
+    if (!strcmp(argv[i], "--mount")) mount = 1;
+    else if (!strcmp(argv[i], "--keep-capabilities")) keep = 1;
+    else if (!strcmp(argv[i], "--die-with-parent")) die = 1;
+    else if (!strcmp(argv[i], "--ping") && i + 2 < argc) ping4 = atoi(argv[i + 1]), ping6 = atoi(argv[i + 2]), i += 2;
+  }
+  if (i + 1 >= argc) return fprintf(stderr, "mirrord-launcher: enter: no program\n"), 64;
+  int result = enter_namespaces(pid, mount);
+  if (result < 0) {
+    fprintf(stderr, "mirrord-launcher: enter %d: %s: %s\n", pid, failed_call, strerror(-result));
+    return 65;
+  }
+  if (ping4 >= 0) place_ping_socket(AF_INET, IPPROTO_ICMP, ping4), place_ping_socket(AF_INET6, IPPROTO_ICMPV6, ping6);
+  if (keep && set_capabilities(CAPABILITIES_KEEP) < 0) return perror("mirrord-launcher: capabilities"), 65;
+  if (die) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) return 1;
+  }
+  execvp(argv[i + 1], argv + i + 1);
+  fprintf(stderr, "mirrord-launcher: %s: %s\n", argv[i + 1], strerror(errno));
+  return errno == ENOENT ? 127 : 126;
+}
+
+int main(int argc, char **argv) {
+  if (argc > 4 && !strcmp(argv[1], "serve") && !strcmp(argv[3], "--")) return serve(atoi(argv[2]), argv + 4);
+  if (argc > 4 && !strcmp(argv[1], "enter")) return enter(argc, argv);
+  fprintf(stderr, "usage: launcher serve FD -- PROGRAM… | launcher enter PID [OPTION…] -- PROGRAM…\n");
+  return 64;
+}

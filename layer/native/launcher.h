@@ -1,0 +1,34 @@
+/* What the files of the launcher share. */
+#ifndef MIRRORD_LAUNCHER_H
+#define MIRRORD_LAUNCHER_H
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The failed call of the last command, for the answer to it. */
+extern const char *failed_call;
+
+/* Notes `call` as the one that failed and returns -errno. */
+int failed(const char *call);
+
+/* Namespaces */
+int unshare_namespaces(char **names, int count);
+int enter_namespaces(pid_t pid, int mount);
+
+/* Capabilities of the program after exec. */
+enum capabilities { CAPABILITIES_NONE, CAPABILITIES_CONTAINER, CAPABILITIES_KEEP };
+int set_capabilities(enum capabilities wanted);
+
+/* Mounts; all paths absolute. */
+int mount_file(const char *path, const char *content, size_t length);
+int mount_thawed(const char *directory);
+int mount_bind(const char *from, const char *to, const char *option);
+int mount_tmpfs(const char *path, const char *options);
+int mount_network_sysfs(void);
+int make_directories(const char *path);
+int write_file(const char *path, const char *content, size_t length, mode_t mode);
+int pivot(const char *root);
+
+/* Guarding the program. */
+int start_program(char **argv, enum capabilities wanted, pid_t *program);
+void kill_descendants(void);
+#endif

@@ -1,0 +1,144 @@
+/**
+ * The typed face of the addon (`addon.c`), and the place of the launcher (`launcher.c`).
+ *
+ * The only file that loads native code. Failures become errors with `code`, `errno` and `syscall`, as
+ * Node's own; the packet path returns numbers instead, since it must not allocate.
+ */
+
+import {existsSync} from 'node:fs';
+import {createRequire} from 'node:module';
+import os from 'node:os';
+import {fileURLToPath} from 'node:url';
+import {getSystemErrorName} from 'node:util';
+import {MirrordError} from '../errors.ts';
+
+interface Addon {
+  socketPair(): [number, number] | number;
+  exchange(fd: number, message: Uint8Array, answer: Uint8Array): [number, number] | number;
+  closeFd(fd: number): number;
+  startReading(
+    fd: number,
+    ring: Uint8Array,
+    slotSize: number,
+    lengths: Uint8Array,
+    onBatch: (count: number) => void,
+  ): object | number;
+  stopReading(handle: object): number;
+  writePacket(
+    fd: number,
+    head: Uint8Array,
+    headLength: number,
+    parts: readonly Uint8Array[],
+    partCount: number,
+  ): number;
+  relaySignals(pid: number): number;
+}
+
+/** A failed system call, shaped like Node's own. */
+export class SystemError extends Error {
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string;
+
+  constructor(syscall: string, errno: number, detail = '') {
+    const code = getSystemErrorName(-Math.abs(errno));
+    super(`${syscall}: ${code}${detail === '' ? '' : `: ${detail}`}`);
+    this.name = 'SystemError';
+    this.code = code;
+    this.errno = Math.abs(errno);
+    this.syscall = syscall;
+  }
+}
+
+function place(file: string): string {
+  const path = fileURLToPath(new URL(`../../build/linux-${os.machine()}/${file}`, import.meta.url));
+  if (existsSync(path)) return path;
+  throw new MirrordError('MIRRORD_NATIVE_MISSING', `${file} is not built for ${os.machine()}`, {
+    hint: 'run: scripts/build-native (it needs a C compiler: apt-get install gcc libc6-dev)',
+  });
+}
+
+let loaded: Addon | undefined;
+
+function addon(): Addon {
+  loaded ??= createRequire(import.meta.url)(place('addon.node')) as Addon;
+  return loaded;
+}
+
+function checked<T>(syscall: string, result: T | number): T {
+  if (typeof result === 'number' && result < 0) throw new SystemError(syscall, result);
+  return result as T;
+}
+
+/** The path of the launcher. Throws `MIRRORD_NATIVE_MISSING`. */
+export function launcherPath(): string {
+  return place('launcher');
+}
+
+/** Makes a connected pair of message sockets; both are the caller's to close. */
+export function socketPair(): [number, number] {
+  return checked('socketpair', addon().socketPair());
+}
+
+const answerBuffer = Buffer.alloc(8192);
+
+/**
+ * Sends one message and waits for its answer (milliseconds; 20 s at most). Returns the answer, a
+ * copy, and the file descriptor that came with it, or -1.
+ */
+export function exchange(fd: number, message: Uint8Array): {answer: Buffer; fd: number} {
+  const [length, passed] = checked('exchange', addon().exchange(fd, message, answerBuffer));
+  return {answer: Buffer.from(answerBuffer.subarray(0, length)), fd: passed};
+}
+
+/** Closes a descriptor that no Node object owns. */
+export function closeFd(fd: number): void {
+  checked('close', addon().closeFd(fd));
+}
+
+/**
+ * Hands the signals that other processes send us to `pid` from now on; those of the terminal reach it
+ * by itself. 0 gives them back their default effect.
+ */
+export function relaySignals(pid: number): void {
+  addon().relaySignals(pid);
+}
+
+/** A TUN device that is being read. */
+export interface TunTap extends Disposable {
+  /** Writes one packet. Returns 0 or a negative errno; allocates nothing. */
+  write(head: Uint8Array, headLength: number, parts: readonly Uint8Array[], count: number): number;
+}
+
+export interface TunTapOptions {
+  fd: number;
+  /** Holds a batch: packet `i` starts at `i * slotSize`. */
+  ring: Uint8Array;
+  slotSize: number;
+  /** The length of packet `i`, in bytes. */
+  lengths: Uint32Array;
+  /** Called with the number of packets in the ring, which is overwritten after it returns. */
+  onBatch: (count: number) => void;
+}
+
+export const tunTap = {
+  /** Starts to read a TUN device in batches on this thread's loop. Owns `fd` from then on. */
+  open(options: TunTapOptions): TunTap {
+    const {fd, ring, slotSize, lengths, onBatch} = options;
+    const native = addon();
+    const lengthBytes = new Uint8Array(lengths.buffer, lengths.byteOffset, lengths.byteLength);
+    const handle = checked(
+      'uv_poll_init',
+      native.startReading(fd, ring, slotSize, lengthBytes, onBatch),
+    ) as object;
+    let isOpen = true;
+    return {
+      write: (head, headLength, parts, count) =>
+        native.writePacket(fd, head, headLength, parts, count),
+      [Symbol.dispose]() {
+        if (isOpen) native.stopReading(handle);
+        isOpen = false;
+      },
+    };
+  },
+};

@@ -1,0 +1,107 @@
+/**
+ * The launcher's commands, typed: one process that makes namespaces, runs a program in them and guards
+ * it (`layer/native/launcher.c` tells how). Used for the sandbox of `exec` and for the demo's pods.
+ */
+
+import {type ChildProcess, type StdioOptions, spawn} from 'node:child_process';
+import {closeFd, exchange, launcherPath, SystemError, socketPair} from '../native/native.ts';
+
+export type Namespace = 'user' | 'net' | 'mnt' | 'uts' | 'ipc';
+
+/**
+ * What the program may still do: `none`; what a container runtime leaves to root; or all that the
+ * launcher has in its namespaces (for our own helpers).
+ */
+export type CapabilitySet = 'none' | 'container' | 'keep';
+
+export interface LauncherOptions {
+  /** The program and its arguments; found in `env.PATH`. */
+  argv: readonly string[];
+  env: NodeJS.ProcessEnv;
+  cwd?: string;
+  /** The program's standard streams; `inherit` by default. */
+  stdio?:
+    | 'inherit'
+    | ['ignore' | 'inherit' | number, 'ignore' | 'inherit' | number, 'ignore' | 'inherit' | number];
+  /** A session of its own: no terminal, no signals of ours. */
+  detached?: boolean;
+}
+
+/** The longest message (`MESSAGE_MAX` in fd-passing.h), bytes. */
+const MESSAGE_MAX = 128 * 1024;
+
+export class Launcher implements Disposable {
+  /** Ends as the program does: same status, same signal. */
+  readonly process: ChildProcess;
+  #control: number;
+
+  constructor(options: LauncherOptions) {
+    const [ours, theirs] = socketPair();
+    const streams = options.stdio ?? 'inherit';
+    const stdio: StdioOptions =
+      streams === 'inherit' ? ['inherit', 'inherit', 'inherit', theirs] : [...streams, theirs];
+    try {
+      this.process = spawn(launcherPath(), ['serve', '3', '--', ...options.argv], {
+        env: options.env,
+        stdio,
+        ...(options.cwd !== undefined && {cwd: options.cwd}),
+        ...(options.detached !== undefined && {detached: options.detached}),
+      });
+    } catch (error) {
+      closeFd(ours);
+      throw error;
+    } finally {
+      closeFd(theirs);
+    }
+    this.#control = ours;
+  }
+
+  /** Runs one command; returns its value. Throws `SystemError` with the call that failed. */
+  command(name: string, ...args: (string | number)[]): string {
+    return this.#run(name, args).value;
+  }
+
+  /** Runs a command that opens something; the descriptor is the caller's to close. */
+  open(name: string, ...args: (string | number)[]): {value: string; fd: number} {
+    return this.#run(name, args);
+  }
+
+  unshare(...namespaces: Namespace[]): void {
+    this.command('unshare', ...namespaces);
+  }
+
+  /** Writes a kernel setting of the launcher's namespaces: `net.ipv4.ip_forward`, … */
+  sysctl(name: string, value: string | number): void {
+    // A dot in an interface's name is written as a slash (sysctl(8)); ours have none.
+    this.command('write', `/proc/sys/${name.replaceAll('.', '/')}`, value, '0644');
+  }
+
+  /** Runs a helper inside, with all of the launcher's capabilities there, and waits for its end. */
+  run(program: string, args: readonly string[], input = ''): void {
+    this.command('run', input, program, ...args);
+  }
+
+  /**
+   * Starts the program. Returns its pid. `foreground`: it has the terminal, and when it stops, so do we.
+   * Throws `SystemError` (ENOENT, EACCES, …; syscall `execve`) when it can't be executed.
+   */
+  exec(capabilities: CapabilitySet, foreground = false): number {
+    this.command('capabilities', capabilities);
+    return Number(foreground ? this.command('exec', 'foreground') : this.command('exec'));
+  }
+
+  /** Ends the program, and all that it started, if it still runs. */
+  [Symbol.dispose](): void {
+    if (this.#control >= 0) closeFd(this.#control);
+    this.#control = -1;
+  }
+
+  #run(name: string, args: (string | number)[]): {value: string; fd: number} {
+    const message = Buffer.from(`${[name, ...args].join('\0')}\0`);
+    if (message.length > MESSAGE_MAX) throw new SystemError(name, 90 /* EMSGSIZE */);
+    const {answer, fd} = exchange(this.#control, message);
+    const [status, first = '', call = '', detail = ''] = answer.toString().split('\0');
+    if (status === 'ok') return {value: first, fd};
+    throw new SystemError(call, Number(first), detail.trim());
+  }
+}

@@ -6,6 +6,8 @@
  * thread drains it: up to `slots` packets into one preallocated ring, then one call into JavaScript
  * with their number (lengths beside), at most ROUNDS times before other handles get their turn.
  * Packets are written one a call, gathered from a header and the pieces of the payload (writev).
+ * A transparent UDP socket is read the same way: each datagram is put back into an IP packet with the
+ * destination it had, so that whoever reads the ring need not know the difference.
  *
  * Failures come back as negative errnos; layer/native/native.ts turns them into errors. Pointers and
  * lengths are checked here, everything else there.
@@ -13,6 +15,7 @@
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
 #include <errno.h>
+#include <netinet/in.h>
 #include <node_api.h>
 #include <signal.h>
 #include <stdint.h>
@@ -110,12 +113,91 @@ struct reader {
   uint32_t *filled;
   size_t slot_size, slot_count;
   int fd;
+  int is_datagram; /* a transparent UDP socket instead of a TUN device */
 };
+
+static void put16(uint8_t *at, size_t value) {
+  at[0] = (uint8_t)(value >> 8);
+  at[1] = (uint8_t)value;
+}
+
+/* The destination that a datagram had before tproxy; 0 if the kernel didn't say. */
+static int original_destination(struct msghdr *message, void *address, size_t size) {
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+    if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_ORIGDSTADDR) ||
+        (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_ORIGDSTADDR)) {
+      size_t length = c->cmsg_len - CMSG_LEN(0);
+      memcpy(address, CMSG_DATA(c), length < size ? length : size);
+      return 1;
+    }
+  return 0;
+}
+
+/* Writes the IP and UDP headers of a datagram that `length` bytes follow. Returns their length. */
+static size_t put_headers(uint8_t *ip, const struct sockaddr_storage *from, const struct sockaddr_storage *to,
+                          size_t length, int v6) {
+  uint8_t *udp = ip + (v6 ? 40 : 20);
+  if (v6) {
+    const struct sockaddr_in6 *a = (const void *)from, *b = (const void *)to;
+    memset(ip, 0, 40);
+    ip[0] = 0x60;
+    put16(ip + 4, length + 8);
+    ip[6] = IPPROTO_UDP;
+    ip[7] = 64;
+    memcpy(ip + 8, &a->sin6_addr, 16);
+    memcpy(ip + 24, &b->sin6_addr, 16);
+    memcpy(udp, &a->sin6_port, 2);
+    memcpy(udp + 2, &b->sin6_port, 2);
+  } else {
+    const struct sockaddr_in *a = (const void *)from, *b = (const void *)to;
+    memset(ip, 0, 20);
+    ip[0] = 0x45;
+    put16(ip + 2, length + 28);
+    ip[8] = 64;
+    ip[9] = IPPROTO_UDP;
+    memcpy(ip + 12, &a->sin_addr, 4);
+    memcpy(ip + 16, &b->sin_addr, 4);
+    memcpy(udp, &a->sin_port, 2);
+    memcpy(udp + 2, &b->sin_port, 2);
+    uint32_t sum = 0;
+    for (int i = 0; i < 20; i += 2) sum += (uint32_t)(ip[i] << 8 | ip[i + 1]);
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    put16(ip + 10, ~sum & 0xffff);
+  }
+  put16(udp + 4, length + 8);
+  put16(udp + 6, 0);
+  return v6 ? 48 : 28;
+}
+
+/* Reads one datagram as the packet it was: virtio_net_hdr (checksum known good), IP, UDP, payload. */
+static ssize_t read_datagram(int fd, uint8_t *slot, size_t size) {
+  enum { VNET = 10, VIRTIO_NET_HDR_F_DATA_VALID = 2 };
+  struct sockaddr_storage from, to;
+  char control[256];
+  static __thread uint8_t payload[65536];
+  struct iovec vector = {payload, sizeof payload};
+  struct msghdr message = {.msg_name = &from,
+                           .msg_namelen = sizeof from,
+                           .msg_iov = &vector,
+                           .msg_iovlen = 1,
+                           .msg_control = control,
+                           .msg_controllen = sizeof control};
+  ssize_t n = recvmsg(fd, &message, 0);
+  if (n < 0) return n;
+  int v6 = from.ss_family == AF_INET6;
+  if (!original_destination(&message, &to, sizeof to) || VNET + 48 + (size_t)n > size) return 1; /* too short to be one */
+  memset(slot, 0, VNET);
+  slot[0] = VIRTIO_NET_HDR_F_DATA_VALID;
+  size_t headers = put_headers(slot + VNET, &from, &to, (size_t)n, v6);
+  memcpy(slot + VNET + headers, payload, (size_t)n);
+  return (ssize_t)(VNET + headers) + n;
+}
 
 static uint32_t fill(struct reader *r) {
   uint32_t count = 0;
   while (count < r->slot_count) {
-    ssize_t n = read(r->fd, r->slots + count * r->slot_size, r->slot_size);
+    uint8_t *slot = r->slots + count * r->slot_size;
+    ssize_t n = r->is_datagram ? read_datagram(r->fd, slot, r->slot_size) : read(r->fd, slot, r->slot_size);
     if (n <= 0) break; /* EAGAIN: drained. EIO: the link is down; the driver learns of the end otherwise. */
     r->filled[count++] = (uint32_t)n;
   }
@@ -148,11 +230,12 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   }
 }
 
-/* startReading(fd, ring, slotSize, lengths: Uint8Array over Uint32Array, callback) -> handle | -errno */
+/* startReading(fd, ring, slotSize, lengths: Uint8Array over Uint32Array, callback, isDatagram) -> handle | -errno */
 static napi_value start_reading(napi_env env, napi_callback_info info) {
-  napi_value args[5];
+  napi_value args[6];
   size_t ring_length, lengths_length;
-  if (arguments(env, info, args, 5) < 5) return number(env, -EINVAL);
+  bool is_datagram = false;
+  if (arguments(env, info, args, 6) < 6 || napi_get_value_bool(env, args[5], &is_datagram) != napi_ok) return number(env, -EINVAL);
   uint8_t *ring = bytes_argument(env, args[1], &ring_length);
   uint8_t *lengths = bytes_argument(env, args[3], &lengths_length);
   int32_t slot_size = int_argument(env, args[2]);
@@ -169,7 +252,8 @@ static napi_value start_reading(napi_env env, napi_callback_info info) {
                        .filled = (uint32_t *)(void *)lengths,
                        .slot_size = (size_t)slot_size,
                        .slot_count = slot_count,
-                       .fd = int_argument(env, args[0])};
+                       .fd = int_argument(env, args[0]),
+                       .is_datagram = is_datagram};
   int result = uv_poll_init(loop, poll, r->fd);
   if (result < 0) {
     free(r);
@@ -232,6 +316,25 @@ static napi_value write_packet(napi_env env, napi_callback_info info) {
   return number(env, writev(fd, vectors, count + 1) < 0 ? -errno : 0);
 }
 
+/* sendPacket(fd, packet, length) -> 0 | -errno: a whole IP packet, by a raw socket, to where it says. */
+static napi_value send_packet(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  size_t room;
+  arguments(env, info, args, 3);
+  uint8_t *packet = bytes_argument(env, args[1], &room);
+  int32_t length = int_argument(env, args[2]);
+  if (!packet || length < 40 - 12 || (size_t)length > room) return number(env, -EINVAL);
+  struct sockaddr_in v4 = {.sin_family = AF_INET};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+  int is_v6 = packet[0] >> 4 == 6;
+  if (is_v6 && length < 40) return number(env, -EINVAL);
+  if (is_v6) memcpy(&v6.sin6_addr, packet + 24, 16);
+  else memcpy(&v4.sin_addr, packet + 16, 4);
+  ssize_t n = sendto(int_argument(env, args[0]), packet, (size_t)length, 0,
+                     is_v6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4, is_v6 ? sizeof v6 : sizeof v4);
+  return number(env, n < 0 ? -errno : 0);
+}
+
 /* The program that gets the signals sent to us. */
 static volatile sig_atomic_t relay_target;
 
@@ -262,7 +365,7 @@ NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } exported[] = {
       {"socketPair", socket_pair},   {"exchange", exchange},        {"closeFd", close_fd},
       {"startReading", start_reading}, {"stopReading", stop_reading}, {"writePacket", write_packet},
-      {"relaySignals", relay_signals}};
+      {"sendPacket", send_packet},     {"relaySignals", relay_signals}};
   for (size_t i = 0; i < sizeof exported / sizeof *exported; i++) {
     napi_value function;
     napi_create_function(env, exported[i].name, NAPI_AUTO_LENGTH, exported[i].function, NULL, &function);

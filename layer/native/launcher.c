@@ -124,7 +124,8 @@ static int open_listener(char **args, int count, struct answer *a) {
   int fd = socket(address.ss_family, (stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return failed("socket");
   if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-  int bad = 0;
+  /* Connections accepted for other ports must not keep the program from listening on those. */
+  int bad = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (transparent) {
     bad = setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &one, sizeof one);
     if (!bad && !stream)
@@ -198,9 +199,7 @@ static int run_helper(const char *input, char **argv) {
 }
 
 static int set_program_capabilities(const char *wanted) {
-  state.capabilities = !strcmp(wanted, "keep")        ? CAPABILITIES_KEEP
-                       : !strcmp(wanted, "container") ? CAPABILITIES_CONTAINER
-                                                      : CAPABILITIES_NONE;
+  state.capabilities = !strcmp(wanted, "keep") ? CAPABILITIES_KEEP : CAPABILITIES_CONTAINER;
   return 0;
 }
 
@@ -242,6 +241,7 @@ static int obey(char **f, int count, struct answer *a) {
   if (IS("mkdir", 1)) return make_directories(args[0]);
   if (IS("symlink", 2)) return symlink(args[0], args[1]) < 0 ? failed("symlink") : 0;
   if (IS("write", 3)) return write_file(args[0], args[1], strlen(args[1]), (mode_t)strtol(args[2], NULL, 8));
+  if (IS("unlink", 1)) return unlink(args[0]) < 0 && errno != ENOENT ? failed("unlink") : 0;
   if (IS("pivot", 1)) return pivot(args[0]);
   if (IS("chdir", 1)) return chdir(args[0]) < 0 ? failed("chdir") : 0;
   if (IS("listen", 3)) return open_listener(args, n, a);

@@ -15,7 +15,7 @@ int unshare_namespaces(char **names, int count);
 int enter_namespaces(pid_t pid, int mount);
 
 /* Capabilities of the program after exec. */
-enum capabilities { CAPABILITIES_NONE, CAPABILITIES_CONTAINER, CAPABILITIES_KEEP };
+enum capabilities { CAPABILITIES_CONTAINER, CAPABILITIES_KEEP };
 int set_capabilities(enum capabilities wanted);
 
 /* Mounts; all paths absolute. */

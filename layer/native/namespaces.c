@@ -101,13 +101,14 @@ static const int container_capabilities[] = {
 
 static int is_kept(int capability, enum capabilities wanted) {
   if (wanted == CAPABILITIES_KEEP) return 1;
-  if (wanted == CAPABILITIES_NONE) return 0;
   for (size_t i = 0; i < sizeof container_capabilities / sizeof *container_capabilities; i++)
     if (container_capabilities[i] == capability) return 1;
   return 0;
 }
 
-/* Shapes what execve(2) will leave: the bounding set for uid 0, the ambient set for the others. */
+/* Shapes what execve(2) will leave: the bounding set for uid 0, the ambient set for the others. With the
+ * container's set an ordinary user keeps nothing (no inheritable, no ambient capability), yet programs
+ * with file capabilities (ping) still start: below the bounding set they'd fail with EPERM. */
 int set_capabilities(enum capabilities wanted) {
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct data[2];
@@ -116,7 +117,6 @@ int set_capabilities(enum capabilities wanted) {
   for (int i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
     if (!is_kept(i, wanted)) prctl(PR_CAPBSET_DROP, i, 0, 0, 0); /* EPERM: not ours to drop, nor to have */
   for (int word = 0; word < 2; word++) data[word].inheritable = wanted == CAPABILITIES_KEEP ? data[word].permitted : 0;
-  if (wanted == CAPABILITIES_NONE) memset(data, 0, sizeof data);
   if (syscall(SYS_capset, &header, data) < 0) return failed("capset");
   if (wanted == CAPABILITIES_KEEP)
     for (int i = 0; i < 64; i++)

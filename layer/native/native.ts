@@ -22,7 +22,9 @@ interface Addon {
     slotSize: number,
     lengths: Uint8Array,
     onBatch: (count: number) => void,
+    isDatagram: boolean,
   ): object | number;
+  sendPacket(fd: number, packet: Uint8Array, length: number): number;
   stopReading(handle: object): number;
   writePacket(
     fd: number,
@@ -121,24 +123,46 @@ export interface TunTapOptions {
   onBatch: (count: number) => void;
 }
 
+function startReading(options: TunTapOptions, isDatagram: boolean): Disposable {
+  const {fd, ring, slotSize, lengths, onBatch} = options;
+  const native = addon();
+  const lengthBytes = new Uint8Array(lengths.buffer, lengths.byteOffset, lengths.byteLength);
+  const handle = checked(
+    'uv_poll_init',
+    native.startReading(fd, ring, slotSize, lengthBytes, onBatch, isDatagram),
+  ) as object;
+  let isOpen = true;
+  return {
+    [Symbol.dispose]() {
+      if (isOpen) native.stopReading(handle);
+      isOpen = false;
+    },
+  };
+}
+
 export const tunTap = {
   /** Starts to read a TUN device in batches on this thread's loop. Owns `fd` from then on. */
   open(options: TunTapOptions): TunTap {
-    const {fd, ring, slotSize, lengths, onBatch} = options;
     const native = addon();
-    const lengthBytes = new Uint8Array(lengths.buffer, lengths.byteOffset, lengths.byteLength);
-    const handle = checked(
-      'uv_poll_init',
-      native.startReading(fd, ring, slotSize, lengthBytes, onBatch),
-    ) as object;
-    let isOpen = true;
+    const {fd} = options;
+    const reading = startReading(options, false);
     return {
       write: (head, headLength, parts, count) =>
         native.writePacket(fd, head, headLength, parts, count),
-      [Symbol.dispose]() {
-        if (isOpen) native.stopReading(handle);
-        isOpen = false;
-      },
+      [Symbol.dispose]: () => reading[Symbol.dispose](),
     };
   },
 };
+
+/**
+ * Starts to read a transparent UDP socket in batches, each datagram as the packet it was: with a
+ * virtio_net_hdr and the destination that its sender meant. Owns `fd` from then on.
+ */
+export function readTransparentUdp(options: TunTapOptions): Disposable {
+  return startReading(options, true);
+}
+
+/** Sends a whole IP packet by a raw socket. Returns 0 or a negative errno. */
+export function sendPacket(fd: number, packet: Uint8Array, length: number): number {
+  return addon().sendPacket(fd, packet, length);
+}

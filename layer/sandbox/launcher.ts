@@ -9,10 +9,10 @@ import {closeFd, exchange, launcherPath, SystemError, socketPair} from '../nativ
 export type Namespace = 'user' | 'net' | 'mnt' | 'uts' | 'ipc';
 
 /**
- * What the program may still do: `none`; what a container runtime leaves to root; or all that the
- * launcher has in its namespaces (for our own helpers).
+ * What the program may still do. `container`: what a container runtime leaves to root, and nothing at
+ * all for anybody else; `keep`: all that the launcher has in its namespaces (for our own helpers).
  */
-export type CapabilitySet = 'none' | 'container' | 'keep';
+export type CapabilitySet = 'container' | 'keep';
 
 export interface LauncherOptions {
   /** The program and its arguments; found in `env.PATH`. */

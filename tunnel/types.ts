@@ -22,23 +22,33 @@ export interface MuxStream {
   accept(body: Uint8Array, receiveLimit?: number): void;
   /** Opened by the peer: says no. */
   refuse(errno: ErrnoName): void;
-  /** How many bytes `write` still takes before the peer's credit is used up. */
+  /**
+   * How many bytes `write` takes now: within the peer's credit, and within what may wait here for
+   * the connection. Only `write` makes it smaller, so that it can be promised to someone else;
+   * the stream's end makes it 0.
+   */
   readonly writable: number;
   /** Sends bytes: copies them, so that `chunk` may be a view. Throws RangeError past `writable`. */
   write(chunk: Uint8Array): void;
   /** No more bytes from here. */
   end(): void;
-  /** Both directions are over at once, with the reason. No handler is called afterwards. */
+  /**
+   * Ends both directions with the reason; no handler is called afterwards. What was written before
+   * still goes out first, as it does before a RST of TCP.
+   */
   reset(errno: ErrnoName): void;
-  /** The peer's bytes are not wanted any more (it gets `onStop`); ours still flow. */
+  /** The peer's bytes are not wanted any more (it gets `onStop`); ours still flow. No `onEnd`. */
   stop(errno: ErrnoName): void;
   /**
    * Says that all received bytes below `offset` are consumed for good. The stream turns that into
    * credit for the peer: window sizes, auto-tuning and the moment of the update are its business.
    */
   consumed(offset: number): void;
-  /** Sends a datagram beside the bytes: copied, bounded, dropped and counted when it is late. */
-  sendDatagram(payload: Uint8Array): void;
+  /**
+   * Sends a datagram (kinds udp and echo only): `head`, if any, and then `payload`. Copied, bounded,
+   * dropped and counted when it is late.
+   */
+  sendDatagram(payload: Uint8Array, head?: Uint8Array): void;
 }
 
 export interface StreamHandler {
@@ -46,13 +56,13 @@ export interface StreamHandler {
   onOpened?(body: Uint8Array): void;
   /** The peer said no. The stream is gone. */
   onRefused?(errno: ErrnoName): void;
-  /** In-order bytes. `chunk` is a view of the received message: it may be kept (it is not reused). */
+  /** In-order bytes (kinds tcp and call only). `chunk` is not reused: it may be kept. */
   onData?(chunk: Uint8Array): void;
   /** The peer sends no more bytes. */
   onEnd?(): void;
-  /** The peer's credit grew: `writable` is larger than before. */
+  /** `writable` is larger than before. */
   onWritable?(): void;
-  /** The peer does not want our bytes any more. */
+  /** The peer does not want our bytes any more: they are dropped, and our direction has ended. */
   onStop?(errno: ErrnoName): void;
   onDatagram?(payload: Uint8Array): void;
   /** The peer reset the stream, or the tunnel is gone. The stream is gone. */

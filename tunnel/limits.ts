@@ -1,0 +1,91 @@
+/**
+ * Every number that bounds what a peer may do, and every size and time the tunnel chooses itself.
+ *
+ * The first group is told to the peer in the handshake: an honest one stays below it by itself and
+ * never meets the error. The second group is ours alone.
+ */
+
+/** Frames of bulk data on a fast link: 43 µs of waiting for others at 12 Gbit/s. */
+export const LARGE_FRAME_BYTES = 65_536;
+/** Frames of bulk data on a slow link: 1.3 ms of waiting for others at 100 Mbit/s. */
+export const SMALL_FRAME_BYTES = 16_384;
+/** The rate at which frames become large, bytes per millisecond: 200 Mbit/s. */
+export const FAST_LINK_BYTES_PER_MS = 25_000;
+/** Each frame starts with type (1 byte), length (3), stream (4). */
+export const HEADER_BYTES = 8;
+/** The largest WebSocket message, both ways: one large frame with its header. */
+export const MESSAGE_BYTES = HEADER_BYTES + LARGE_FRAME_BYTES;
+/** Frames up to this are gathered into one message by a copy; larger ones travel as they are. */
+export const GATHER_BYTES = 8192;
+/** After so many bytes of datagrams and calls, waiting bulk has a turn: it may never starve. */
+export const PRIORITY_BURST_BYTES = 32_768;
+
+/** Credit of a stream at its start: 33 Mbit/s at 60 ms, until it has shown that it needs more. */
+export const INITIAL_WINDOW_BYTES = 262_144;
+/** Credit of a stream at most: 1.1 Gbit/s at 60 ms. */
+export const MAX_WINDOW_BYTES = 8_388_608;
+/** Sum of all windows above which none grows beyond its initial size. */
+export const WINDOW_BUDGET_BYTES = 268_435_456;
+/**
+ * Windows double when used up in two round trips of at least this. An idle link of one machine
+ * answers in 0.1 ms, but under load each side only looks at it once per turn of its event loop.
+ */
+export const MIN_RTT_FLOOR_MS = 4;
+
+/** What a stream may have waiting here to be sent, whatever its credit. See `outbox.ts`. */
+export const OUTBOX_BYTES = 524_288;
+/** The same when all streams together have more than `OUTBOX_TIGHT_TOTAL_BYTES` waiting. */
+export const OUTBOX_TIGHT_BYTES = 32_768;
+export const OUTBOX_TIGHT_TOTAL_BYTES = 33_554_432;
+
+/** Datagrams that one stream may have waiting; whichever is reached first. */
+export const DATAGRAM_QUEUE_COUNT = 128;
+export const DATAGRAM_QUEUE_BYTES = 262_144;
+/** A datagram that has waited longer is of no use: its sender has asked again. */
+export const DATAGRAM_LATE_MS = 1000;
+
+/** Silence after which we ask for a sign of life. */
+export const PING_AFTER_MS = 10_000;
+/** Silence after which the peer counts as dead. */
+export const DEAD_AFTER_MS = 20_000;
+/** A timer that fires this much late says that our own process was stopped. */
+export const ASLEEP_AFTER_MS = 5000;
+/** The time an agent gives a connection to show its token. */
+export const HANDSHAKE_TIMEOUT_MS = 30_000;
+
+/** Pings a peer may send: so many at once, and so many per second. Ours sends one in ten seconds. */
+export const PING_BURST = 32;
+export const PINGS_PER_SECOND = 4;
+/** Answers (PONG, REFUSED, …) that may wait for a peer which does not read. */
+export const CONTROL_BACKLOG_BYTES = 8_388_608;
+/** A payload below this is copied out of its message, so that it does not keep all of it alive. */
+export const COPY_OUT_BYTES = 4096;
+
+/** The body of OPEN and OPENED. */
+export const BODY_BYTES = 32_768;
+/** HELLO and WELCOME, before anything is known about the peer. */
+export const HANDSHAKE_BYTES = 2048;
+/** A ticket to resume a session with. */
+export const TICKET_BYTES = 512;
+/** One item of a call, encoded, and the depth of its maps and arrays. */
+export const CALL_ITEM_BYTES = 16_777_216;
+export const CALL_ITEM_DEPTH = 32;
+
+/** What each side tells the other that it takes. */
+export interface Limits {
+  /** Streams that the peer may have open at a time. */
+  readonly streams: number;
+  /** Streams that the peer may open per second; it may save up for `streams` of them. */
+  readonly opensPerSecond: number;
+  /** Payload bytes of a datagram, with the address in front. */
+  readonly datagramBytes: number;
+  /** Bytes that the peer may send on a stream before it knows that the stream is accepted. */
+  readonly earlyBytes: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  streams: 65_536,
+  opensPerSecond: 10_000,
+  datagramBytes: LARGE_FRAME_BYTES,
+  earlyBytes: 16_384,
+};

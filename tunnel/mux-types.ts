@@ -1,0 +1,73 @@
+/** What is passed to a multiplexer, what it reports, and what it counts. */
+
+import type {ProtocolError} from './errors.ts';
+import type {Limits} from './limits.ts';
+import type {MuxStream} from './types.ts';
+
+/** How a multiplexer is made. */
+export interface MuxOptions {
+  readonly role: 'layer' | 'agent';
+  /** 32 bytes that both sides know. */
+  readonly token: Uint8Array;
+  /** Returns an unpredictable number in [0, 1). */
+  readonly random: () => number;
+  /** A set of bits of `CAPABILITY`. */
+  readonly capabilities?: number;
+  /** What this side takes, where it differs from the default. */
+  readonly limits?: Partial<Limits>;
+  /** The sum of windows above which none grows, in bytes. */
+  readonly windowBudgetBytes?: number;
+  /** The agent's patience with a connection that does not greet; the layer's with the answer. */
+  readonly handshakeTimeoutMs?: number;
+}
+
+/** What the peer said about itself. */
+export interface PeerInfo {
+  readonly version: number;
+  readonly capabilities: number;
+  readonly limits: Limits;
+}
+
+/** What happens on a tunnel. */
+export interface MuxHandler {
+  /** The handshake is over. */
+  onReady?(peer: PeerInfo): void;
+  /**
+   * The peer opens a stream: set its handler, then `accept` or `refuse` it, now or later. Without
+   * this method all are refused.
+   */
+  onOpen?(stream: MuxStream, body: Uint8Array): void;
+  /** The tunnel is over; undefined: in good order. Its streams were reset before. */
+  onClose?(error: ProtocolError | undefined): void;
+}
+
+/** What has happened so far. */
+export interface MuxCounters {
+  messagesIn: number;
+  messagesOut: number;
+  bytesIn: number;
+  bytesOut: number;
+  framesIn: number;
+  /** Frames for streams that were gone here already. */
+  framesIgnored: number;
+  streamsOpened: number;
+  streamsAccepted: number;
+  datagramsDroppedFull: number;
+  datagramsDroppedLate: number;
+}
+
+/** Returns counters at zero. */
+export function newCounters(): MuxCounters {
+  return {
+    messagesIn: 0,
+    messagesOut: 0,
+    bytesIn: 0,
+    bytesOut: 0,
+    framesIn: 0,
+    framesIgnored: 0,
+    streamsOpened: 0,
+    streamsAccepted: 0,
+    datagramsDroppedFull: 0,
+    datagramsDroppedLate: 0,
+  };
+}

@@ -1,0 +1,109 @@
+/** The methods that the layer can call, and what answers them. */
+
+import {ItemWriter, parseCall} from '../tunnel/calls.ts';
+import {METHOD} from '../tunnel/target.ts';
+import type {MuxStream} from '../tunnel/types.ts';
+import type {OwnPorts} from './dial/udp.ts';
+import {errnoOf} from './errno.ts';
+import {readTargetInfo} from './target/info.ts';
+import {watchProcess} from './target/lifecycle.ts';
+import {watchListening} from './target/listening.ts';
+
+/** What the methods need to know. */
+export interface CallContext {
+  readonly targetPid: number;
+  readonly ownPorts: OwnPorts;
+}
+
+/** A unary method: one value, or an errno by rejecting. */
+type Method = (context: CallContext) => Promise<unknown>;
+/** A subscription: calls `onItem` until what it returned is called. */
+type Subscription = (context: CallContext, onItem: (item: unknown) => void) => () => void;
+
+const METHODS = new Map<string, Method>([
+  [METHOD.ping, async () => 'pong'],
+  [METHOD.target, ({targetPid}) => readTargetInfo(targetPid)],
+]);
+
+const SUBSCRIPTIONS = new Map<string, Subscription>([
+  [METHOD.listening, ({ownPorts}, onItem) => watchListening(ownPorts, onItem)],
+  [
+    METHOD.lifecycle,
+    ({targetPid}, onItem) => watchProcess(targetPid, () => onItem({event: 'target-gone'})),
+  ],
+]);
+
+/**
+ * Answers the call in `body` and calls `onClosed` once, when the stream is gone. Throws
+ * ProtocolError CALL_MALFORMED or CALL_TOO_DEEP.
+ */
+export function answerCall(
+  stream: MuxStream,
+  body: Uint8Array,
+  {context, onClosed}: {readonly context: CallContext; readonly onClosed: () => void},
+): void {
+  const {method: name} = parseCall(body);
+  const method = METHODS.get(name);
+  const subscription = SUBSCRIPTIONS.get(name);
+  if (method !== undefined) void answerOnce(stream, method(context), onClosed);
+  else if (subscription !== undefined) subscribe(stream, {context, subscription, onClosed});
+  else {
+    stream.refuse('ENOSYS');
+    onClosed();
+  }
+}
+
+async function answerOnce(
+  stream: MuxStream,
+  answer: Promise<unknown>,
+  onClosed: () => void,
+): Promise<void> {
+  let isGone = false;
+  const items = new ItemWriter(stream);
+  const close = (): void => {
+    isGone = true;
+    onClosed();
+  };
+  stream.handler = {onWritable: () => items.flush(), onReset: close, onClose: close};
+  try {
+    const value = await answer;
+    if (isGone) return;
+    stream.accept(new Uint8Array(0));
+    items.send(value);
+    items.end();
+  } catch (error) {
+    if (isGone) return;
+    // Ends the stream whether it is accepted by now or not.
+    stream.reset(errnoOf(error));
+    close();
+  }
+}
+
+function subscribe(
+  stream: MuxStream,
+  options: {
+    readonly context: CallContext;
+    readonly subscription: Subscription;
+    readonly onClosed: () => void;
+  },
+): void {
+  const items = new ItemWriter(stream);
+  let isGone = false;
+  let stop: (() => void) | undefined;
+  const close = (): void => {
+    if (isGone) return;
+    isGone = true;
+    stop?.();
+    options.onClosed();
+  };
+  stream.handler = {
+    onWritable: () => items.flush(),
+    onEnd: () => items.end(),
+    onReset: close,
+    onClose: close,
+  };
+  stream.accept(new Uint8Array(0));
+  stop = options.subscription(options.context, (item) => {
+    if (!isGone && !items.send(item)) close();
+  });
+}

@@ -1,0 +1,56 @@
+/** IP addresses: bytes on the tunnel, text for Node. */
+
+/** Returns the text of 4 or 16 bytes in network byte order. IPv6 comes without `::`. */
+export function formatAddress(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join('.');
+  const groups: string[] = [];
+  for (let index = 0; index < 16; index += 2) {
+    groups.push((((bytes[index] ?? 0) << 8) | (bytes[index + 1] ?? 0)).toString(16));
+  }
+  return groups.join(':');
+}
+
+/** Reads an address as the kernel or Node writes it; a scope (`%eth0`) is dropped. */
+export function parseAddress(text: string): Uint8Array | undefined {
+  const plain = text.split('%', 1)[0] ?? '';
+  return plain.includes(':') ? parseIpv6(plain) : parseIpv4(plain);
+}
+
+function parseIpv4(text: string): Uint8Array | undefined {
+  const parts = text.split('.');
+  if (parts.length !== 4 || !parts.every((part) => /^\d{1,3}$/.test(part))) return undefined;
+  const bytes = parts.map(Number);
+  return bytes.every((byte) => byte <= 255) ? new Uint8Array(bytes) : undefined;
+}
+
+function parseIpv6(text: string): Uint8Array | undefined {
+  const halves = text.split('::');
+  if (halves.length > 2) return undefined;
+  const head = parseGroups(halves[0] ?? '');
+  const tail = parseGroups(halves[1] ?? '');
+  if (head === undefined || tail === undefined) return undefined;
+  const missing = 16 - head.length - tail.length;
+  if (halves.length === 2 ? missing < 2 : missing !== 0) return undefined;
+  const bytes = new Uint8Array(16);
+  bytes.set(head);
+  bytes.set(tail, 16 - tail.length);
+  return bytes;
+}
+
+/** Returns the bytes of groups between colons; the last one may be an IPv4 address. */
+function parseGroups(text: string): number[] | undefined {
+  if (text === '') return [];
+  const bytes: number[] = [];
+  for (const group of text.split(':')) {
+    if (group.includes('.')) {
+      const ipv4 = parseIpv4(group);
+      if (ipv4 === undefined) return undefined;
+      bytes.push(...ipv4);
+    } else {
+      if (!/^[0-9a-f]{1,4}$/i.test(group)) return undefined;
+      const value = Number.parseInt(group, 16);
+      bytes.push(value >>> 8, value & 0xff);
+    }
+  }
+  return bytes.length <= 16 ? bytes : undefined;
+}

@@ -1,0 +1,107 @@
+/**
+ * Which ports something in the pod listens at, and when that changes.
+ *
+ * The kernel tells nobody about a new listener, so `/proc/net` is read again and again: every
+ * 250 ms, but never for more than a hundredth of the time; the tables of a pod with very many
+ * connections are long.
+ *
+ * A socket bound to `::` usually takes IPv4 too, and the table does not say whether: it is counted
+ * for both. If it does not, a connect will be refused, which is the truth as well.
+ */
+
+import {readFile} from 'node:fs/promises';
+import type {ListeningPorts} from '../../tunnel/target.ts';
+
+const POLL_MS = 250;
+/** Reading may take one part in so many of the time. */
+const COST_FACTOR = 100;
+/** "Linux include/net/tcp_states.h": a listening TCP socket, and a UDP socket that is not connected. */
+const TCP_LISTEN = '0A';
+const TCP_CLOSE = '07';
+const ANY4 = '00000000';
+const ANY6 = '0'.repeat(32);
+const LOOPBACK6 = '00000000000000000000000001000000';
+const MAPPED_PREFIX = '0000000000000000FFFF0000';
+
+/** Ports by protocol and family, while they are collected. */
+interface Found {
+  readonly four: Set<number>;
+  readonly six: Set<number>;
+}
+
+/** Returns the ports that are open now. `ownPorts`: of UDP, the agent's own. */
+export async function readListening(ownPorts: ReadonlySet<number>): Promise<ListeningPorts> {
+  const [tcp, tcp6, udp, udp6] = await Promise.all(['tcp', 'tcp6', 'udp', 'udp6'].map(readTable));
+  const forTcp: Found = {four: new Set(), six: new Set()};
+  const forUdp: Found = {four: new Set(), six: new Set()};
+  for (const table of [tcp, tcp6]) collect(table ?? '', TCP_LISTEN, forTcp);
+  for (const table of [udp, udp6]) collect(table ?? '', TCP_CLOSE, forUdp);
+  return {
+    tcp4: sorted(forTcp.four),
+    tcp6: sorted(forTcp.six),
+    udp4: sorted(forUdp.four.difference(ownPorts)),
+    udp6: sorted(forUdp.six.difference(ownPorts)),
+  };
+}
+
+/** Calls `onPorts` with the full sets, first at once and then after each change; returns the stop. */
+export function watchListening(
+  ownPorts: ReadonlySet<number>,
+  onPorts: (ports: ListeningPorts) => void,
+): () => void {
+  let isStopped = false;
+  let timer: NodeJS.Timeout | undefined;
+  let last = '';
+  const look = async (): Promise<void> => {
+    const startedAt = performance.now();
+    const ports = await readListening(ownPorts);
+    if (isStopped) return;
+    const text = JSON.stringify(ports);
+    if (text !== last) onPorts(ports);
+    last = text;
+    const costMs = performance.now() - startedAt;
+    timer = setTimeout(look, Math.max(POLL_MS, costMs * COST_FACTOR));
+    timer.unref();
+  };
+  void look();
+  return () => {
+    isStopped = true;
+    clearTimeout(timer);
+  };
+}
+
+/**
+ * Reads a table of /proc/net: `sl local_address rem_address st …`, addresses as hex words in the
+ * byte order of the machine (little-endian on every machine we run on), ports as hex numbers.
+ */
+export function collect(table: string, state: string, found: Found): void {
+  for (const line of table.split('\n').slice(1)) {
+    const [, bound, , lineState] = line.trim().split(/\s+/, 4);
+    if (bound === undefined || lineState !== state) continue;
+    const [address = '', portText = ''] = bound.split(':');
+    const port = Number.parseInt(portText, 16);
+    if (!(port > 0)) continue;
+    if (isLoopback4(address)) found.four.add(port);
+    if (address === ANY6 || address === LOOPBACK6) found.six.add(port);
+    if (address === ANY6) found.four.add(port);
+  }
+}
+
+/** 0.0.0.0 and 127.0.0.0/8, also as an IPv6 address. */
+function isLoopback4(address: string): boolean {
+  const word = address.startsWith(MAPPED_PREFIX) ? address.slice(24) : address;
+  return word === ANY4 || (word.length === 8 && word.endsWith('7F'));
+}
+
+function sorted(ports: ReadonlySet<number>): number[] {
+  return [...ports].sort((one, other) => one - other);
+}
+
+/** A kernel without IPv6 has no such table. */
+async function readTable(name: string): Promise<string> {
+  try {
+    return await readFile(`/proc/self/net/${name}`, 'latin1');
+  } catch {
+    return '';
+  }
+}

@@ -13,7 +13,8 @@
  *   - it ends: what it left running is ended too, and we end as it did (same status, same signal);
  *   - it stops (Ctrl-Z): started in the foreground, we stop mirrord, which ignores the terminal's own stop signal, so that the
  *     shell sees the job stopped exactly when the program is; continued, we continue it;
- *   - FD closes: mirrord is gone, even by SIGKILL: everything is killed.
+ *   - FD closes: mirrord is gone, even by SIGKILL: everything is killed. Unless `outlive` was given, for
+ *     a program that goes on by itself (the demo cluster).
  *
  * Nothing here is setuid; nothing is left on disk. Linked statically: the program's environment
  * (LD_PRELOAD, LD_LIBRARY_PATH) is ours too, and must not reach our own code.
@@ -71,6 +72,7 @@ static struct {
   pid_t program;
   int follows_stops;
   int is_stopped;
+  int outlives;
 } state;
 
 static int open_tun(char **args, struct answer *a) {
@@ -252,6 +254,7 @@ static int obey(char **f, int count, struct answer *a) {
   }
   if (IS("capabilities", 1)) return set_program_capabilities(args[0]);
   if (IS("exec", 0)) return execute(args, n, a);
+  if (IS("outlive", 0)) return state.outlives = 1, 0;
 #undef IS
   return errno = ENOSYS, failed("command");
 }
@@ -347,17 +350,22 @@ static int serve(int socket, char **argv) {
     while (read(signals, &info, sizeof info) == sizeof info)
       info.ssi_signo == SIGCHLD ? on_child() : on_continue();
     if (watched[0].revents && !serve_one(socket)) {
+      if (state.outlives) {
+        watched[0].fd = -1;
+        continue;
+      }
       kill_descendants();
       return 1;
     }
   }
 }
 
-/* Ping sockets for the agent (icmp(7)): made here because Node can't. -1 where the kernel won't. */
+/* Ping sockets for the agent (icmp(7)): made here because Node can't. Where the kernel won't (see
+ * net.ipv4.ping_group_range), /dev/null takes the place, lest another file get the number. */
 static void place_ping_socket(int family, int protocol, int wanted) {
   int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK, protocol);
-  if (fd < 0) return;
-  if (fd == wanted) return;
+  if (fd < 0) fd = open("/dev/null", O_RDWR);
+  if (fd < 0 || fd == wanted) return;
   dup2(fd, wanted);
   close(fd);
 }

@@ -90,6 +90,12 @@ export class Launcher implements Disposable {
     return Number(foreground ? this.command('exec', 'foreground') : this.command('exec'));
   }
 
+  /** From now on the program goes on without us: to dispose of this, or to die, doesn't end it. */
+  outlive(): void {
+    this.command('outlive');
+    this.process.unref();
+  }
+
   /** Ends the program, and all that it started, if it still runs. */
   [Symbol.dispose](): void {
     if (this.#control >= 0) closeFd(this.#control);

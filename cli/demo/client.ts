@@ -1,0 +1,232 @@
+/**
+ * The demo cluster as others use it: start it, ask it, end it.
+ *
+ * Theory of operation. `ensureDemo` takes the lock, asks the control socket, and if nobody answers
+ * starts the supervisor: a launcher makes the node's namespaces (for an ordinary user with a user
+ * namespace around them; root needs none) and executes it in them with all rights there. The launcher
+ * outlives us: it ends, with all that it started, when the supervisor ends. Then we wait for the pods.
+ *
+ * What a killed supervisor leaves are files only; they are cleared away before the next start. One that
+ * doesn't answer any more is killed by what `state.json` says.
+ */
+
+import {closeSync, openSync, readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {setTimeout as delay} from 'node:timers/promises';
+import {fileURLToPath} from 'node:url';
+import {MirrordError} from '../../layer/errors.ts';
+import {findNft} from '../../layer/localhost.ts';
+import {launcherPath} from '../../layer/native/native.ts';
+import {Launcher} from '../../layer/sandbox/launcher.ts';
+import {explainSandboxFailure} from '../../layer/sandbox/preconditions.ts';
+import {
+  type DemoStatus,
+  type ExtraPod,
+  NotRunningError,
+  type PodStatus,
+  request,
+} from './control.ts';
+import {
+  type DemoPaths,
+  demoPaths,
+  identify,
+  isAlive,
+  lockDemo,
+  type ProcessIdentity,
+  readState,
+  removeFiles,
+  writeState,
+} from './state.ts';
+
+const supervisor = fileURLToPath(new URL('supervisor.ts', import.meta.url));
+
+/** Nothing that we wait for takes longer, milliseconds. */
+const startTimeoutMs = 60_000;
+/** A supervisor that was told to end has this long, milliseconds. */
+const endTimeoutMs = 10_000;
+/** Between two looks at something that can't be waited for, milliseconds. */
+const pauseMs = 20;
+
+export interface EnsureOptions {
+  /** Told what is being done, while there is something to do. */
+  progress?: ((text: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Whether this process may make namespaces as it is: CAP_SYS_ADMIN and CAP_NET_ADMIN (capability.h). */
+function isPrivileged(): boolean {
+  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+  const needed = (1n << 21n) | (1n << 12n);
+  return process.geteuid?.() === 0 && (BigInt(`0x${effective ?? '0'}`) & needed) === needed;
+}
+
+/** The status, or undefined when nobody answers. */
+async function askStatus(paths: DemoPaths): Promise<DemoStatus | undefined> {
+  try {
+    return await request<DemoStatus>(
+      paths.socket,
+      {operation: 'status'},
+      {signal: AbortSignal.timeout(endTimeoutMs)},
+    );
+  } catch (error) {
+    if (error instanceof NotRunningError || !(error instanceof MirrordError)) return undefined;
+    throw error;
+  }
+}
+
+function startSupervisor(paths: DemoPaths, nft: string): ProcessIdentity {
+  const log = openSync(join(paths.logs, 'supervisor.log'), 'a', 0o600);
+  let launcher: Launcher | undefined;
+  try {
+    launcher = new Launcher({
+      argv: [process.execPath, '--max-old-space-size=96', supervisor, nft],
+      // The same places as ours, and nothing else of our environment.
+      env: {
+        PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+        ...pick('XDG_RUNTIME_DIR'),
+        ...pick('TMPDIR'),
+      },
+      cwd: '/',
+      stdio: ['ignore', log, log],
+      detached: true,
+    });
+    launcher.unshare(...(isPrivileged() ? [] : (['user'] as const)), 'net', 'mnt', 'uts', 'ipc');
+    launcher.command('hostname', 'mirrord-demo');
+    const pid = launcher.exec('keep');
+    launcher.outlive();
+    const processes = [launcher.process.pid ?? 0, pid].flatMap((each) => identify(each) ?? []);
+    writeState(paths, processes);
+    return processes[0] ?? {pid, startTime: ''};
+  } catch (error) {
+    throw explainSandboxFailure('start the demo cluster', error);
+  } finally {
+    launcher?.[Symbol.dispose]();
+    closeSync(log);
+  }
+}
+
+function pick(name: string): Record<string, string> {
+  const value = process.env[name];
+  return value === undefined ? {} : {[name]: value};
+}
+
+/** Waits for the supervisor's pods; it may not have opened its socket yet. */
+async function waitForPods(
+  paths: DemoPaths,
+  launcher: ProcessIdentity | undefined,
+  options: EnsureOptions,
+): Promise<DemoStatus> {
+  const timeout = AbortSignal.timeout(startTimeoutMs);
+  const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
+  for (;;) {
+    try {
+      const {progress} = options;
+      return await request<DemoStatus>(paths.socket, {operation: 'wait'}, {progress, signal});
+    } catch (error) {
+      if (!(error instanceof NotRunningError)) throw error;
+    }
+    signal.throwIfAborted();
+    if (launcher === undefined || !isAlive(launcher)) {
+      const log = join(paths.logs, 'supervisor.log');
+      throw new MirrordError('MIRRORD_DEMO_FAILED', `the demo ended at once: ${lastLine(log)}`, {
+        hint: `see ${log}`,
+      });
+    }
+    await delay(pauseMs);
+  }
+}
+
+function lastLine(path: string): string {
+  const lines = readFileSync(path, 'utf8').trim().split('\n');
+  return lines.findLast((line) => line.includes('Error')) ?? lines.at(-1) ?? '';
+}
+
+/** Ends processes that don't react to anything else, and waits for them to be gone. */
+async function kill(processes: readonly ProcessIdentity[]): Promise<void> {
+  const deadline = performance.now() + endTimeoutMs;
+  for (const each of processes) if (isAlive(each)) process.kill(each.pid, 'SIGKILL');
+  while (processes.some(isAlive) && performance.now() < deadline) await delay(pauseMs);
+}
+
+/**
+ * Makes sure that the demo runs and all its pods are ready. Does nothing more if so already; several
+ * callers at once get the same demo. Throws MIRRORD_NFT_MISSING, MIRRORD_USERNS_DENIED,
+ * MIRRORD_DEMO_FAILED, MIRRORD_DEMO_POD_FAILED, MIRRORD_DEMO_BUSY and those of `demoPaths`.
+ */
+export async function ensureDemo(options: EnsureOptions = {}): Promise<DemoStatus> {
+  const paths = demoPaths();
+  const running = await askStatus(paths);
+  if (running?.pods.every(({ready}) => ready) && running.pods.length > 0) return running;
+  using _lock = await lockDemo(paths);
+  if ((await askStatus(paths)) !== undefined) return waitForPods(paths, undefined, options);
+  const nft = findNft();
+  if (nft === undefined) {
+    throw new MirrordError('MIRRORD_NFT_MISSING', 'the demo cluster needs nft for its services', {
+      hint: 'apt-get install nftables',
+    });
+  }
+  options.progress?.('starting the demo cluster');
+  await kill(readState(paths));
+  return waitForPods(paths, startSupervisor(paths, nft), options);
+}
+
+/** Ends the demo and removes its files. Returns whether there was one. */
+export async function endDemo(): Promise<boolean> {
+  const paths = demoPaths();
+  using _lock = await lockDemo(paths);
+  const processes = readState(paths);
+  if (processes.length === 0) {
+    removeFiles(paths);
+    return false;
+  }
+  try {
+    const signal = AbortSignal.timeout(endTimeoutMs);
+    await request(paths.socket, {operation: 'down'}, {signal});
+    const deadline = performance.now() + endTimeoutMs;
+    while (processes.some(isAlive) && performance.now() < deadline) await delay(pauseMs);
+  } catch {
+    // It doesn't answer: what follows needs no answer.
+  }
+  await kill(processes);
+  removeFiles(paths);
+  return true;
+}
+
+/** What the demo is, or undefined when it doesn't run. */
+export function demoStatus(): Promise<DemoStatus | undefined> {
+  return askStatus(demoPaths());
+}
+
+/** Starts one more pod in the running demo; ready when its `ports` are open. */
+export function runPod(pod: ExtraPod): Promise<PodStatus> {
+  return request<PodStatus>(demoPaths().socket, {operation: 'run', pod});
+}
+
+/** Ends a pod. */
+export async function stopPod(name: string): Promise<void> {
+  await request(demoPaths().socket, {operation: 'stop', name});
+}
+
+export interface DemoTarget {
+  /** The pod's main process, as this machine numbers it. */
+  pid: number;
+  podName: string;
+}
+
+/**
+ * Finds a pod by name, or the first replica of what has that name (`orders` is `orders-0`). Throws
+ * MIRRORD_TARGET_NOT_FOUND.
+ */
+export async function resolveDemoTarget(name: string): Promise<DemoTarget> {
+  const {pods = []} = (await demoStatus()) ?? {};
+  const found = pods.find((pod) => pod.name === name) ?? pods.find((pod) => pod.app === name);
+  if (found !== undefined && found.pid !== 0) return {pid: found.pid, podName: found.name};
+  throw new MirrordError('MIRRORD_TARGET_NOT_FOUND', `the demo has no pod ${name}`, {
+    hint: pods.length > 0 ? `it has ${pods.map((pod) => pod.name).join(', ')}` : 'mirrord demo up',
+  });
+}
+
+/** The command line that runs a program inside a pod: its namespaces and its files. */
+export function insidePod(pid: number, argv: readonly string[]): [string, ...string[]] {
+  return [launcherPath(), 'enter', String(pid), '--mount', '--', ...argv];
+}

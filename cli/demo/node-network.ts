@@ -1,0 +1,88 @@
+/**
+ * The node's network: the bridge, a cable for each pod, forwarding, and the rules of kube-proxy.
+ *
+ * A pod's address is a /32 (or /128) of its own, with the gateway as its only neighbour. So all traffic
+ * of a pod, even to a pod beside it, is routed by the node and meets its NAT rules in both directions,
+ * without the bridge netfilter module, which not every kernel has.
+ *
+ * The netlink requests are made by a launcher that stays in the node's network namespace and never
+ * executes a program.
+ */
+
+import {existsSync} from 'node:fs';
+import {Launcher} from '../../layer/sandbox/launcher.ts';
+import {node, podAddresses} from './addressing.ts';
+import type {PodSpec} from './pods.ts';
+
+const netfilterOnBridges = '/proc/sys/net/bridge/bridge-nf-call-';
+
+/** Settings that the node and its pods have in common. */
+function configure(launcher: Launcher): void {
+  launcher.sysctl('net.ipv4.ip_unprivileged_port_start', 0);
+  const gid = process.getgid?.() ?? 0;
+  launcher.sysctl('net.ipv4.ping_group_range', `${gid} ${gid}`);
+  launcher.command('link', 'lo', 'state', 'up');
+}
+
+export class NodeNetwork implements Disposable {
+  #launcher: Launcher;
+  #nft: string;
+
+  /** Makes the network in this process's namespace, where it must have all rights. `nft`: the program. */
+  constructor(nft: string) {
+    this.#nft = nft;
+    this.#launcher = new Launcher({
+      argv: ['/nothing'],
+      env: {},
+      stdio: ['ignore', 'inherit', 'inherit'],
+      detached: true,
+    });
+    const launcher = this.#launcher;
+    configure(launcher);
+    launcher.sysctl('net.ipv4.ip_forward', 1);
+    launcher.sysctl('net.ipv6.conf.all.forwarding', 1);
+    launcher.sysctl('net.ipv4.conf.all.send_redirects', 0);
+    launcher.sysctl('net.ipv4.conf.default.send_redirects', 0);
+    for (const family of ['iptables', 'ip6tables']) {
+      const setting = netfilterOnBridges + family;
+      if (existsSync(setting)) launcher.command('write', setting, '0', '0644');
+    }
+    launcher.command('bridge', node.bridge);
+    launcher.command('link', node.bridge, 'state', 'up');
+    launcher.command('address', node.bridge, `${node.gateway4}/24`);
+    launcher.command('address', node.bridge, `${node.gateway6}/64`);
+    launcher.command('address', 'lo', `${node.dns}/32`);
+    // What no rule translates is forwarded back to where it came from, and rejected on the way.
+    launcher.command('route', node.serviceRange4, '-', node.bridge);
+    launcher.command('route', node.serviceRange6, '-', node.bridge);
+  }
+
+  /** Replaces the rules in one transaction. Throws `SystemError` with nft's complaint. */
+  loadRules(rules: string): void {
+    this.#launcher.run(this.#nft, ['-f', '-'], rules);
+  }
+
+  /** Connects a pod, whose launcher `pod` is already in its namespaces. */
+  connect(spec: PodSpec, pod: Launcher): void {
+    const {v4, v6} = podAddresses(spec.host);
+    const cable = `veth${spec.host}`;
+    this.#launcher.command('veth', cable, 'eth0', pod.process.pid ?? 0);
+    this.#launcher.command('link', cable, 'master', node.bridge);
+    this.#launcher.command('link', cable, 'state', 'up');
+    configure(pod);
+    pod.sysctl('net.ipv4.conf.all.accept_redirects', 0);
+    pod.sysctl('net.ipv4.conf.eth0.accept_redirects', 0);
+    pod.sysctl('net.ipv6.conf.eth0.accept_redirects', 0);
+    pod.command('link', 'eth0', 'state', 'up');
+    pod.command('address', 'eth0', `${v4}/32`);
+    pod.command('address', 'eth0', `${v6}/128`);
+    pod.command('route', `${node.gateway4}/32`, '-', 'eth0');
+    pod.command('route', 'default', node.gateway4, 'eth0');
+    pod.command('route', `${node.gateway6}/128`, '-', 'eth0');
+    pod.command('route', 'default6', node.gateway6, 'eth0');
+  }
+
+  [Symbol.dispose](): void {
+    this.#launcher[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * Where the demo keeps its files, and the lock that makes there be one demo per user.
+ *
+ *   <runtime directory>/mirrord/demo/
+ *     socket       the supervisor's control socket
+ *     state.json   which processes it is, to end it if it doesn't answer
+ *     root/        an empty directory, on which pods build their roots, each in its own mount namespace
+ *     logs/        the supervisor's and the pods' output
+ *
+ * The runtime directory is XDG_RUNTIME_DIR, or else a directory in TMPDIR or /tmp. There others could
+ * have put one before us: owner and mode are checked, and links are not followed.
+ *
+ * The lock is an abstract unix socket, which the kernel takes back from a process that dies. Its name
+ * has the directory's inode, so that it can't be held for a directory that was removed meanwhile.
+ */
+
+import {once} from 'node:events';
+import {
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import {createServer} from 'node:net';
+import {dirname, join} from 'node:path';
+import {setTimeout as delay} from 'node:timers/promises';
+import {MirrordError} from '../../layer/errors.ts';
+
+export interface DemoPaths {
+  directory: string;
+  socket: string;
+  state: string;
+  root: string;
+  logs: string;
+}
+
+/** A process, told from a later one with the same number. */
+export interface ProcessIdentity {
+  pid: number;
+  /** In clock ticks since boot (/proc/PID/stat, field 22). */
+  startTime: string;
+}
+
+/** The longest path of a unix socket (sun_path, without its final NUL), bytes. */
+const socketPathLimit = 107;
+
+const ownUid = (): number => process.geteuid?.() ?? 0;
+
+function isOwnDirectory(path: string): boolean {
+  try {
+    const status = statSync(path);
+    return status.isDirectory() && status.uid === ownUid();
+  } catch {
+    return false;
+  }
+}
+
+/** The directory under which the demo's directory is. */
+function runtimeDirectory(): string {
+  const runtime = process.env['XDG_RUNTIME_DIR'] ?? '';
+  // After su(1) it may still be the other user's.
+  if (runtime.startsWith('/') && isOwnDirectory(runtime)) return join(runtime, 'mirrord');
+  return join(process.env['TMPDIR'] || '/tmp', `mirrord-${ownUid()}`);
+}
+
+/** The places of this user's demo. Throws MIRRORD_DEMO_PATH_TOO_LONG. */
+export function demoPaths(): DemoPaths {
+  const directory = join(runtimeDirectory(), 'demo');
+  const socket = join(directory, 'socket');
+  if (Buffer.byteLength(socket) > socketPathLimit) {
+    throw new MirrordError('MIRRORD_DEMO_PATH_TOO_LONG', `${socket} is too long for a socket`, {
+      hint: 'set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter name',
+    });
+  }
+  return {
+    directory,
+    socket,
+    state: join(directory, 'state.json'),
+    root: join(directory, 'root'),
+    logs: join(directory, 'logs'),
+  };
+}
+
+/** Makes a directory that only we can enter, or checks that it is one. */
+function makePrivate(path: string): void {
+  mkdirSync(path, {recursive: true, mode: 0o700});
+  const status = lstatSync(path);
+  if (!status.isDirectory() || status.uid !== ownUid() || (status.mode & 0o077) !== 0) {
+    throw new MirrordError(
+      'MIRRORD_DEMO_STATE_UNSAFE',
+      `${path} isn't a private directory of ours`,
+      {
+        hint: `remove it, or set XDG_RUNTIME_DIR to a directory of your own`,
+      },
+    );
+  }
+}
+
+/** Makes the demo's directories. Throws MIRRORD_DEMO_STATE_UNSAFE. */
+export function makeDirectories(paths: DemoPaths): void {
+  makePrivate(dirname(paths.directory));
+  for (const path of [paths.directory, paths.root, paths.logs]) makePrivate(path);
+}
+
+/** Removes all files of the demo, and the directory above if nothing else is in it. */
+export function removeFiles(paths: DemoPaths): void {
+  rmSync(paths.directory, {recursive: true, force: true});
+  try {
+    rmdirSync(dirname(paths.directory));
+  } catch {
+    // Not empty, or never made.
+  }
+}
+
+/** What identifies a running process; undefined when there is none. */
+export function identify(pid: number): ProcessIdentity | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The second field, in parentheses, may hold anything, even a parenthesis.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [state, startTime] = [fields[0], fields[19]];
+    if (state === 'Z' || startTime === undefined) return undefined;
+    return {pid, startTime};
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the process still runs. */
+export function isAlive(process: ProcessIdentity): boolean {
+  return identify(process.pid)?.startTime === process.startTime;
+}
+
+/** Writes down which processes the demo is: the supervisor's launcher first. */
+export function writeState(paths: DemoPaths, processes: readonly ProcessIdentity[]): void {
+  writeFileSync(paths.state, `${JSON.stringify({processes})}\n`, {mode: 0o600});
+}
+
+/** The processes that were written down and still run. */
+export function readState(paths: DemoPaths): ProcessIdentity[] {
+  try {
+    const {processes} = JSON.parse(readFileSync(paths.state, 'utf8')) as {
+      processes: ProcessIdentity[];
+    };
+    return processes.filter(isAlive);
+  } catch {
+    return []; // no state, or half of one: nobody to find
+  }
+}
+
+function inodeOf(path: string): string {
+  const {dev, ino} = statSync(path);
+  return `${dev}-${ino}`;
+}
+
+/** Between two attempts to get the lock, milliseconds. */
+const lockPauseMs = 50;
+/** Longer than any holder needs, milliseconds. */
+const lockTimeoutMs = 60_000;
+
+async function tryLock(name: string): Promise<Disposable | undefined> {
+  const server = createServer((socket) => socket.destroy());
+  server.unref();
+  server.listen(`\0${name}`);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return undefined;
+    throw error;
+  }
+  return {[Symbol.dispose]: () => void server.close()};
+}
+
+/**
+ * Makes the demo's directories and locks them against other mirrord processes of this user, until the
+ * result is disposed of. Throws MIRRORD_DEMO_BUSY.
+ */
+export async function lockDemo(paths: DemoPaths): Promise<Disposable> {
+  const deadline = performance.now() + lockTimeoutMs;
+  while (performance.now() < deadline) {
+    makeDirectories(paths);
+    const inode = inodeOf(paths.directory);
+    const lock = await tryLock(`mirrord-demo-${ownUid()}-${inode}`);
+    if (lock === undefined) {
+      await delay(lockPauseMs);
+      continue;
+    }
+    try {
+      if (inodeOf(paths.directory) === inode) return lock;
+    } catch {
+      // Removed while we waited: once more.
+    }
+    lock[Symbol.dispose]();
+  }
+  throw new MirrordError('MIRRORD_DEMO_BUSY', 'another mirrord is starting or ending the demo', {
+    hint: 'wait for it, or look for it: pgrep -af "mirrord demo"',
+  });
+}

@@ -9,12 +9,23 @@
 
 import {randomBytes} from 'node:crypto';
 import {Socket} from 'node:net';
-import {EchoSocket} from './dial/echo.ts';
+import {EchoSocket, type EchoSockets} from './dial/echo.ts';
 import {makeLog} from './log.ts';
 import {type AgentOptions, parseOptions, UsageError} from './options.ts';
 import {AgentServer} from './server.ts';
 
 const log = makeLog(process.env['MIRRORD_AGENT_LOG'], (line) => process.stderr.write(line));
+
+/** Takes a ping socket over. Where the pod's kernel made none (`ping_group_range`), pings get no answer. */
+function adoptEcho(family: 4 | 6, fd: number | undefined): EchoSockets {
+  if (fd === undefined) return {};
+  try {
+    return {[family]: new EchoSocket(family, fd, log)};
+  } catch (error) {
+    log.debug('no ping socket', {family, error: String(error)});
+    return {};
+  }
+}
 
 function main(): void {
   let options: AgentOptions;
@@ -31,10 +42,7 @@ function main(): void {
     targetPid,
     token,
     handshakeTimeoutMs,
-    echoSockets: {
-      ...(echo4Fd === undefined ? {} : {4: new EchoSocket(4, echo4Fd, log)}),
-      ...(echo6Fd === undefined ? {} : {6: new EchoSocket(6, echo6Fd, log)}),
-    },
+    echoSockets: {...adoptEcho(4, echo4Fd), ...adoptEcho(6, echo6Fd)},
     ownPorts: new Set(),
     log,
     random: () => randomBytes(4).readUInt32BE() / 0x1_0000_0000,

@@ -73,7 +73,7 @@ export function localhostUpdate(ports: ListeningPorts): string {
 }
 
 export interface Localhost extends Disposable {
-  /** For the TUN driver. */
+  /** For the TUN driver, which owns it. */
   readonly udp: LoopbackUdp;
   /** What is open on the pod's loopback now. */
   setPorts(ports: ListeningPorts): void;
@@ -152,9 +152,6 @@ export function openLocalhost(
     setPorts: (open) => {
       load(localhostUpdate(open));
     },
-    [Symbol.dispose]() {
-      tcp[Symbol.dispose]();
-      udp[Symbol.dispose]();
-    },
+    [Symbol.dispose]: () => tcp[Symbol.dispose](),
   };
 }

@@ -103,6 +103,11 @@ async function awaitEnd(program: RunningProgram, link: AgentLink): Promise<Progr
   }
 }
 
+/** What was typed, and where it is looked up: PATH is never the pod's. */
+function commandOf({argv, env}: SessionOptions): {command: string; path: string} {
+  return {command: argv[0] ?? '', path: env['PATH'] ?? ''};
+}
+
 /** Runs the program in the pod's network, with its name, files of names, and environment. */
 export async function runInContext(link: AgentLink, options: SessionOptions): Promise<ProgramEnd> {
   const {target} = link;
@@ -117,7 +122,7 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
     log: options.log,
   });
   using _service = serveSandbox(sandbox, link, options);
-  const program = startProgram(sandbox.launcher, options.argv[0] ?? '', 'container');
+  const program = startProgram(sandbox.launcher, commandOf(options), 'container');
   options.onStarted?.();
   return await awaitEnd(program, link);
 }
@@ -130,7 +135,7 @@ export async function runWithEnvironment(
   const env = mergeEnvironment(options.env, link.target.environment);
   link[Symbol.dispose]();
   using launcher = new Launcher({argv: options.argv, env});
-  const program = startProgram(launcher, options.argv[0] ?? '', 'keep');
+  const program = startProgram(launcher, commandOf(options), 'keep');
   options.onStarted?.();
   relaySignals(program.pid);
   try {

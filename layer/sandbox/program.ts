@@ -2,6 +2,8 @@
  * The program: started by the launcher, which drops all rights in the child and stays as its guardian.
  */
 
+import {existsSync} from 'node:fs';
+import {join} from 'node:path';
 import {MirrordError} from '../errors.ts';
 import {SystemError} from '../native/native.ts';
 import type {CapabilitySet, Launcher} from './launcher.ts';
@@ -15,11 +17,20 @@ export interface RunningProgram {
   ended: Promise<ProgramEnd>;
 }
 
-function explainExecFailure(command: string, error: unknown): unknown {
+/** Whether a command without a slash names a file somewhere in PATH, executable or not. */
+function isInPath(command: string, path: string): boolean {
+  return path.split(':').some((directory) => existsSync(join(directory || '.', command)));
+}
+
+function explainExecFailure(command: string, path: string, error: unknown): unknown {
   if (!(error instanceof SystemError) || error.syscall !== 'execve') return error;
-  if (error.code === 'ENOENT') {
+  // execvp(3) says EACCES when a directory of PATH may not be searched, though nothing was found.
+  const isNowhere = !command.includes('/') && !isInPath(command, path);
+  if (error.code === 'ENOENT' || isNowhere) {
     return new MirrordError('MIRRORD_COMMAND_NOT_FOUND', `${command}: command not found`, {
-      hint: 'the program is looked up in the local PATH, or relative to the current directory; a script may name an interpreter that is not there',
+      hint: command.includes('/')
+        ? 'the file, or the interpreter that its first line names, is not there'
+        : 'it is looked up in the local PATH',
       exitCode: 127,
       cause: error,
     });
@@ -40,11 +51,11 @@ function explainExecFailure(command: string, error: unknown): unknown {
 
 /**
  * Starts the program that the launcher was made for, with the terminal in its hands. `command` is what
- * the person typed. Throws MIRRORD_COMMAND_NOT_FOUND (status 127) or MIRRORD_COMMAND_NOT_EXECUTABLE (126).
+ * the person typed, `path` where it is looked up. Throws MIRRORD_COMMAND_NOT_FOUND (status 127) or MIRRORD_COMMAND_NOT_EXECUTABLE (126).
  */
 export function startProgram(
   launcher: Launcher,
-  command: string,
+  {command, path}: {command: string; path: string},
   capabilities: CapabilitySet,
 ): RunningProgram {
   const ended = new Promise<ProgramEnd>((resolve) => {
@@ -55,6 +66,6 @@ export function startProgram(
   try {
     return {pid: launcher.exec(capabilities, true), ended};
   } catch (error) {
-    throw explainExecFailure(command, error);
+    throw explainExecFailure(command, path, error);
   }
 }

@@ -1,0 +1,94 @@
+/**
+ * Starts the agent on this machine, in the namespaces of a process: the target of `process/<pid>`, or
+ * the main process of a pod of the embedded cluster.
+ *
+ * The agent gets one end of a socket pair and serves its WebSocket on it, so that there is no port to
+ * find and no file to clean up; it ends when the other end closes, and with us in any case. It is put
+ * into a session of its own, out of reach of the terminal's Ctrl-C.
+ */
+
+import {type ChildProcess, spawn} from 'node:child_process';
+import {randomBytes} from 'node:crypto';
+import type {Duplex} from 'node:stream';
+import {fileURLToPath} from 'node:url';
+import {MirrordError} from '../layer/errors.ts';
+import {launcherPath} from '../layer/native/native.ts';
+
+export interface LocalAgent extends Disposable {
+  /** Carries the WebSocket. */
+  readonly connection: Duplex;
+  /** The session token, hexadecimal. */
+  readonly token: string;
+  /** Why the agent ended, once it has: its own last words, or a status. */
+  readonly ended: Promise<string>;
+}
+
+/** More of the agent's complaints than this are not kept, characters. */
+const complaintLimit = 4_096;
+
+const agentMain = fileURLToPath(new URL('../agent/main.ts', import.meta.url));
+
+function spawnAgent(pid: number, token: string): ChildProcess {
+  const enter = ['enter', String(pid), '--die-with-parent', '--ping', '4', '5', '--'];
+  const agent = [process.execPath, '--disable-warning=ExperimentalWarning', agentMain];
+  const flags = ['--target-pid', String(pid), '--fd', '3', '--echo4-fd', '4', '--echo6-fd', '5'];
+  return spawn(launcherPath(), [...enter, ...agent, ...flags], {
+    cwd: '/',
+    detached: true,
+    env: {
+      PATH: process.env['PATH'],
+      MIRRORD_AGENT_TOKEN: token,
+      ...(process.env['MIRRORD_AGENT_LOG'] !== undefined && {
+        MIRRORD_AGENT_LOG: process.env['MIRRORD_AGENT_LOG'],
+      }),
+    },
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+  });
+}
+
+/** Starts the agent. A failure to enter the namespaces shows as its end, by `explainAgentEnd`. */
+export function startLocalAgent(pid: number): LocalAgent {
+  const token = randomBytes(32).toString('hex');
+  const child = spawnAgent(pid, token);
+  let complaint = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    if (process.env['MIRRORD_AGENT_LOG'] !== undefined) process.stderr.write(text);
+    complaint = (complaint + text).slice(-complaintLimit);
+  });
+  const ended = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('close', (code, signal) =>
+      resolve(complaint.trim() || (signal === null ? `status ${code}` : `killed by ${signal}`)),
+    );
+  });
+  return {
+    connection: child.stdio[3] as Duplex,
+    token,
+    ended,
+    [Symbol.dispose]() {
+      child.stdio[3]?.destroy();
+      child.kill('SIGKILL');
+    },
+  };
+}
+
+/** The error for an agent that ended before it answered. Codes: MIRRORD_TARGET_DENIED, MIRRORD_AGENT_FAILED. */
+export function explainAgentEnd(reason: string, pid: number): MirrordError {
+  const denied = /^mirrord-launcher: enter .*(Operation not permitted|Permission denied)$/m.exec(
+    reason,
+  );
+  if (denied) {
+    return new MirrordError(
+      'MIRRORD_TARGET_DENIED',
+      `the namespaces of process ${pid} may not be entered by this user (${denied[0].replace(/^mirrord-launcher: /, '')})`,
+      {hint: 'its containers must be your own (rootless), or run mirrord as root'},
+    );
+  }
+  return new MirrordError(
+    'MIRRORD_AGENT_FAILED',
+    `the agent ended before it was ready: ${reason}`,
+    {
+      hint: 'run again with MIRRORD_AGENT_LOG=debug to see what it does',
+    },
+  );
+}

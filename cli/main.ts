@@ -1,0 +1,54 @@
+/**
+ * The command line: parses it, runs the command, shows its error and ends with its status.
+ */
+
+import {readFileSync} from 'node:fs';
+import {chalkStderr} from 'chalk';
+import {Command} from 'commander';
+import {MirrordError} from '../layer/errors.ts';
+import {demoCommand} from './commands/demo.ts';
+import {execCommand} from './commands/exec.ts';
+
+const {version} = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+/** Shows an error: what failed and what to do; for a bug of ours, where. */
+function report(error: unknown): void {
+  if (error instanceof MirrordError) {
+    process.stderr.write(`${chalkStderr.red('mirrord:')} ${error.message} [${error.code}]\n`);
+    if (error.hint !== undefined) process.stderr.write(`${chalkStderr.dim('  →')} ${error.hint}\n`);
+    if (process.env['MIRRORD_LOG'] === 'debug' && error.cause !== undefined) {
+      process.stderr.write(`${String((error.cause as Error).stack ?? error.cause)}\n`);
+    }
+    return;
+  }
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`${chalkStderr.red('mirrord:')} this is a bug of mirrord's:\n${stack}\n`);
+}
+
+const program = new Command('mirrord')
+  .description('Run a local program as if it were inside a Kubernetes pod.')
+  .version(version, '-V, --version', 'show the version')
+  .helpOption('-h, --help', 'show this help')
+  .enablePositionalOptions()
+  .showHelpAfterError('(see: mirrord --help)')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  $ mirrord demo up                                      start the embedded demo cluster
+  $ mirrord exec -t demo/gateway -- curl http://orders/  run curl as if in that pod
+  $ mirrord exec -t demo/gateway -- bash                 a shell in the pod's context`,
+  )
+  .addCommand(execCommand())
+  .addCommand(demoCommand());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  report(error);
+  process.exitCode = error instanceof MirrordError ? error.exitCode : 70; // EX_SOFTWARE
+}
+// Whatever still holds the loop (a timer, a pipe of a child) must not keep the caller waiting.
+process.exit();

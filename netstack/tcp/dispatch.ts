@@ -17,7 +17,7 @@ import {ACK, FIN, PSH, RST, SYN, TCP_LENGTH} from '../wire/tcp.ts';
 import {type Output, sendSegment} from './output.ts';
 import {buildRefusal} from './refuse.ts';
 import {seqAdd, seqDiff} from './seq.ts';
-import {isSynchronized, type Tcb} from './tcb.ts';
+import {isSynchronized, NEVER, type Tcb} from './tcb.ts';
 import {armProbe, armRetransmit, onRetransmitTimeout, startSample, stopProbe} from './timers.ts';
 
 /** A sender that gets three at once retransmits (RFC 5681, section 3.2): more tell it nothing. */
@@ -270,7 +270,7 @@ export function onDeadline(output: Output, tcb: Tcb): void {
     host.mark(tcb);
   }
   if (tcb.probeAt <= now) {
-    tcb.probeAt = Number.POSITIVE_INFINITY;
+    tcb.probeAt = NEVER;
     tcb.probes += 1;
     if (tcb.sndWnd > 0) {
       tcb.override = true;
@@ -285,6 +285,8 @@ function giveUp(output: Output, tcb: Tcb): void {
   const handler = tcb.flow?.handler;
   tcb.flow = undefined;
   tcb.abort = 'reset';
+  tcb.retransmitAt = NEVER;
+  tcb.probeAt = NEVER;
   output.host.counters.gaveUp += 1;
   output.host.mark(tcb);
   handler?.onReset('timeout');

@@ -13,7 +13,7 @@ import type {Octets} from '../wire/octets.ts';
 import {parseSynOptions, TCP_LENGTH, type TcpHeader} from '../wire/tcp.ts';
 import {initialSequence} from './isn.ts';
 import {seqAdd} from './seq.ts';
-import {createTcb, type Tcb} from './tcb.ts';
+import {createTcb, NEVER, type Tcb} from './tcb.ts';
 import {WINDOW_SHIFT} from './window.ts';
 
 /** Reads the addresses and ports of a packet into `key`. */
@@ -70,5 +70,5 @@ export function acceptPending(
   tcb.receiveLimit = receiveLimit;
   tcb.maxRcvWnd = receiveLimit;
   tcb.synAckDue = true;
-  tcb.expireAt = Number.POSITIVE_INFINITY;
+  tcb.expireAt = NEVER;
 }

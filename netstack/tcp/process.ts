@@ -16,7 +16,7 @@ import {acknowledge} from './acknowledge.ts';
 import type {Segment, TcpHost} from './host.ts';
 import {abortByUs, receive} from './receive.ts';
 import {seqDiff} from './seq.ts';
-import type {Tcb} from './tcb.ts';
+import {NEVER, type Tcb} from './tcb.ts';
 import {takeSample} from './timers.ts';
 import {isUpdateDue} from './window.ts';
 
@@ -125,7 +125,7 @@ function establish(host: TcpHost, tcb: Tcb, segment: Segment, now: number): void
   takeSample(tcb, segment.ack, now);
   tcb.synAckDue = false;
   tcb.tries = 0;
-  tcb.retransmitAt = Number.POSITIVE_INFINITY;
+  tcb.retransmitAt = NEVER;
   host.counters.tcpEstablished += 1;
   // The SYN-ACK could not tell a window above 64 KiB; until it hears of one, the kernel sends
   // segments of half the window at most (tcp_bound_to_half_wnd).

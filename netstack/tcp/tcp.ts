@@ -30,7 +30,7 @@ import type {Segment} from './host.ts';
 import {createOutput, type Output} from './output.ts';
 import {processSegment} from './process.ts';
 import {buildStrayReset} from './stray.ts';
-import type {Tcb} from './tcb.ts';
+import {NEVER, type Tcb} from './tcb.ts';
 import {nextDeadline} from './timers.ts';
 
 /** A `Segment` that can be filled in. */
@@ -158,7 +158,7 @@ export class Tcp implements FlowHost {
         break;
       }
       onDeadline(output, tcb);
-      this.#timers.set(tcb, isClosed(tcb) ? Number.POSITIVE_INFINITY : nextDeadline(tcb));
+      this.#timers.set(tcb, isClosed(tcb) ? NEVER : nextDeadline(tcb));
     }
     return this.#dispatchDirty(output);
   }
@@ -190,7 +190,7 @@ export class Tcp implements FlowHost {
     if (this.#dirty.length > 0) {
       return Number.NEGATIVE_INFINITY;
     }
-    return this.#timers.first?.timerAt ?? Number.POSITIVE_INFINITY;
+    return this.#timers.first?.timerAt ?? NEVER;
   }
 
   accept(tcb: Tcb, receiveLimit: number): void {
@@ -235,8 +235,8 @@ export class Tcp implements FlowHost {
     tcb.state = 'TIME-WAIT';
     this.#release(tcb);
     tcb.ackDue = true;
-    tcb.retransmitAt = Number.POSITIVE_INFINITY;
-    tcb.probeAt = Number.POSITIVE_INFINITY;
+    tcb.retransmitAt = NEVER;
+    tcb.probeAt = NEVER;
     tcb.expireAt = now + this.limits.timeWaitMs;
     this.#timeWait += 1;
     this.#tombstones.push(tcb);

@@ -18,7 +18,7 @@ import {abortByUs, receive} from './receive.ts';
 import {seqDiff} from './seq.ts';
 import {NEVER, type Tcb} from './tcb.ts';
 import {takeSample} from './timers.ts';
-import {isUpdateDue} from './window.ts';
+import {hasNews} from './window.ts';
 
 /** RFC 5961, section 7, asks for a limit; ten a second per connection are enough for any honest peer. */
 const CHALLENGE_INTERVAL_MS = 100;
@@ -129,7 +129,7 @@ function establish(host: TcpHost, tcb: Tcb, segment: Segment, now: number): void
   host.counters.tcpEstablished += 1;
   // The SYN-ACK could not tell a window above 64 KiB; until it hears of one, the kernel sends
   // segments of half the window at most (tcp_bound_to_half_wnd).
-  if (isUpdateDue(tcb)) {
+  if (hasNews(tcb)) {
     tcb.ackDue = true;
   }
   host.mark(tcb);

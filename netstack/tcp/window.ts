@@ -64,12 +64,18 @@ export function raiseLimit(tcb: Tcb, limit: number): boolean {
   return isUpdateDue(tcb);
 }
 
-/** Whether a window update is worth a packet of its own. */
-export function isUpdateDue(tcb: Tcb): boolean {
+/** Whether the next segment will advertise more than the peer knows. */
+export function hasNews(tcb: Tcb): boolean {
   const advance = candidateEdge(tcb) - tcb.advertised;
-  if (tcb.finReceived || advance <= 0 || advance < leastAdvance(tcb)) {
+  return !tcb.finReceived && advance > 0 && advance >= leastAdvance(tcb);
+}
+
+/** Whether a window update is worth a packet of its own. */
+function isUpdateDue(tcb: Tcb): boolean {
+  if (!hasNews(tcb)) {
     return false;
   }
+  const advance = candidateEdge(tcb) - tcb.advertised;
   const worthy = Math.min(tcb.maxRcvWnd / 2, Math.max(2 * tcb.rcvMss, WORTHY_BYTES));
   return advance >= worthy || tcb.advertised - tcb.received < 2 * tcb.rcvMss;
 }

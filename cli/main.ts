@@ -32,7 +32,6 @@ const program = new Command('mirrord')
   .version(version, '-V, --version', 'show the version')
   .helpOption('-h, --help', 'show this help')
   .enablePositionalOptions()
-  .showHelpAfterError('(see: mirrord --help)')
   .addHelpText(
     'after',
     `
@@ -43,6 +42,17 @@ Examples:
   )
   .addCommand(execCommand())
   .addCommand(demoCommand());
+
+// Settings are inherited by commands that commander makes itself only.
+for (const command of [program, ...program.commands]) {
+  command.configureOutput({
+    outputError: (text, write) =>
+      write(`${chalkStderr.red('mirrord:')} ${text.replace(/^error: /, '')}`),
+  });
+  command.showHelpAfterError(
+    `  → see: mirrord ${command === program ? '' : `${command.name()} `}--help`,
+  );
+}
 
 try {
   await program.parseAsync();

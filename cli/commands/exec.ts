@@ -17,7 +17,7 @@ import {parseTarget, resolveTarget} from '../targets.ts';
 
 interface ExecFlags {
   target: string;
-  tun: boolean;
+  tun?: boolean;
 }
 
 /**
@@ -48,7 +48,7 @@ async function exec(argv: string[], flags: ExecFlags): Promise<void> {
   const warn = (message: string): void => {
     process.stderr.write(`${chalkStderr.yellow('mirrord:')} ${message}\n`);
   };
-  const run = flags.tun ? runInContext : runWithEnvironment;
+  const run = flags.tun === false ? runWithEnvironment : runInContext;
   const end = await run(link, {argv, env: callersEnvironment(), log, warn});
   process.exitCode = exitStatus(end);
 }
@@ -60,7 +60,7 @@ export function execCommand(): Command {
     .usage('[options] [--] <program> [arguments...]')
     .argument('<program...>', 'the program and its arguments')
     .requiredOption('-t, --target <target>', 'whose context: demo/<pod> or process/<pid>')
-    .option('--tun', 'a network of its own for the program (the default)', true)
+    .option('--tun', 'a network of its own for the program (the default)')
     .option('--no-tun', 'the environment of the target only; the network stays local')
     .passThroughOptions()
     .helpOption('-h, --help', 'show this help')

@@ -5,7 +5,7 @@
 import {spawn} from 'node:child_process';
 import {once} from 'node:events';
 import os from 'node:os';
-import {Chalk, type ChalkInstance, supportsColor} from 'chalk';
+import chalk, {chalkStderr} from 'chalk';
 import {Command, InvalidArgumentError, Option} from 'commander';
 import {
   demoStatus,
@@ -18,11 +18,6 @@ import {
 } from '../demo/client.ts';
 import type {DemoStatus, PodStatus, ServiceStatus} from '../demo/control.ts';
 import {formatTable, type Table} from '../demo/table.ts';
-
-/** Colour on a terminal only. */
-function chalkFor(stream: NodeJS.WriteStream): ChalkInstance {
-  return new Chalk({level: stream.isTTY && supportsColor ? supportsColor.level : 0});
-}
 
 function describePort(port: PodStatus['ports'][number]): string {
   const where = {any: '', pod: ' (pod IP)', loopback: ' (loopback)', ipv6: ' (IPv6)'}[port.on];
@@ -74,7 +69,6 @@ function showStatus(status: DemoStatus | undefined, asJson: boolean): void {
     process.stdout.write(`${JSON.stringify(status ?? {running: false}, null, 2)}\n`);
     return;
   }
-  const chalk = chalkFor(process.stdout);
   if (status === undefined) {
     process.stdout.write(`The demo cluster is not running. ${chalk.dim('(mirrord demo up)')}\n`);
     return;
@@ -87,8 +81,7 @@ function showStatus(status: DemoStatus | undefined, asJson: boolean): void {
 }
 
 async function up({json}: {json?: boolean}): Promise<void> {
-  const chalk = chalkFor(process.stderr);
-  const progress = (text: string) => process.stderr.write(chalk.dim(`mirrord: ${text}\n`));
+  const progress = (text: string) => process.stderr.write(chalkStderr.dim(`mirrord: ${text}\n`));
   showStatus(await ensureDemo({progress}), json === true);
 }
 
@@ -148,32 +141,32 @@ async function status({json}: {json?: boolean}): Promise<void> {
   if (found === undefined) process.exitCode = 3;
 }
 
-function hidden(name: string, description: string): [Command, {hidden: boolean}] {
-  return [new Command(name).description(description), {hidden: true}];
+function runCommand(): Command {
+  return new Command('run')
+    .description("start one more pod, with this machine's programs")
+    .argument('<name>', "the pod's name")
+    .argument('<command...>', 'its program and arguments')
+    .option('--env <NAME=VALUE>', 'a variable of its environment (repeatable)', parseVariable, {})
+    .option('--port <number>', 'a TCP port to wait for (repeatable)', parsePort, [])
+    .action(run);
+}
+
+function enterCommand(): Command {
+  return new Command('enter')
+    .description('run a command inside a pod')
+    .argument('<pod>', "the pod's name")
+    .argument('<command...>', 'the command and its arguments')
+    .passThroughOptions()
+    .action(enter);
 }
 
 /** Makes the command `demo` with its subcommands. Errors are thrown as MirrordError. */
 export function demoCommand(): Command {
   const json = () => new Option('--json', 'print JSON');
-  const [runCommand, runOptions] = hidden(
-    'run',
-    "start one more pod, with this machine's programs",
-  );
-  runCommand
+  const stopCommand = new Command('stop')
+    .description('end a pod of run')
     .argument('<name>', "the pod's name")
-    .argument('<command...>', 'its program and arguments')
-    .option('--env <NAME=VALUE>', 'a variable of its environment (repeatable)', parseVariable, {})
-    .option('--port <number>', 'a TCP port to wait for (repeatable)', parsePort, [])
-    .passThroughOptions()
-    .action(run);
-  const [stopCommand, stopOptions] = hidden('stop', 'end a pod');
-  stopCommand.argument('<name>', "the pod's name").action(stopPod);
-  const [enterCommand, enterOptions] = hidden('enter', 'run a command inside a pod');
-  enterCommand
-    .argument('<pod>', "the pod's name")
-    .argument('<command...>', 'the command and its arguments')
-    .passThroughOptions()
-    .action(enter);
+    .action(stopPod);
   return new Command('demo')
     .description('the embedded demo cluster: a few pods and services on this machine, without root')
     .enablePositionalOptions()
@@ -185,7 +178,7 @@ export function demoCommand(): Command {
         .addOption(json())
         .action(status),
     )
-    .addCommand(runCommand, runOptions)
-    .addCommand(stopCommand, stopOptions)
-    .addCommand(enterCommand, enterOptions);
+    .addCommand(runCommand(), {hidden: true})
+    .addCommand(stopCommand, {hidden: true})
+    .addCommand(enterCommand(), {hidden: true});
 }

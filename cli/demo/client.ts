@@ -79,13 +79,8 @@ function startSupervisor(paths: DemoPaths, nft: string): ProcessIdentity {
   let launcher: Launcher | undefined;
   try {
     launcher = new Launcher({
-      argv: [process.execPath, '--max-old-space-size=96', supervisor, nft],
-      // The same places as ours, and nothing else of our environment.
-      env: {
-        PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
-        ...pick('XDG_RUNTIME_DIR'),
-        ...pick('TMPDIR'),
-      },
+      argv: [process.execPath, '--max-old-space-size=96', supervisor, paths.directory, nft],
+      env: {PATH: '/usr/sbin:/usr/bin:/sbin:/bin'},
       cwd: '/',
       stdio: ['ignore', log, log],
       detached: true,
@@ -103,11 +98,6 @@ function startSupervisor(paths: DemoPaths, nft: string): ProcessIdentity {
     launcher?.[Symbol.dispose]();
     closeSync(log);
   }
-}
-
-function pick(name: string): Record<string, string> {
-  const value = process.env[name];
-  return value === undefined ? {} : {[name]: value};
 }
 
 /** Waits for the supervisor's pods; it may not have opened its socket yet. */

@@ -3,9 +3,9 @@
  * is ready. It runs inside the node's namespaces.
  *
  * Theory of operation. A pod is wanted from `add` to `remove`. Its program is started, probed until it
- * answers, and is then ready: an endpoint of its services. When it ends by itself it stops being one and
- * is started again, after a pause that doubles with each failure (CrashLoopBackOff). Nothing is polled
- * while all is well.
+ * answers, and is then ready: an endpoint of its services. When it ends by itself it stops being one; a
+ * pod of the shop is started again, after a pause that doubles with each failure (CrashLoopBackOff), one
+ * of `run` is over. Nothing is polled while all is well.
  */
 
 import {join} from 'node:path';
@@ -20,7 +20,7 @@ import {podEnvironment} from './pod-content.ts';
 import type {PodSpec} from './pods.ts';
 import {waitUntilReady} from './probe.ts';
 import {kubeProxyRules} from './rules.ts';
-import {endpointsOf, services} from './services.ts';
+import {endpointsOf, type ServiceSpec, services} from './services.ts';
 import type {DemoPaths} from './state.ts';
 import {makeZone} from './zone.ts';
 
@@ -34,6 +34,8 @@ const soundMs = 60_000;
 /** A pod that is wanted. */
 interface Member {
   spec: PodSpec;
+  /** Started again when it ends by itself. */
+  isRestarted: boolean;
   /** Its run, while there is one. */
   pod?: Pod;
   ready: boolean;
@@ -53,19 +55,27 @@ export interface ClusterParts {
 export class Cluster implements AsyncDisposable {
   #parts: ClusterParts;
   #members = new Map<string, Member>();
+  /** Called when all pods are ready. */
+  #waiting: (() => void)[] = [];
 
   constructor(parts: ClusterParts) {
     this.#parts = parts;
   }
 
   /** Starts a pod and waits until it is ready. Throws what keeps it from that; it isn't wanted then. */
-  async add(spec: PodSpec): Promise<void> {
-    const wanted = new AbortController();
-    const member: Member = {spec, ready: false, restarts: 0, wanted, over: Promise.resolve()};
+  async add(spec: PodSpec, isRestarted = true): Promise<void> {
+    const member: Member = {
+      spec,
+      isRestarted,
+      ready: false,
+      restarts: 0,
+      wanted: new AbortController(),
+      over: Promise.resolve(),
+    };
     this.#members.set(spec.name, member);
     try {
       const pod = await this.#start(member);
-      member.over = this.#keep(member, pod);
+      member.over = this.#keep(member, pod).catch((error: unknown) => console.error(error));
     } catch (error) {
       this.#members.delete(spec.name);
       throw error;
@@ -86,9 +96,13 @@ export class Cluster implements AsyncDisposable {
       });
     }
     const rest = {app: name, env: {}, ports: [], root: 'host' as const};
-    await this.add({...rest, ...extra, host: this.#freeHost()});
+    await this.add({...rest, ...extra, host: this.#freeHost()}, false);
     const status = this.status().pods.find((pod) => pod.name === name);
-    if (status === undefined) throw new Error(`pod ${name} ended at once`);
+    if (status === undefined) {
+      throw new MirrordError('MIRRORD_DEMO_POD_FAILED', `pod ${name} ended at once`, {
+        hint: `see ${this.#logOf(name)}`,
+      });
+    }
     return status;
   }
 
@@ -106,8 +120,17 @@ export class Cluster implements AsyncDisposable {
   /** Makes rules and records follow what is ready. Called by itself after every change. */
   #publish(): void {
     const ready = [...this.#members.values()].filter((m) => m.ready).map(({spec}) => spec);
-    this.#parts.network.loadRules(kubeProxyRules(services, ready));
-    this.#parts.dns.setZone(makeZone(services, ready));
+    const all = this.#services();
+    this.#parts.network.loadRules(kubeProxyRules(all, ready));
+    this.#parts.dns.setZone(makeZone(all, ready));
+    if (ready.length < this.#members.size) return;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Resolves when all pods are ready, which a pod that fails again and again may never be. */
+  async whenReady(): Promise<void> {
+    if ([...this.#members.values()].every(({ready}) => ready)) return;
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   status(): Omit<DemoStatus, 'pid'> {
@@ -126,7 +149,7 @@ export class Cluster implements AsyncDisposable {
         ports: spec.ports,
         env: pod?.env ?? podEnvironment(spec, services),
       })),
-      services: services.map(
+      services: this.#services().map(
         (service): ServiceStatus => ({
           name: service.name,
           namespace: service.namespace,
@@ -152,6 +175,26 @@ export class Cluster implements AsyncDisposable {
     await Promise.all(members.map((member) => this.#end(member)));
   }
 
+  /** The services of the shop, and one for each pod of `run`, by which others find it. */
+  #services(): readonly ServiceSpec[] {
+    const extra = [...this.#members.values()].filter(({isRestarted}) => !isRestarted);
+    const own = extra.map(
+      ({spec}): ServiceSpec => ({
+        name: spec.name,
+        namespace,
+        clusterIPs: [],
+        ports: spec.ports.map((port) => ({...port, targetPort: port.port})),
+        selector: spec.app,
+      }),
+    );
+    const taken = new Set(services.map(({name}) => name));
+    return [...services, ...own.filter(({name}) => !taken.has(name))];
+  }
+
+  #logOf(name: string): string {
+    return join(this.#parts.paths.logs, `${name}.log`);
+  }
+
   #freeHost(): number {
     const taken = new Set([...this.#members.values()].map(({spec}) => spec.host));
     for (let host = extraHosts.first; host <= extraHosts.last; host++) {
@@ -165,26 +208,26 @@ export class Cluster implements AsyncDisposable {
     const {spec, wanted} = member;
     const {network, paths} = this.#parts;
     wanted.signal.throwIfAborted();
-    const log = join(paths.logs, `${spec.name}.log`);
-    const pod = new Pod(spec, network, {log, root: paths.root});
-    member.pod = pod;
     const gone = new AbortController();
     const stop = (reason: string) => () => gone.abort(new Error(reason));
-    void pod.ended.then(stop('it ended'));
-    wanted.signal.addEventListener('abort', stop('it was ended'), {signal: gone.signal});
     const timer = setTimeout(stop('its ports stayed closed'), readyTimeoutMs);
+    wanted.signal.addEventListener('abort', stop('it was ended'), {signal: gone.signal});
     try {
+      const pod = new Pod(spec, network, {log: this.#logOf(spec.name), root: paths.root});
+      member.pod = pod;
+      void pod.ended.then(stop('it ended'));
       await waitUntilReady(spec, gone.signal);
       member.ready = true;
       this.#publish();
       return pod;
     } catch (cause) {
+      const {pod} = member;
       delete member.pod;
-      await pod[Symbol.asyncDispose]();
+      await pod?.[Symbol.asyncDispose]();
       throw new MirrordError(
         'MIRRORD_DEMO_POD_FAILED',
         `pod ${spec.name} didn't become ready: ${(cause as Error).message}`,
-        {hint: `see ${log}`, cause},
+        {hint: `see ${this.#logOf(spec.name)}`, cause},
       );
     } finally {
       clearTimeout(timer);
@@ -202,7 +245,9 @@ export class Cluster implements AsyncDisposable {
       delete member.pod;
       member.ready = false;
       if (signal.aborted) return;
+      if (!member.isRestarted) this.#members.delete(member.spec.name);
       this.#publish();
+      if (!member.isRestarted) return;
       if (performance.now() - startedAt > soundMs) pause = restartPause.first;
       await delay(pause, undefined, {signal}).catch(() => undefined);
       pause = Math.min(2 * pause, restartPause.longest);

@@ -10,6 +10,7 @@
  */
 
 import {existsSync} from 'node:fs';
+import {MirrordError} from '../../layer/errors.ts';
 import {Launcher} from '../../layer/sandbox/launcher.ts';
 import {node, podAddresses} from './addressing.ts';
 import type {PodSpec} from './pods.ts';
@@ -21,6 +22,9 @@ function configure(launcher: Launcher): void {
   launcher.sysctl('net.ipv4.ip_unprivileged_port_start', 0);
   const gid = process.getgid?.() ?? 0;
   launcher.sysctl('net.ipv4.ping_group_range', `${gid} ${gid}`);
+  // A namespace may begin with what the machine's administrator, or a container runtime, set outside.
+  launcher.sysctl('net.ipv6.conf.all.disable_ipv6', 0);
+  launcher.sysctl('net.ipv6.conf.default.disable_ipv6', 0);
   launcher.command('link', 'lo', 'state', 'up');
 }
 
@@ -38,11 +42,24 @@ export class NodeNetwork implements Disposable {
       detached: true,
     });
     const launcher = this.#launcher;
+    if (!existsSync('/proc/sys/net/ipv6')) {
+      throw new MirrordError(
+        'MIRRORD_IPV6_MISSING',
+        'the demo needs IPv6, which this kernel lacks',
+        {
+          hint: 'start the machine without ipv6.disable=1',
+        },
+      );
+    }
     configure(launcher);
     launcher.sysctl('net.ipv4.ip_forward', 1);
     launcher.sysctl('net.ipv6.conf.all.forwarding', 1);
     launcher.sysctl('net.ipv4.conf.all.send_redirects', 0);
     launcher.sysctl('net.ipv4.conf.default.send_redirects', 0);
+    // Every refusal is told. Otherwise IPv6 errors would be lost: before a rule can reject a packet, the
+    // kernel counts a redirect for it, which the rules suppress, against the same limit.
+    launcher.sysctl('net.ipv4.icmp_ratelimit', 0);
+    launcher.sysctl('net.ipv6.icmp.ratelimit', 0);
     for (const family of ['iptables', 'ip6tables']) {
       const setting = netfilterOnBridges + family;
       if (existsSync(setting)) launcher.command('write', setting, '0', '0644');
@@ -69,7 +86,7 @@ export class NodeNetwork implements Disposable {
     this.#launcher.command('veth', cable, 'eth0', pod.process.pid ?? 0);
     this.#launcher.command('link', cable, 'master', node.bridge);
     this.#launcher.command('link', cable, 'state', 'up');
-    configure(pod);
+    configure(pod); // after its eth0 came into being, which `all` is to reach too
     pod.sysctl('net.ipv4.conf.all.accept_redirects', 0);
     pod.sysctl('net.ipv4.conf.eth0.accept_redirects', 0);
     pod.sysctl('net.ipv6.conf.eth0.accept_redirects', 0);

@@ -7,10 +7,17 @@ import {domain, namespace, node, podAddresses} from './addressing.ts';
 import type {PodSpec} from './pods.ts';
 import type {ServicePort, ServiceSpec} from './services.ts';
 
-/** Certificate of the demo's imaginary API server: somebody's, so that tools can parse it. */
+/** A certificate whose key nobody has: a real one, so that tools can parse it. */
 const caCertificate = `-----BEGIN CERTIFICATE-----
-MIIBhTCCASugAwIBAgIUMirrordDemoClusterCA0wCgYIKoZIzj0EAwIwFTETMBEG
-A1UEAwwKa3ViZXJuZXRlcw==
+MIIBjDCCATGgAwIBAgIUUNzHQ0nP5cbyxooCPVj9H/EUHWEwCgYIKoZIzj0EAwIw
+GjEYMBYGA1UEAwwPbWlycm9yZC1kZW1vLWNhMCAXDTI2MTEyMjE2NDYwMFoYDzIx
+MjYxMDI5MTY0NjAwWjAaMRgwFgYDVQQDDA9taXJyb3JkLWRlbW8tY2EwWTATBgcq
+hkjOPQIBBggqhkjOPQMBBwNCAATMlNF0pEhz9Mm6iuL5LLUPMz2QAwY3pPnwUQWN
+wtoQS0FlSIX0In6b1kpPz8eRbiTJxIkQkrFhMrY8LWoqLAzKo1MwUTAdBgNVHQ4E
+FgQUBs9+HklrYlEaRsTlV+oQcJJLBs4wHwYDVR0jBBgwFoAUBs9+HklrYlEaRsTl
+V+oQcJJLBs4wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA2nFN
+W9emzOpW1debdeehNxlEZ95jMS9z713eivJ78ioCIQDYk/cY5lnJhKEgsISIHnUG
+IDwZqUa1ESjlqW6FVLR62Q==
 -----END CERTIFICATE-----
 `;
 

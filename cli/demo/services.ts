@@ -2,6 +2,7 @@
  * The services of the demo cluster, and which pods stand behind each.
  */
 
+import {isIPv6} from 'node:net';
 import {node, podAddresses, unreachable} from './addressing.ts';
 import type {PodSpec} from './pods.ts';
 
@@ -17,16 +18,20 @@ export interface ServiceSpec {
   namespace: string;
   /** Virtual addresses; none makes it headless: its name resolves to the pods themselves. */
   clusterIPs: readonly string[];
+  /** Families of a headless service's endpoints; IPv4 unless told. Others have those of their addresses. */
+  families?: readonly Family[];
   ports: readonly ServicePort[];
   /** Pods with this `app` are its endpoints. */
   selector?: string;
   /** Only a DNS alias of this name. */
   externalName?: string;
-  /** Addresses instead of a selector. */
-  fixedAddresses?: readonly string[];
+  /** One host of the pod range, whoever is there, instead of a selector. */
+  fixedHost?: number;
   /** The node itself answers at the cluster IP. */
   isNode?: boolean;
 }
+
+type Family = 'v4' | 'v6';
 
 /** One pod behind a service. */
 export interface Endpoint {
@@ -117,18 +122,28 @@ export const services: readonly ServiceSpec[] = [
     name,
     clusterIPs: [],
     ports: [],
-    fixedAddresses: Object.values(podAddresses(host)),
+    families: ['v4', 'v6'] as const,
+    fixedHost: host,
   })),
 ];
 
-/** The pods behind a service, out of those that are ready. */
+function familiesOf({clusterIPs, families}: ServiceSpec): readonly Family[] {
+  if (clusterIPs.length === 0) return families ?? ['v4'];
+  return clusterIPs.map((address) => (isIPv6(address) ? 'v6' : 'v4'));
+}
+
+/** The pods behind a service, out of those that are ready, with the addresses that it uses of them. */
 export function endpointsOf(service: ServiceSpec, ready: readonly PodSpec[]): Endpoint[] {
-  if (service.fixedAddresses !== undefined) {
-    const [v4, v6] = service.fixedAddresses;
-    return [{name: service.name, ...(v4 !== undefined && {v4}), ...(v6 !== undefined && {v6})}];
-  }
-  if (service.selector === undefined) return [];
-  return ready
-    .filter(({app}) => app === service.selector)
-    .map(({name, host}) => ({name, ...podAddresses(host)}));
+  const {selector, fixedHost, name} = service;
+  const hosts =
+    fixedHost === undefined ? ready.filter(({app}) => app === selector) : [{name, host: fixedHost}];
+  const families = familiesOf(service);
+  return hosts.map((pod) => {
+    const {v4, v6} = podAddresses(pod.host);
+    return {
+      name: pod.name,
+      ...(families.includes('v4') && {v4}),
+      ...(families.includes('v6') && {v6}),
+    };
+  });
 }

@@ -66,9 +66,8 @@ function runtimeDirectory(): string {
   return join(process.env['TMPDIR'] || '/tmp', `mirrord-${ownUid()}`);
 }
 
-/** The places of this user's demo. Throws MIRRORD_DEMO_PATH_TOO_LONG. */
-export function demoPaths(): DemoPaths {
-  const directory = join(runtimeDirectory(), 'demo');
+/** The places of this user's demo, or of the one in `directory`. Throws MIRRORD_DEMO_PATH_TOO_LONG. */
+export function demoPaths(directory = join(runtimeDirectory(), 'demo')): DemoPaths {
   const socket = join(directory, 'socket');
   if (Buffer.byteLength(socket) > socketPathLimit) {
     throw new MirrordError('MIRRORD_DEMO_PATH_TOO_LONG', `${socket} is too long for a socket`, {

@@ -5,7 +5,7 @@
  * the pods and serves the control socket until it is told to end, by a request or by SIGTERM. When it is
  * killed, the kernel closes the control sockets of the pods' launchers, and these end their pods.
  *
- *   supervisor.ts NFT
+ *   supervisor.ts DIRECTORY NFT
  */
 
 import {once} from 'node:events';
@@ -18,8 +18,8 @@ import {NodeNetwork} from './node-network.ts';
 import {pods} from './pods.ts';
 import {demoPaths} from './state.ts';
 
-const [nft = ''] = process.argv.slice(2);
-const paths = demoPaths();
+const [directory, nft = ''] = process.argv.slice(2);
+const paths = demoPaths(directory);
 const ending = Promise.withResolvers<void>();
 const started = Promise.withResolvers<void>();
 // Whoever waits for it sees the failure; if nobody does, it still isn't unhandled.
@@ -28,7 +28,7 @@ const watchers = new Set<(text: string) => void>();
 
 using network = new NodeNetwork(nft);
 using dns = new DnsServer();
-await using cluster = new Cluster({network, dns, paths});
+const cluster = new Cluster({network, dns, paths});
 
 /** Starts all pods at the same time. */
 async function start(): Promise<void> {
@@ -50,6 +50,7 @@ async function handle(request: Request, progress: (text: string) => void): Promi
     case 'wait':
       watchers.add(progress);
       await started.promise.finally(() => watchers.delete(progress));
+      await cluster.whenReady();
       return {...cluster.status(), pid: process.pid};
     case 'run':
       await started.promise;
@@ -84,3 +85,6 @@ await ending.promise;
 // New clients find nobody from here on.
 server.close();
 rmSync(paths.socket, {force: true});
+await cluster[Symbol.asyncDispose]();
+// A client that still waits must not hold us.
+process.exit();

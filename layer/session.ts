@@ -8,7 +8,7 @@
  */
 
 import {Stack} from '../netstack/stack.ts';
-import {subscribeListening} from '../tunnel/target.ts';
+import {subscribeLifecycle, subscribeListening} from '../tunnel/target.ts';
 import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
 import {mergeEnvironment} from './env/environment.ts';
@@ -18,7 +18,12 @@ import type {Log} from './log.ts';
 import {relaySignals} from './native/native.ts';
 import {createOutgoing} from './outgoing.ts';
 import {Launcher} from './sandbox/launcher.ts';
-import {type ProgramEnd, type RunningProgram, startProgram} from './sandbox/program.ts';
+import {
+  type ProgramEnd,
+  type ProgramStart,
+  type RunningProgram,
+  startProgram,
+} from './sandbox/program.ts';
 import {createSandbox, type Sandbox} from './sandbox/sandbox.ts';
 import {podAddresses, podFiles, podMtu} from './target-view.ts';
 import {driveTun} from './tun.ts';
@@ -30,6 +35,8 @@ export interface SessionOptions {
   argv: readonly string[];
   /** The local environment, to be overlaid with the pod's. */
   env: NodeJS.ProcessEnv;
+  /** Signals that mirrord was told to ignore when it was called: the program ignores them too. */
+  signalsIgnored?: string;
   log: Log;
   /** Something that a person should know although the program runs. */
   warn: (message: string) => void;
@@ -81,31 +88,68 @@ function serveSandbox(sandbox: Sandbox, link: AgentLink, options: SessionOptions
   };
 }
 
-/** Waits for the program's end. When the agent is gone first, ends the program and throws MIRRORD_AGENT_GONE. */
+/** Ends a program that has lost its pod: politely first. */
+async function endProgram(program: RunningProgram): Promise<void> {
+  const signal = (name: NodeJS.Signals): void => {
+    try {
+      process.kill(program.pid, name);
+    } catch {
+      // ESRCH: it has ended by itself
+    }
+  };
+  signal('SIGTERM');
+  const killer = setTimeout(signal, orphanGraceMs, 'SIGKILL');
+  await program.ended;
+  clearTimeout(killer);
+}
+
+/** Resolves when the context of the program is gone, with what to tell the person. */
+async function contextLost({mux, closed}: AgentLink): Promise<MirrordError> {
+  const targetGone = new Promise<MirrordError>((resolve) => {
+    const gone = (): void =>
+      resolve(
+        new MirrordError('MIRRORD_TARGET_GONE', 'the target has ended; the program was ended', {
+          hint: 'run again when it is back',
+        }),
+      );
+    subscribeLifecycle(mux, gone, () => undefined);
+  });
+  const agentGone = closed.then(
+    (reason) =>
+      new MirrordError(
+        'MIRRORD_AGENT_GONE',
+        `the agent is gone (${reason}); the program was ended`,
+        {
+          hint: 'the agent was killed, or the target and all with it: check the target, then run again',
+        },
+      ),
+  );
+  return await Promise.race([agentGone, targetGone]);
+}
+
+/**
+ * Waits for the program's end. When its context is gone first, ends it, and throws MIRRORD_AGENT_GONE
+ * or MIRRORD_TARGET_GONE.
+ */
 async function awaitEnd(program: RunningProgram, link: AgentLink): Promise<ProgramEnd> {
   relaySignals(program.pid);
   try {
-    const reason = await Promise.race([program.ended, link.closed]);
-    if (typeof reason !== 'string') return reason;
-    process.kill(program.pid, 'SIGTERM');
-    const killer = setTimeout(() => process.kill(program.pid, 'SIGKILL'), orphanGraceMs);
-    await program.ended;
-    clearTimeout(killer);
-    throw new MirrordError(
-      'MIRRORD_AGENT_GONE',
-      `the agent is gone (${reason}); the program was ended`,
-      {
-        hint: 'the target may have ended, or the agent was killed: check the target, then run again',
-      },
-    );
+    const first = await Promise.race([program.ended, contextLost(link)]);
+    if (!(first instanceof MirrordError)) return first;
+    await endProgram(program);
+    throw first;
   } finally {
     relaySignals(0);
   }
 }
 
-/** What was typed, and where it is looked up: PATH is never the pod's. */
-function commandOf({argv, env}: SessionOptions): {command: string; path: string} {
-  return {command: argv[0] ?? '', path: env['PATH'] ?? ''};
+/** PATH is never the pod's. */
+function programStart({argv, env, signalsIgnored}: SessionOptions): ProgramStart {
+  return {
+    command: argv[0] ?? '',
+    path: env['PATH'] ?? '',
+    ...(signalsIgnored !== undefined && {signalsIgnored}),
+  };
 }
 
 /** Runs the program in the pod's network, with its name, files of names, and environment. */
@@ -122,7 +166,7 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
     log: options.log,
   });
   using _service = serveSandbox(sandbox, link, options);
-  const program = startProgram(sandbox.launcher, commandOf(options), 'container');
+  const program = startProgram(sandbox.launcher, programStart(options), 'container');
   options.onStarted?.();
   return await awaitEnd(program, link);
 }
@@ -135,7 +179,7 @@ export async function runWithEnvironment(
   const env = mergeEnvironment(options.env, link.target.environment);
   link[Symbol.dispose]();
   using launcher = new Launcher({argv: options.argv, env});
-  const program = startProgram(launcher, commandOf(options), 'keep');
+  const program = startProgram(launcher, programStart(options), 'untouched');
   options.onStarted?.();
   relaySignals(program.pid);
   try {

@@ -25,9 +25,10 @@ interface ExecFlags {
  * where our own dependencies would hide the person's tools (node, nft).
  */
 function callersEnvironment(): NodeJS.ProcessEnv {
+  const {MIRRORD_SIGNALS_IGNORED: _, ...env} = process.env;
   const own = join(dirname(fileURLToPath(import.meta.url)), '../../node_modules/.bin');
   const path = (process.env['PATH'] ?? '').split(':').filter((entry) => entry !== own);
-  return {...process.env, PATH: path.join(':')};
+  return {...env, PATH: path.join(':')};
 }
 
 /** A shell's way to say how a program ended: its status, or 128 and the signal's number. */
@@ -49,7 +50,14 @@ async function exec(argv: string[], flags: ExecFlags): Promise<void> {
     process.stderr.write(`${chalkStderr.yellow('mirrord:')} ${message}\n`);
   };
   const run = flags.tun === false ? runWithEnvironment : runInContext;
-  const end = await run(link, {argv, env: callersEnvironment(), log, warn});
+  const signalsIgnored = process.env['MIRRORD_SIGNALS_IGNORED'];
+  const end = await run(link, {
+    argv,
+    env: callersEnvironment(),
+    ...(signalsIgnored !== undefined && {signalsIgnored}),
+    log,
+    warn,
+  });
   process.exitCode = exitStatus(end);
 }
 

@@ -28,16 +28,19 @@
 #define KILL_MS 3000
 #define STEP_MS 10
 
-static void run_program(char **argv, enum capabilities wanted, pid_t parent, int report) {
+static void run_program(const struct program_start *start, pid_t parent, int report) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
-  int code = set_capabilities(wanted) < 0 ? errno : 0;
+  /* libuv gave us the default effect of all signals; the person may have said otherwise (nohup). */
+  for (int n = 1; n < NSIG && n <= 64; n++)
+    if (start->ignored >> (n - 1) & 1) signal(n, SIG_IGN);
+  int code = set_capabilities(start->capabilities) < 0 ? errno : 0;
   if (!code) {
     /* After the capabilities changed: that clears the setting (prctl(2)). */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
-    execvp(argv[0], argv);
+    execvp(start->argv[0], start->argv);
     code = errno;
   }
   (void)!write(report, &code, sizeof code);
@@ -45,14 +48,14 @@ static void run_program(char **argv, enum capabilities wanted, pid_t parent, int
 }
 
 /* Forks and executes; returns once the program runs, or -errno of what kept it from running. */
-int start_program(char **argv, enum capabilities wanted, pid_t *program) {
+int start_program(const struct program_start *start, pid_t *program) {
   int report[2], code = 0;
   pid_t self = getpid();
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   if (pipe2(report, O_CLOEXEC) < 0) return failed("pipe");
   *program = fork();
   if (*program < 0) return failed("fork");
-  if (!*program) run_program(argv, wanted, self, report[1]);
+  if (!*program) run_program(start, self, report[1]);
   close(report[1]);
   ssize_t n = read(report[0], &code, sizeof code);
   close(report[0]);

@@ -67,8 +67,7 @@ struct answer {
 };
 
 static struct {
-  char **argv;
-  enum capabilities capabilities;
+  struct program_start program_start;
   pid_t program;
   int follows_stops;
   int is_stopped;
@@ -178,8 +177,7 @@ static int run_helper(const char *input, char **argv) {
   }
   close(in[0]);
   close(err[1]);
-  /* Our messages are smaller than a pipe's buffer doubled; the helper reads as we write. */
-  signal(SIGPIPE, SIG_IGN);
+  /* SIGPIPE is blocked like all others: a helper that doesn't read shows in its status. */
   for (size_t done = 0, all = strlen(input); done < all;) {
     ssize_t n = write(in[1], input + done, all - done);
     if (n < 0) break;
@@ -201,14 +199,16 @@ static int run_helper(const char *input, char **argv) {
 }
 
 static int set_program_capabilities(const char *wanted) {
-  state.capabilities = !strcmp(wanted, "keep") ? CAPABILITIES_KEEP : CAPABILITIES_CONTAINER;
+  state.program_start.capabilities = !strcmp(wanted, "keep")       ? CAPABILITIES_KEEP
+                                     : !strcmp(wanted, "untouched") ? CAPABILITIES_UNTOUCHED
+                                                                    : CAPABILITIES_CONTAINER;
   return 0;
 }
 
 static int execute(char **args, int count, struct answer *a) {
   if (state.program) return errno = EBUSY, failed("exec");
   state.follows_stops = count > 0 && !strcmp(args[0], "foreground");
-  int result = start_program(state.argv, state.capabilities, &state.program);
+  int result = start_program(&state.program_start, &state.program);
   if (!result) snprintf(a->text, sizeof a->text, "%d", state.program);
   return result;
 }
@@ -252,6 +252,7 @@ static int obey(char **f, int count, struct answer *a) {
     f[count] = NULL;
     return run_helper(args[0], args + 1);
   }
+  if (IS("ignore", 1)) return state.program_start.ignored = strtoull(args[0], NULL, 16), 0;
   if (IS("capabilities", 1)) return set_program_capabilities(args[0]);
   if (IS("exec", 0)) return execute(args, n, a);
   if (IS("outlive", 0)) return state.outlives = 1, 0;
@@ -333,7 +334,7 @@ static void on_continue(void) {
 }
 
 static int serve(int socket, char **argv) {
-  state.argv = argv;
+  state.program_start.argv = argv;
   fcntl(socket, F_SETFD, FD_CLOEXEC);
   sigset_t all;
   sigfillset(&all);

@@ -15,7 +15,7 @@ int unshare_namespaces(char **names, int count);
 int enter_namespaces(pid_t pid, int mount);
 
 /* Capabilities of the program after exec. */
-enum capabilities { CAPABILITIES_CONTAINER, CAPABILITIES_KEEP };
+enum capabilities { CAPABILITIES_CONTAINER, CAPABILITIES_KEEP, CAPABILITIES_UNTOUCHED };
 int set_capabilities(enum capabilities wanted);
 
 /* Mounts; all paths absolute. */
@@ -29,6 +29,11 @@ int write_file(const char *path, const char *content, size_t length, mode_t mode
 int pivot(const char *root);
 
 /* Guarding the program. */
-int start_program(char **argv, enum capabilities wanted, pid_t *program);
+struct program_start {
+  char **argv;
+  enum capabilities capabilities;
+  unsigned long long ignored; /* signals that it is to ignore: bit n - 1, as SigIgn in proc(5) */
+};
+int start_program(const struct program_start *start, pid_t *program);
 void kill_descendants(void);
 #endif

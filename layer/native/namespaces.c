@@ -110,6 +110,7 @@ static int is_kept(int capability, enum capabilities wanted) {
  * container's set an ordinary user keeps nothing (no inheritable, no ambient capability), yet programs
  * with file capabilities (ping) still start: below the bounding set they'd fail with EPERM. */
 int set_capabilities(enum capabilities wanted) {
+  if (wanted == CAPABILITIES_UNTOUCHED) return 0;
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct data[2];
   if (syscall(SYS_capget, &header, data) < 0) return failed("capget");

@@ -10,9 +10,10 @@ export type Namespace = 'user' | 'net' | 'mnt' | 'uts' | 'ipc';
 
 /**
  * What the program may still do. `container`: what a container runtime leaves to root, and nothing at
- * all for anybody else; `keep`: all that the launcher has in its namespaces (for our own helpers).
+ * all for anybody else; `keep`: all that the launcher has in its namespaces (for our own helpers);
+ * `untouched`: what mirrord was called with.
  */
-export type CapabilitySet = 'container' | 'keep';
+export type CapabilitySet = 'container' | 'keep' | 'untouched';
 
 export interface LauncherOptions {
   /** The program and its arguments; found in `env.PATH`. */

@@ -17,6 +17,15 @@ export interface RunningProgram {
   ended: Promise<ProgramEnd>;
 }
 
+export interface ProgramStart {
+  /** What the person typed. */
+  command: string;
+  /** Where it is looked up. */
+  path: string;
+  /** The signals it ignores, as a mask in hexadecimal (SigIgn of proc(5)); none by default. */
+  signalsIgnored?: string;
+}
+
 /** Whether a command without a slash names a file somewhere in PATH, executable or not. */
 function isInPath(command: string, path: string): boolean {
   return path.split(':').some((directory) => existsSync(join(directory || '.', command)));
@@ -50,12 +59,11 @@ function explainExecFailure(command: string, path: string, error: unknown): unkn
 }
 
 /**
- * Starts the program that the launcher was made for, with the terminal in its hands. `command` is what
- * the person typed, `path` where it is looked up. Throws MIRRORD_COMMAND_NOT_FOUND (status 127) or MIRRORD_COMMAND_NOT_EXECUTABLE (126).
+ * Starts the program that the launcher was made for, with the terminal in its hands. Throws MIRRORD_COMMAND_NOT_FOUND (status 127) or MIRRORD_COMMAND_NOT_EXECUTABLE (126).
  */
 export function startProgram(
   launcher: Launcher,
-  {command, path}: {command: string; path: string},
+  {command, path, signalsIgnored}: ProgramStart,
   capabilities: CapabilitySet,
 ): RunningProgram {
   const ended = new Promise<ProgramEnd>((resolve) => {
@@ -64,6 +72,7 @@ export function startProgram(
     );
   });
   try {
+    if (signalsIgnored !== undefined) launcher.command('ignore', signalsIgnored);
     return {pid: launcher.exec(capabilities, true), ended};
   } catch (error) {
     throw explainExecFailure(command, path, error);

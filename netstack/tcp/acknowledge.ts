@@ -18,6 +18,7 @@ const DUP_ACK_THRESHOLD = 3;
 /** Processes a SEG.ACK in [SND.UNA − MAX.SND.WND, SND.NXT], and what follows from it. */
 export function acknowledge(host: TcpHost, tcb: Tcb, segment: Segment, now: number): void {
   const advance = seqDiff(segment.ack, tcb.sndUna);
+  const {acked} = tcb.queue;
   const window = segment.window * 2 ** tcb.sndShift;
   if (advance > 0) {
     advanceUna(host, tcb, segment.ack, now);
@@ -29,11 +30,11 @@ export function acknowledge(host: TcpHost, tcb: Tcb, segment: Segment, now: numb
     // RFC 9293 MUST-37: a peer that keeps its window closed and answers is alive.
     tcb.stuckSince = now;
   }
-  if (advance > 0) {
+  if (tcb.queue.acked > acked) {
     tcb.flow?.handler?.onAcked(tcb.queue.acked);
-    if (tcb.abort === undefined && tcb.finSent && tcb.sndUna === tcb.sndNxt) {
-      onFinAcked(host, tcb, now);
-    }
+  }
+  if (advance > 0 && tcb.abort === undefined && tcb.finSent && tcb.sndUna === tcb.sndNxt) {
+    onFinAcked(host, tcb, now);
   }
 }
 

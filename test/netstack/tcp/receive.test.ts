@@ -161,15 +161,15 @@ test('ESTABLISHED: a window opened by the layer is told at once', (t) => {
 });
 
 test('ESTABLISHED: a window opened by a trifle is not told', (t) => {
-  const rig = established(100_000);
-  rig.tcp('< P. 1001:51001(50000) ack 1', '< P. 51001:101001(50000) ack 1');
-  t.is(rig.log.received, 100_000);
-  for (let limit = 100_001; limit < 101_000; limit += 100) {
+  const rig = established(102_400);
+  rig.tcp('< P. 1001:51401(50400) ack 1', '< P. 51401:103401(52000) ack 1');
+  t.is(rig.log.received, 102_400);
+  for (let limit = 102_401; limit < 103_800; limit += 100) {
     rig.flow.grant(limit);
     t.deepEqual(rig.takeText(), [], `at ${limit}`);
   }
-  rig.flow.grant(104_000);
-  t.deepEqual(rig.takeText(), ['> . 1:1(0) ack 101001 win 31']);
+  rig.flow.grant(106_400);
+  t.deepEqual(rig.takeText(), ['> . 1:1(0) ack 103401 win 31']);
 });
 
 test('ESTABLISHED: a window update goes out for 64 KiB, not for less', (t) => {

@@ -3,6 +3,7 @@
  *
  *     opened here:   opening ──OPENED──► open ──► gone         opening ──REFUSED──► gone
  *     opened there:  offered ──accept──► open ──► gone         offered ──refuse───► gone
+ *     over a limit:  barred ──► gone, with onRefused: nothing of it ever goes out
  *
  * Each direction ends by FIN; RESET, from either side, ends both. FIN and RESET go out as control
  * frames, but only when the bytes written before them have left. A stream that is reset here is
@@ -53,7 +54,7 @@ export interface StreamHost {
 export interface StreamStart {
   readonly id: number;
   readonly kind: StreamKind;
-  readonly state: 'opening' | 'offered';
+  readonly state: 'opening' | 'offered' | 'barred';
   /** What the peer may send at once, and the window that grants are made of. */
   readonly receiveLimit: number;
   readonly windowBytes: number;
@@ -69,7 +70,7 @@ export class Stream implements MuxStream, Sender {
   deficitBytes = 0;
 
   readonly #host: StreamHost;
-  #state: 'opening' | 'offered' | 'open' | 'gone';
+  #state: 'opening' | 'offered' | 'barred' | 'open' | 'gone';
 
   readonly #outbox: Outbox;
   readonly #datagrams: DatagramQueue;
@@ -131,8 +132,7 @@ export class Stream implements MuxStream, Sender {
   }
 
   get writable(): number {
-    if (this.#sending !== 'open' || this.hasDatagrams) return 0;
-    if (this.#state === 'offered' || this.#state === 'gone') return 0;
+    if (this.#sending !== 'open' || this.hasDatagrams || !this.#isLive) return 0;
     return this.#allowed - this.#written;
   }
 
@@ -145,13 +145,14 @@ export class Stream implements MuxStream, Sender {
 
   end(): void {
     if (this.#state === 'offered') throw new TypeError('the stream is not accepted yet');
-    if (this.#state === 'gone' || this.#sending !== 'open') return;
+    if (!this.#isLive || this.#sending !== 'open') return;
     this.#sending = 'ending';
     this.#finishSending();
   }
 
   reset(errno: ErrnoName): void {
     if (this.#state === 'offered') this.refuse(errno);
+    if (this.#state === 'barred') this.#leave();
     if (this.#state === 'gone') return;
     const isCrowded = this.#host.pool.queuedBytes > OUTBOX_TIGHT_TOTAL_BYTES;
     if (isCrowded) this.#outbox.clear();
@@ -164,7 +165,7 @@ export class Stream implements MuxStream, Sender {
   }
 
   stop(errno: ErrnoName): void {
-    if (this.#state === 'gone' || this.#receiving !== 'open') return;
+    if (!this.#isLive || this.#receiving !== 'open') return;
     this.#receiving = 'stopped';
     this.#credit.release();
     this.#host.pushControl(emitErrno(FRAME.stop, this.id, errno));
@@ -181,7 +182,7 @@ export class Stream implements MuxStream, Sender {
 
   sendDatagram(payload: Uint8Array, head?: Uint8Array): void {
     if (!this.hasDatagrams) throw new TypeError('this kind of stream has no datagrams');
-    if (this.#state === 'gone' || this.#state === 'offered' || this.#sending !== 'open') return;
+    if (!this.#isLive || this.#sending !== 'open') return;
     if (payload.length + (head?.length ?? 0) > this.#host.datagramBytes) {
       this.#host.counters.datagramsDroppedFull++;
       return;
@@ -205,7 +206,7 @@ export class Stream implements MuxStream, Sender {
     const frame = this.#outbox.shift(this.id);
     if (frame === undefined) return undefined;
     this.#sent += frame.length - HEADER_BYTES;
-    if (this.#state === 'open' || this.#state === 'opening') this.#noteRoom();
+    if (this.#isLive) this.#noteRoom();
     return frame;
   }
 
@@ -244,7 +245,9 @@ export class Stream implements MuxStream, Sender {
   }
 
   onRefused(errno: ErrnoName): void {
-    if (this.#state !== 'opening') throw new ProtocolError('STREAM_STATE');
+    if (this.#state !== 'opening' && this.#state !== 'barred') {
+      throw new ProtocolError('STREAM_STATE');
+    }
     const handler = this.handler;
     this.#leave();
     handler?.onRefused?.(errno);
@@ -295,6 +298,11 @@ export class Stream implements MuxStream, Sender {
   }
 
   // ---- inside ----
+
+  /** Whether something of ours may go out. */
+  get #isLive(): boolean {
+    return this.#state === 'open' || this.#state === 'opening';
+  }
 
   /** An acceptor says nothing before OPENED, and nobody says anything after FIN. */
   #checkReceiving(): void {

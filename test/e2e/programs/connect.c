@@ -1,8 +1,10 @@
-/* connect HOST-ADDRESS PORT [udp]: prints "ok" or the errno's name; for udp, of a send and the receive after it. */
+/* connect [tcp|udp ADDRESS PORT]…: prints a line for each: "ok" or the errno's name; for udp, of a send and the receive
+ * after it. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -10,7 +12,6 @@
 
 static const char *name(int e) {
   switch (e) {
-    case 0: return "ok";
     case ECONNREFUSED: return "ECONNREFUSED";
     case ENETUNREACH: return "ENETUNREACH";
     case EHOSTUNREACH: return "EHOSTUNREACH";
@@ -21,23 +22,31 @@ static const char *name(int e) {
   }
 }
 
-int main(int argc, char **argv) {
+/* Returns 0 or an errno; -1 for an address that is none. */
+static int try(int is_udp, const char *address, const char *port) {
   struct sockaddr_in v4 = {.sin_family = AF_INET};
   struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-  int is_v6 = argc > 2 && strchr(argv[1], ':') != NULL, is_udp = argc > 3;
-  unsigned port = 0;
-  if (argc < 3 || sscanf(argv[2], "%u", &port) != 1) return 64;
-  v4.sin_port = v6.sin6_port = htons((unsigned short)port);
-  if (is_v6 ? inet_pton(AF_INET6, argv[1], &v6.sin6_addr) != 1 : inet_pton(AF_INET, argv[1], &v4.sin_addr) != 1) return 64;
+  int is_v6 = strchr(address, ':') != NULL;
+  v4.sin_port = v6.sin6_port = htons((unsigned short)atoi(port));
+  if (inet_pton(is_v6 ? AF_INET6 : AF_INET, address, is_v6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) != 1)
+    return -1;
   int fd = socket(is_v6 ? AF_INET6 : AF_INET, is_udp ? SOCK_DGRAM : SOCK_STREAM, 0), syn_retries = 1;
-  setsockopt(fd, IPPROTO_TCP, 7 /* TCP_SYNCNT */, &syn_retries, sizeof syn_retries);
-  int bad = connect(fd, is_v6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4, is_v6 ? sizeof v6 : sizeof v4);
-  if (!bad && is_udp) {
-    struct timeval limit = {.tv_sec = 5};
-    char byte;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    bad = send(fd, "x", 1, 0) < 0 || recv(fd, &byte, 1, 0) < 0;
+  struct timeval limit = {.tv_sec = 5};
+  char byte;
+  if (!is_udp) setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &syn_retries, sizeof syn_retries);
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  int bad = is_v6 ? connect(fd, (struct sockaddr *)&v6, sizeof v6) : connect(fd, (struct sockaddr *)&v4, sizeof v4);
+  if (!bad && is_udp) bad = send(fd, "x", 1, 0) < 0 || recv(fd, &byte, 1, 0) < 0;
+  int result = bad ? errno : 0;
+  close(fd);
+  return result;
+}
+
+int main(int argc, char **argv) {
+  for (int i = 1; i + 2 < argc; i += 3) {
+    int result = try(!strcmp(argv[i], "udp"), argv[i + 1], argv[i + 2]);
+    if (result < 0) return 64;
+    puts(result ? name(result) : "ok");
   }
-  puts(bad ? name(errno) : "ok");
   return 0;
 }

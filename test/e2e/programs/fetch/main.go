@@ -1,4 +1,4 @@
-// fetch URL: a static Go program with Go's own resolver; prints status, body and the local address's host.
+// fetch URL: a static Go program with Go's own resolver; prints the status, the addresses of the URL's host, and the body.
 package main
 
 import (
@@ -6,16 +6,32 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 )
 
-func main() {
-	response, err := http.Get(os.Args[1])
+func fetch(address string) error {
+	parsed, err := url.Parse(address)
 	if err != nil {
-		fmt.Println(err)
+		return err
+	}
+	addresses, err := net.LookupHost(parsed.Hostname())
+	if err != nil {
+		return err
+	}
+	response, err := http.Get(address)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	fmt.Println(response.StatusCode, addresses, string(body))
+	return err
+}
+
+func main() {
+	if err := fetch(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	body, _ := io.ReadAll(response.Body)
-	addresses, _ := net.LookupHost("orders")
-	fmt.Println(response.StatusCode, len(addresses), string(body))
 }

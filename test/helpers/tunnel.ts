@@ -38,7 +38,7 @@ export function holds<T>(
   property: fc.IProperty<T>,
   parameters: fc.Parameters<T> = {},
 ): void {
-  t.notThrows(() => fc.assert(property, parameters));
+  t.notThrows(() => fc.assert(property, {includeErrorInReport: true, ...parameters}));
 }
 
 /** Everything a stream's handler was told. */
@@ -168,6 +168,13 @@ export class Pair {
     const ear = new Ear();
     ear.stream = this.layer.open(kind, body, ear, window);
     return {stream: ear.stream, ear};
+  }
+
+  /** The agent's side of the stream that was opened as number `index`. */
+  there(index: number): {stream: MuxStream; body: Uint8Array; ear: Ear} {
+    const side = this.offered[index];
+    if (side === undefined) throw new Error(`no stream ${index} was offered`);
+    return side;
   }
 
   #accept(stream: MuxStream, body: Uint8Array): void {

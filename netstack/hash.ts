@@ -54,6 +54,7 @@ export function hashWord(word: number): void {
 
 /** Ends the hash: 32 bits, signed. */
 export function hashEnd(): number {
+  // The number of bytes, modulo 256, in the upper byte.
   const last = words << 26;
   v3 ^= last;
   round();

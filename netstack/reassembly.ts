@@ -19,9 +19,10 @@ interface Fragment {
   readonly data: Uint8Array;
 }
 
-interface Partial {
+interface Incomplete {
   readonly version: 4 | 6;
-  readonly protocol: number;
+  /** IPv6: of the fragment at offset 0, once it is here (RFC 8200, section 4.5). */
+  protocol: number;
   readonly id: number;
   /** Source and destination, as they stand in the header. */
   readonly addresses: Uint8Array;
@@ -37,7 +38,7 @@ export class Reassembly {
   readonly #counters: Counters;
   readonly #limits: Limits;
   /** Oldest first: all have the same time to live. */
-  readonly #partials: Partial[] = [];
+  readonly #partials: Incomplete[] = [];
   #bytes = 0;
 
   constructor(counters: Counters, limits: Limits) {
@@ -97,7 +98,7 @@ export class Reassembly {
     this.#bytes = 0;
   }
 
-  #find(frame: Octets, ip: IpHeader): Partial | undefined {
+  #find(frame: Octets, ip: IpHeader): Incomplete | undefined {
     // Few at any time: the limit bounds the search.
     return this.#partials.find(
       (partial) =>
@@ -109,9 +110,9 @@ export class Reassembly {
     );
   }
 
-  #begin(frame: Octets, ip: IpHeader, now: number): Partial {
+  #begin(frame: Octets, ip: IpHeader, now: number): Incomplete {
     const length = ip.version === 4 ? 8 : 32;
-    const partial: Partial = {
+    const partial: Incomplete = {
       version: ip.version,
       protocol: ip.protocol,
       id: ip.fragmentId,
@@ -126,7 +127,7 @@ export class Reassembly {
   }
 
   /** False: the fragment contradicts the others. */
-  #insert(partial: Partial, frame: Octets, ip: IpHeader): boolean {
+  #insert(partial: Incomplete, frame: Octets, ip: IpHeader): boolean {
     const offset = ip.fragmentOffset;
     const end = offset + ip.payloadLength;
     const {fragments} = partial;
@@ -150,6 +151,9 @@ export class Reassembly {
     if (!ip.moreFragments) {
       partial.total = end;
     }
+    if (offset === 0) {
+      partial.protocol = ip.protocol;
+    }
     const data = frame.bytes.slice(ip.payloadAt, ip.payloadAt + ip.payloadLength);
     fragments.splice(index, 0, {offset, data});
     partial.bytes += data.length;
@@ -171,7 +175,7 @@ export class Reassembly {
     }
   }
 
-  #forget(partial: Partial): void {
+  #forget(partial: Incomplete): void {
     const index = this.#partials.indexOf(partial);
     if (index >= 0) {
       this.#partials.splice(index, 1);
@@ -189,8 +193,8 @@ function isEqual(addresses: Uint8Array, bytes: Uint8Array, at: number): boolean 
   return true;
 }
 
-/** Joins the fragments behind a plain header. IPv6's protocol is the one of the first fragment. */
-function join(partial: Partial, length: number): Octets {
+/** Joins the fragments behind a plain header. */
+function join(partial: Incomplete, length: number): Octets {
   const headerLength = ipHeaderLength(partial.version);
   const whole = octets(new Uint8Array(headerLength + length));
   const {view, bytes} = whole;

@@ -33,7 +33,7 @@ export function dispatchSegments(output: Output, tcb: Tcb): boolean {
     case 'CLOSED':
       return true;
     case 'SYN-RECEIVED':
-      return dispatchSynAck(output, tcb);
+      return dispatchSynAck(output, tcb) && (tcb.sndNxt === tcb.iss || dispatchAcks(output, tcb));
     case 'TIME-WAIT':
       return dispatchAcks(output, tcb);
     default:
@@ -55,6 +55,7 @@ function dispatchSynAck(output: Output, tcb: Tcb): boolean {
     return false;
   }
   tcb.synAckDue = false;
+  tcb.ackDue = false;
   if (tcb.sndNxt === tcb.iss) {
     tcb.sndNxt = seqAdd(tcb.iss, 1);
     startSample(tcb, tcb.sndNxt, output.now);

@@ -27,6 +27,8 @@ export class ModelPeer {
   #now = 0;
   #una = 0;
   #nxt = 0;
+  /** The highest number ever sent: `#nxt` goes back to repeat. */
+  #max = 0;
   #wnd = 0;
   #lastSent = 0;
   #iss: number | undefined;
@@ -101,11 +103,12 @@ export class ModelPeer {
       return;
     }
     const acked = (view.getUint32(8) - this.#options.isn - 1) | 0;
-    if (acked > this.#nxt) {
-      this.#failure = `an ACK of ${acked}, sent are ${this.#nxt}`;
+    if (acked > this.#max) {
+      this.#failure = `an ACK of ${acked}, sent are ${this.#max}`;
     }
     const isNews = acked >= this.#una;
     this.#una = Math.max(this.#una, acked);
+    this.#nxt = Math.max(this.#nxt, acked);
     const window = view.getUint16(14) * (flags & 2 ? 1 : 128);
     if (isNews) {
       this.#wnd = window;
@@ -171,6 +174,7 @@ export class ModelPeer {
       frames.push(this.#segment(this.#nxt, new Uint8Array(0), 0));
     }
     this.#ackDue = false;
+    this.#max = Math.max(this.#max, this.#nxt);
     return frames;
   }
 

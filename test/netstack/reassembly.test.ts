@@ -39,7 +39,7 @@ class FragmentRig extends Rig {
     return fragments;
   }
 
-  fragment({offset, more, data}: Fragment, id = 1): void {
+  fragment({offset, more, data}: Fragment, id = 1, protocol = 17): void {
     const {source, destination} = this;
     const base = {source, destination};
     if (source.length === 4) {
@@ -51,7 +51,7 @@ class FragmentRig extends Rig {
       return;
     }
     const extension = Uint8Array.of(
-      17,
+      protocol,
       0,
       offset >> 8,
       (offset & 0xff) | (more ? 1 : 0),
@@ -168,6 +168,19 @@ test('packets of different identification are kept apart', (t) => {
   }
   t.deepEqual([...rig.datagrams].sort(), [2_500, 3_000]);
   t.true(rig.isIntact);
+});
+
+test('the protocol of an IPv6 packet is the one of its first fragment', (t) => {
+  const rig = new FragmentRig({version: 6});
+  const [first, second] = rig.cut(2_000, 1448);
+  if (first === undefined || second === undefined) {
+    t.fail();
+    return;
+  }
+  // Extension byte 0 of the later fragment says something else.
+  rig.fragment(second, 1, 99);
+  rig.fragment(first, 1);
+  t.deepEqual(rig.datagrams, [2_000]);
 });
 
 test('fragments that make no sense are dropped', (t) => {

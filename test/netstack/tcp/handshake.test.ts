@@ -96,7 +96,7 @@ test('SYN-RECEIVED: the RST of a program that gave up ends the flow', (t) => {
 test('SYN-RECEIVED: a RST elsewhere in the window is challenged', (t) => {
   const rig = new Rig();
   rig.tcp(SYN);
-  rig.tcp('< R 1002:1002(0)');
+  t.deepEqual(rig.tcp('< R 1002:1002(0)'), ['> . 1:1(0) ack 1001 win 8192']);
   t.deepEqual(rig.log.events, []);
 });
 

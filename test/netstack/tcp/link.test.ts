@@ -136,7 +136,7 @@ test('over a perfect link all bytes arrive in both directions', (t) => {
     fc.property(links, (link) => {
       t.is(simulate(link), undefined);
     }),
-    {numRuns: 25, seed: 1},
+    {numRuns: 100, seed: 1},
   );
 });
 
@@ -151,6 +151,6 @@ test('over a link that loses, repeats and reorders all bytes arrive in both dire
     fc.property(links, (link) => {
       t.is(simulate(link), undefined);
     }),
-    {numRuns: 40, seed: 2},
+    {numRuns: 300, seed: 2},
   );
 });

@@ -1,6 +1,6 @@
 /**
- * Localhost of the pod: a port on which nothing in the sandbox listens, but something in the pod does,
- * reaches the pod's loopback.
+ * Localhost of the pod, and its own address: a port on which nothing in the sandbox listens, but
+ * something in the pod does, reaches the pod.
  *
  * Theory of operation. In the sandbox's network namespace, packets on `lo` pass a filter chain before
  * their socket is looked up for good. The chain first lets go what already has a socket here (`socket
@@ -12,19 +12,30 @@
  */
 
 import {existsSync} from 'node:fs';
+import {isIPv6} from 'node:net';
 import type {ListeningPorts} from '../tunnel/target.ts';
+import {addressBytes} from './address.ts';
 import type {Log} from './log.ts';
 import {type OpenStream, serveLoopbackTcp} from './loopback-tcp.ts';
 import {createLoopbackUdp, type LoopbackUdp} from './loopback-udp.ts';
 import type {Launcher} from './sandbox/launcher.ts';
 
 type SetName = keyof ListeningPorts;
+type ListenerName = 'tcp4' | 'tcp6' | 'udp4' | 'udp6';
 
 /** The ports of our transparent listeners; a family may be missing. */
-export type ListenerPorts = Readonly<Partial<Record<SetName, number>>>;
+export type ListenerPorts = Readonly<Partial<Record<ListenerName, number>>>;
 
 const table = 'inet mirrord';
-const setNames: readonly SetName[] = ['tcp4', 'tcp6', 'udp4', 'udp6'];
+const listenerNames: readonly ListenerName[] = ['tcp4', 'tcp6', 'udp4', 'udp6'];
+/** For each listener, the sets of ports that it serves: on loopback, and on the pod's own addresses. */
+const setsOf: Readonly<Record<ListenerName, readonly [loopback: SetName, own: SetName]>> = {
+  tcp4: ['tcp4', 'ownTcp4'],
+  tcp6: ['tcp6', 'ownTcp6'],
+  udp4: ['udp4', 'ownUdp4'],
+  udp6: ['udp6', 'ownUdp6'],
+};
+const setNames: readonly SetName[] = listenerNames.flatMap((name) => setsOf[name]);
 
 /** nft(8)'s place; never by PATH, where an npm package of the same name may come first. */
 export function findNft(): string | undefined {
@@ -33,18 +44,29 @@ export function findNft(): string | undefined {
   );
 }
 
-/** The rules, to be loaded once into the sandbox. */
-export function localhostRules(listeners: ListenerPorts): string {
+/** The rules for one listener: packets for its ports that no socket here wants. */
+function handOver(name: ListenerName, port: number, addresses: readonly string[]): string[] {
+  const isV4 = name.endsWith('4');
+  const protocol = name.slice(0, 3);
+  const [match, loopback, to] = isV4
+    ? ['ip daddr', '127.0.0.0/8', 'ip to 127.0.0.1']
+    : ['ip6 daddr', '::1', 'ip6 to [::1]'];
+  const own = addresses.filter((address) => isIPv6(address) !== isV4);
+  const [loopbackSet, ownSet] = setsOf[name];
+  const rule = (destination: string, set: SetName): string =>
+    `    ${match} ${destination} ${protocol} dport @${set} tproxy ${to}:${port} accept`;
+  return [
+    rule(loopback, loopbackSet),
+    ...(own.length === 0 ? [] : [rule(`{ ${own.join(', ')} }`, ownSet)]),
+  ];
+}
+
+/** The rules, to be loaded once into the sandbox, whose own addresses are given. */
+export function localhostRules(listeners: ListenerPorts, addresses: readonly string[]): string {
   const sets = setNames.map((name) => `  set ${name} { type inet_service; }`);
-  const handOver = setNames.flatMap((name) => {
+  const rules = listenerNames.flatMap((name) => {
     const port = listeners[name];
-    if (port === undefined) return [];
-    const [protocol, family] = [name.slice(0, 3), name.slice(3)];
-    const [match, to] =
-      family === '4'
-        ? ['ip daddr 127.0.0.0/8', 'ip to 127.0.0.1']
-        : ['ip6 daddr ::1', 'ip6 to [::1]'];
-    return [`    ${match} ${protocol} dport @${name} tproxy ${to}:${port} accept`];
+    return port === undefined ? [] : handOver(name, port, addresses);
   });
   return [
     `table ${table} {`,
@@ -54,7 +76,7 @@ export function localhostRules(listeners: ListenerPorts): string {
     '    iif != lo accept',
     '    meta l4proto { tcp, udp } socket wildcard 0 accept',
     '    meta l4proto { tcp, udp } socket wildcard 1 accept',
-    ...handOver,
+    ...rules,
     '  }',
     '}',
     '',
@@ -81,12 +103,17 @@ export interface Localhost extends Disposable {
 
 export interface LocalhostOptions {
   open: OpenStream;
+  /** The sandbox's own addresses, as text. */
+  addresses: readonly string[];
   warn: (message: string) => void;
   log: Log;
 }
 
 /** Makes a transparent socket of the sandbox; undefined where the kernel has not the family. */
-function openListener(launcher: Launcher, name: SetName): {fd: number; port: number} | undefined {
+function openListener(
+  launcher: Launcher,
+  name: ListenerName,
+): {fd: number; port: number} | undefined {
   try {
     const address = name.endsWith('4') ? '127.0.0.1' : '::1';
     const {fd, value} = launcher.open('listen', name.slice(0, 3), address, 0, 'transparent');
@@ -121,9 +148,9 @@ export function openLocalhost(
     );
     return undefined;
   }
-  const listeners = new Map(setNames.map((name) => [name, openListener(launcher, name)]));
+  const listeners = new Map(listenerNames.map((name) => [name, openListener(launcher, name)]));
   const fds = (protocol: 'tcp' | 'udp'): number[] =>
-    setNames
+    listenerNames
       .filter((name) => name.startsWith(protocol))
       .flatMap((name) => listeners.get(name)?.fd ?? []);
   const tcp = serveLoopbackTcp(fds('tcp'), options.open);
@@ -131,6 +158,7 @@ export function openLocalhost(
     transparent: fds('udp'),
     raw4: openRaw(launcher, '4'),
     raw6: openRaw(launcher, '6'),
+    addresses: ['127.0.0.1', '::1', ...options.addresses].map(addressBytes),
   });
   const load = (script: string): boolean => {
     try {
@@ -141,8 +169,8 @@ export function openLocalhost(
       return false;
     }
   };
-  const ports = Object.fromEntries(setNames.map((name) => [name, listeners.get(name)?.port]));
-  if (!load(localhostRules(ports))) {
+  const ports = Object.fromEntries(listenerNames.map((name) => [name, listeners.get(name)?.port]));
+  if (!load(localhostRules(ports, options.addresses))) {
     options.warn(
       "this kernel can't hand over loopback connections (nft socket, tproxy): localhost stays local",
     );

@@ -1,14 +1,15 @@
 /**
- * Datagrams between the program and UDP servers on the pod's loopback (statsd, tracing agents).
+ * Datagrams between the program and UDP servers on the pod's loopback (statsd, tracing agents), or at
+ * its own address.
  *
  * Theory of operation. What the rules of `localhost.ts` hand over arrives at transparent sockets of the
  * sandbox; the addon puts each datagram back into the packet it was, and the netstack takes it like one
  * from the TUN device: same flows, same timers, same limits. What the stack answers can't go back by the
- * TUN (the kernel drops packets from 127.0.0.1 or ::1 that come from outside), nor by a bound socket (the
+ * TUN (the kernel drops packets from its own addresses that come from outside), nor by a bound socket (the
  * program may want that very port), so it is sent whole by a raw socket of the sandbox, over `lo`.
  */
 
-import type {OutPacket} from '../netstack/types.ts';
+import type {IpAddress, OutPacket} from '../netstack/types.ts';
 import {closeFd, readTransparentUdp, sendPacket} from './native/native.ts';
 
 /** virtio_net_hdr, which only the TUN device understands. */
@@ -23,6 +24,8 @@ export interface LoopbackUdp extends Disposable {
     process: (frame: Uint8Array, offset: number, length: number) => void,
     done: () => void,
   ): void;
+  /** Whether a packet of the stack's, with this head, must go this way: it comes from here. */
+  carries(head: Uint8Array): boolean;
   /** Sends a packet of the stack's over `lo`. One that can't be sent is lost, as UDP may be. */
   send(packet: OutPacket): void;
   readonly counters: {datagramsIn: number; datagramsOut: number; lost: number};
@@ -34,6 +37,19 @@ export interface LoopbackUdpSockets {
   /** Raw sockets; undefined where the kernel has not the family. */
   raw4: number | undefined;
   raw6: number | undefined;
+  /** The addresses whose packets can't come by the TUN: loopback and the sandbox's own. */
+  addresses: readonly IpAddress[];
+}
+
+/** Whether `head`, which begins with a virtio_net_hdr, comes from `address`. Allocates nothing. */
+function isFrom(head: Uint8Array, address: IpAddress): boolean {
+  const isV4 = address.length === 4;
+  if (head[vnetLength] !== (isV4 ? 0x45 : 0x60)) return false;
+  const start = vnetLength + (isV4 ? 12 : 8);
+  for (let i = address.length - 1; i >= 0; i--) {
+    if (head[start + i] !== address[i]) return false;
+  }
+  return true;
 }
 
 /** The Internet checksum (RFC 1071) of `bytes`, over a sum so far. */
@@ -78,6 +94,10 @@ export function createLoopbackUdp(sockets: LoopbackUdpSockets): LoopbackUdp {
         };
         readers.push(readTransparentUdp({fd, ring, slotSize, lengths, onBatch}));
       }
+    },
+    carries(head) {
+      for (const address of sockets.addresses) if (isFrom(head, address)) return true;
+      return false;
     },
     send({head, headLength, parts, partCount}) {
       packet.set(head.subarray(vnetLength, headLength));

@@ -13,7 +13,7 @@ import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
 import {mergeEnvironment} from './env/environment.ts';
 import {MirrordError} from './errors.ts';
-import {openLocalhost} from './localhost.ts';
+import {type Localhost, openLocalhost} from './localhost.ts';
 import type {Log} from './log.ts';
 import {relaySignals} from './native/native.ts';
 import {createOutgoing} from './outgoing.ts';
@@ -44,10 +44,36 @@ export interface SessionOptions {
   onStarted?: () => void;
 }
 
-function serveSandbox(sandbox: Sandbox, link: AgentLink, options: SessionOptions): Disposable {
+/** Keeps localhost like the pod's. Resolves with the first report: the program's first connect counts on it. */
+function followPorts(localhost: Localhost, {mux}: AgentLink, {log}: SessionOptions): Promise<void> {
+  return new Promise((resolve) => {
+    subscribeListening(
+      mux,
+      (ports) => {
+        localhost.setPorts(ports);
+        resolve();
+      },
+      (errno) => {
+        log('localhost: no more reports', {errno});
+        resolve();
+      },
+    );
+  });
+}
+
+function serveSandbox(
+  sandbox: Sandbox,
+  link: AgentLink,
+  options: SessionOptions,
+): Disposable & {ready: Promise<void>} {
   const {mux, target} = link;
   const open = mux.open.bind(mux);
-  const localhost = openLocalhost(sandbox.launcher, {open, warn: options.warn, log: options.log});
+  const localhost = openLocalhost(sandbox.launcher, {
+    open,
+    addresses: podAddresses(target),
+    warn: options.warn,
+    log: options.log,
+  });
   const loopback = localhost?.udp === undefined ? [] : ['127.0.0.1', '::1'];
   const handler = createOutgoing({
     open,
@@ -68,14 +94,9 @@ function serveSandbox(sandbox: Sandbox, link: AgentLink, options: SessionOptions
         handler,
       ),
   });
-  if (localhost !== undefined) {
-    subscribeListening(
-      mux,
-      (ports) => localhost.setPorts(ports),
-      (errno) => options.log('localhost: no more reports', {errno}),
-    );
-  }
+  const ready = localhost === undefined ? Promise.resolve() : followPorts(localhost, link, options);
   return {
+    ready,
     [Symbol.dispose]() {
       options.log('session: counters', {
         tun: driver.counters,
@@ -165,7 +186,8 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
     files: podFiles(target),
     log: options.log,
   });
-  using _service = serveSandbox(sandbox, link, options);
+  using service = serveSandbox(sandbox, link, options);
+  await service.ready;
   const program = startProgram(sandbox.launcher, programStart(options), 'container');
   options.onStarted?.();
   return await awaitEnd(program, link);

@@ -36,14 +36,6 @@ export interface TunDriverOptions {
   loopbackUdp?: LoopbackUdp;
 }
 
-/** Whether a packet of ours comes from a loopback address: 127.0.0.0/8 or ::1. */
-function isFromLoopback(head: Uint8Array): boolean {
-  if (head[10] === 0x45) return head[22] === 127;
-  if (head[10] !== 0x60 || head[33] !== 1) return false;
-  for (let i = 18; i < 33; i++) if (head[i] !== 0) return false;
-  return true;
-}
-
 /** A GSO super-segment of two pieces that the kernel's IP layer drops: its time to live is 0. */
 function gsoProbe(): Uint8Array {
   const payload = 2_000;
@@ -88,7 +80,7 @@ export function driveTun({
   let isOpen = true;
 
   const emit = (packet: OutPacket): boolean => {
-    if (loopbackUdp !== undefined && isFromLoopback(packet.head)) {
+    if (loopbackUdp?.carries(packet.head)) {
       loopbackUdp.send(packet);
       return true;
     }

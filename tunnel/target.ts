@@ -55,12 +55,19 @@ export interface TargetInfo {
   readonly localPortRange: readonly [number, number];
 }
 
-/** Ports that something in the pod listens at, reachable by the pod's loopback. Ascending. */
+/**
+ * Ports that something in the pod listens at, ascending: reachable by the pod's loopback, and by an
+ * address of the pod's own.
+ */
 export interface ListeningPorts {
   readonly tcp4: readonly number[];
   readonly tcp6: readonly number[];
   readonly udp4: readonly number[];
   readonly udp6: readonly number[];
+  readonly ownTcp4: readonly number[];
+  readonly ownTcp6: readonly number[];
+  readonly ownUdp4: readonly number[];
+  readonly ownUdp6: readonly number[];
 }
 
 /** What happens to the target. */
@@ -90,7 +97,7 @@ export function subscribeListening(
 ): MuxStream {
   return subscribe(mux, METHOD.listening, {
     onItem(item) {
-      if (!hasShape(item, ['tcp4', 'tcp6', 'udp4', 'udp6'])) {
+      if (!hasShape(item, ['tcp4', 'tcp6', 'udp4', 'udp6', 'ownTcp4', 'ownTcp6'])) {
         throw new ProtocolError('CALL_MALFORMED');
       }
       onPorts(item as unknown as ListeningPorts);

@@ -23,24 +23,35 @@ const ANY6 = '0'.repeat(32);
 const LOOPBACK6 = '00000000000000000000000001000000';
 const MAPPED_PREFIX = '0000000000000000FFFF0000';
 
-/** Ports by protocol and family, while they are collected. */
-interface Found {
-  readonly four: Set<number>;
-  readonly six: Set<number>;
+/** Ports of one protocol, by what they can be reached at, while they are collected. */
+export interface Found {
+  readonly loopback4: Set<number>;
+  readonly loopback6: Set<number>;
+  readonly own4: Set<number>;
+  readonly own6: Set<number>;
+}
+
+/** Returns empty sets. */
+export function nothingFound(): Found {
+  return {loopback4: new Set(), loopback6: new Set(), own4: new Set(), own6: new Set()};
 }
 
 /** Returns the ports that are open now. `ownPorts`: of UDP, the agent's own. */
 export async function readListening(ownPorts: ReadonlySet<number>): Promise<ListeningPorts> {
   const [tcp, tcp6, udp, udp6] = await Promise.all(['tcp', 'tcp6', 'udp', 'udp6'].map(readTable));
-  const forTcp: Found = {four: new Set(), six: new Set()};
-  const forUdp: Found = {four: new Set(), six: new Set()};
+  const forTcp = nothingFound();
+  const forUdp = nothingFound();
   for (const table of [tcp, tcp6]) collect(table ?? '', TCP_LISTEN, forTcp);
   for (const table of [udp, udp6]) collect(table ?? '', TCP_CLOSE, forUdp);
   return {
-    tcp4: sorted(forTcp.four),
-    tcp6: sorted(forTcp.six),
-    udp4: sorted(forUdp.four.difference(ownPorts)),
-    udp6: sorted(forUdp.six.difference(ownPorts)),
+    tcp4: sorted(forTcp.loopback4),
+    tcp6: sorted(forTcp.loopback6),
+    udp4: sorted(forUdp.loopback4.difference(ownPorts)),
+    udp6: sorted(forUdp.loopback6.difference(ownPorts)),
+    ownTcp4: sorted(forTcp.own4),
+    ownTcp6: sorted(forTcp.own6),
+    ownUdp4: sorted(forUdp.own4.difference(ownPorts)),
+    ownUdp6: sorted(forUdp.own6.difference(ownPorts)),
   };
 }
 
@@ -81,16 +92,19 @@ export function collect(table: string, state: string, found: Found): void {
     const [address = '', portText = ''] = bound.split(':');
     const port = Number.parseInt(portText, 16);
     if (!(port > 0)) continue;
-    if (isLoopback4(address)) found.four.add(port);
-    if (address === ANY6 || address === LOOPBACK6) found.six.add(port);
-    if (address === ANY6) found.four.add(port);
+    add(found, address.startsWith(MAPPED_PREFIX) ? address.slice(24) : address, port);
   }
 }
 
-/** 0.0.0.0 and 127.0.0.0/8, also as an IPv6 address. */
-function isLoopback4(address: string): boolean {
-  const word = address.startsWith(MAPPED_PREFIX) ? address.slice(24) : address;
-  return word === ANY4 || (word.length === 8 && word.endsWith('7F'));
+function add(found: Found, address: string, port: number): void {
+  const isFour = address.length === 8;
+  const isAny4 = address === ANY4 || address === ANY6;
+  const isLoopback = isFour ? address.endsWith('7F') : address === LOOPBACK6;
+  if (isAny4 || (isFour && isLoopback)) found.loopback4.add(port);
+  if (isAny4 || (isFour && !isLoopback)) found.own4.add(port);
+  if (isFour) return;
+  if (address === ANY6 || isLoopback) found.loopback6.add(port);
+  if (!isLoopback) found.own6.add(port);
 }
 
 function sorted(ports: ReadonlySet<number>): number[] {

@@ -2,7 +2,13 @@ import test from 'ava';
 import {presentableErrno} from '../../layer/outgoing.ts';
 
 test('errnos that a program knows of connect are passed on', (t) => {
-  for (const errno of ['ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH', 'ETIMEDOUT', 'EACCES'] as const) {
+  for (const errno of [
+    'ECONNREFUSED',
+    'ENETUNREACH',
+    'EHOSTUNREACH',
+    'ETIMEDOUT',
+    'EACCES',
+  ] as const) {
     t.is(presentableErrno(errno), errno);
   }
 });

@@ -11,7 +11,8 @@ const explains = test.macro({
     t.regex(error.hint ?? '', expected.hint);
     t.false(error.message.includes('\n'));
   },
-  title: (_, call: string, name: string, {code}: {code: string}) => `${call} failing with ${name} is ${code}, with a remedy`,
+  title: (_, call: string, name: string, {code}: {code: string}) =>
+    `${call} failing with ${name} is ${code}, with a remedy`,
 });
 
 test(explains, 'unshare', 'EPERM', {

@@ -46,3 +46,17 @@ test('forty thousand idle connections cost a dispatch nothing', (t) => {
   t.deepEqual(rig.takeText(), ['> P. 1:11(10) ack 1001 win 8192']);
   t.is(rig.stack.counters.framesOut, framesOut + 1);
 });
+
+test('a window that the device did not take was never promised', (t) => {
+  const rig = new Rig({onTcp: (flow) => flow.accept(1_000)});
+  rig.establish();
+  rig.flow.grant(100_000);
+  rig.room = 0;
+  rig.dispatch();
+  rig.tcp('< P. 1001:3001(2000) ack 1');
+  t.is(rig.log.received, 1_000);
+  rig.room = 10;
+  rig.takeText();
+  rig.tcp('< P. 2001:3001(1000) ack 1');
+  t.is(rig.log.received, 2_000);
+});

@@ -161,6 +161,48 @@ test('ESTABLISHED: half of the largest window is enough to send', (t) => {
   ]);
 });
 
+test('ESTABLISHED: less than half of the largest window is not enough', (t) => {
+  const rig = established(8);
+  rig.flow.write(stream(0, 5_000));
+  rig.take();
+  t.deepEqual(rig.tcp('< . 1001:1001(0) ack 1025 win 3'), []);
+});
+
+test('ESTABLISHED: after a timeout partial ACKs resend the next segment at once', (t) => {
+  const rig = established();
+  rig.flow.write(stream(0, 200_000));
+  rig.take();
+  rig.advance(200);
+  t.deepEqual(rig.takeText(), ['> P. 1:64241(64240) ack 1001 win 8192']);
+  t.deepEqual(rig.tcp('< . 1001:1001(0) ack 64241'), [
+    '> P. 64241:128481(64240) ack 1001 win 8192',
+  ]);
+  t.deepEqual(rig.tcp('< . 1001:1001(0) ack 200001'), []);
+});
+
+test('ESTABLISHED: an RTT sample ends with the ACK of its last byte, not before', (t) => {
+  const rig = established();
+  rig.flow.write(stream(0, 10));
+  rig.take();
+  rig.now += 50;
+  rig.tcp('< . 1001:1001(0) ack 5');
+  rig.now += 100;
+  rig.tcp('< . 1001:1001(0) ack 11');
+  rig.flow.write(stream(10, 10));
+  rig.take();
+  // The handshake took 0 ms, this took 150: SRTT 18.75, RTTVAR 37.5.
+  t.is((rig.stack.pollAt() ?? 0) - rig.now, 200);
+  for (let at = 20; at < 400; at += 10) {
+    rig.now += 1;
+    rig.tcp(`< . 1001:1001(0) ack ${at - 4}`);
+    rig.now += 299;
+    rig.tcp(`< . 1001:1001(0) ack ${at + 1}`);
+    rig.flow.write(stream(at, 10));
+    rig.take();
+  }
+  t.true((rig.stack.pollAt() ?? 0) - rig.now >= 299);
+});
+
 test('ESTABLISHED: lost data is sent again by timer, with back-off, then given up', (t) => {
   const rig = established();
   rig.flow.write(stream(0, 100));

@@ -92,7 +92,7 @@ export interface TcpHandler {
 export interface UdpFlow {
   readonly source: Endpoint;
   handler: UdpHandler | undefined;
-  /** Sends a datagram to the program; `from` is the true sender. Copies nothing, keeps nothing. */
+  /** Sends a datagram to the program; `from` is the true sender. Keeps nothing: copies `payload`. */
   send(from: Endpoint, payload: Uint8Array): void;
   /** Tells the program that its last datagram to `to` failed (an ICMP error; EMSGSIZE: with `mtu`). */
   fail(to: Endpoint, errno: Errno, mtu?: number): void;

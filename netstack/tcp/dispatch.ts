@@ -25,7 +25,7 @@ const MAX_DUP_ACKS = 3;
 
 /** Sends all that is due. False: the device is full, and something is left. */
 export function dispatchSegments(output: Output, tcb: Tcb): boolean {
-  if (tcb.abort !== undefined) {
+  if (tcb.abort !== undefined && !isHandshaking(tcb)) {
     return dispatchAbort(output, tcb);
   }
   switch (tcb.state) {
@@ -44,6 +44,14 @@ export function dispatchSegments(output: Output, tcb: Tcb): boolean {
         dispatchAcks(output, tcb)
       );
   }
+}
+
+/**
+ * A connection that the layer accepted and reset before the program could answer first comes to be:
+ * in the pod `connect()` has succeeded, and there may be data to read.
+ */
+function isHandshaking(tcb: Tcb): boolean {
+  return tcb.state === 'SYN-RECEIVED' && (tcb.synAckDue || tcb.retransmitAt !== NEVER);
 }
 
 function dispatchSynAck(output: Output, tcb: Tcb): boolean {
@@ -286,6 +294,7 @@ function giveUp(output: Output, tcb: Tcb): void {
   const handler = tcb.flow?.handler;
   tcb.flow = undefined;
   tcb.abort = 'reset';
+  tcb.synAckDue = false;
   tcb.retransmitAt = NEVER;
   tcb.probeAt = NEVER;
   output.host.counters.gaveUp += 1;

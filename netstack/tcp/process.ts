@@ -28,7 +28,7 @@ const CHALLENGE_INTERVAL_MS = 100;
  * open another on the same addresses and ports.
  */
 export function processSegment(host: TcpHost, tcb: Tcb, segment: Segment, now: number): boolean {
-  if (tcb.abort !== undefined) {
+  if (tcb.abort !== undefined && tcb.state !== 'SYN-RECEIVED') {
     // Its RST or ICMP error is on the way.
     return false;
   }
@@ -111,7 +111,9 @@ function processSynReceived(host: TcpHost, tcb: Tcb, segment: Segment, now: numb
     return false;
   }
   establish(host, tcb, segment, now);
-  processSynchronized(host, tcb, segment, now);
+  if (tcb.abort === undefined) {
+    processSynchronized(host, tcb, segment, now);
+  }
   return false;
 }
 

@@ -95,7 +95,8 @@ test('SYN-RECEIVED: a refusal that comes too late is a RST', (t) => {
   const rig = new Rig();
   rig.tcp(SYN);
   rig.flow.refuse('EHOSTUNREACH');
-  t.deepEqual(rig.takeText(), ['> R. 1:1(0) ack 1001 win 8192']);
+  t.deepEqual(rig.takeText(), []);
+  t.deepEqual(rig.tcp('< . 1001:1001(0) ack 1'), ['> R. 1:1(0) ack 1001 win 8192']);
 });
 
 test('the refusal waits for a device that is full', (t) => {
@@ -115,4 +116,24 @@ test('a thousand dials refused at once are all answered', (t) => {
     rig.inject(rig.build(SYN));
   }
   t.is(rig.takeText().filter((line) => line === 'icmp 3/0').length, 1_000);
+});
+
+test('SYN-RECEIVED: accept, write and reset in one go still connect, deliver, then reset', (t) => {
+  const rig = new Rig({
+    onTcp: (flow) => {
+      flow.accept(1_000);
+      flow.write(Uint8Array.of(0, 31, 62));
+      flow.reset();
+    },
+  });
+  const [synAck] = rig.tcp(SYN);
+  t.is(synAck, '> S. 0:0(0) ack 1001 win 1000 <mss 1460,nop,wscale 7>');
+  rig.advance(1_000);
+  t.deepEqual(rig.takeText(), [synAck]);
+  t.deepEqual(rig.tcp('< P. 1001:1011(10) ack 1'), [
+    '> P. 1:4(3) ack 1001 win 7',
+    '> R. 4:4(0) ack 1001 win 7',
+  ]);
+  t.deepEqual(rig.log.events, []);
+  t.is(rig.stack.pollAt(), undefined);
 });

@@ -6,7 +6,6 @@
  * of them frees what it holds; a session has nothing to clean up beyond.
  */
 
-import type {ProtocolError} from '../tunnel/errors.ts';
 import {CAPABILITY} from '../tunnel/handshake.ts';
 import {Mux} from '../tunnel/mux.ts';
 import type {MuxStream, StreamKind} from '../tunnel/types.ts';
@@ -35,11 +34,8 @@ const MAX_STREAMS: Readonly<Record<StreamKind, number>> = {
   call: 1024,
 };
 
-/** Makes the agent's end of a tunnel; `onClosed` is called once, when it is over. */
-export function startSession(
-  context: AgentContext,
-  onClosed: (error: ProtocolError | undefined) => void,
-): Mux {
+/** Makes the agent's end of a tunnel, which cleans up after itself. */
+export function startSession(context: AgentContext): Mux {
   const {log} = context;
   const open: Record<StreamKind, number> = {tcp: 0, udp: 0, echo: 0, call: 0};
   const options = {
@@ -63,7 +59,6 @@ export function startSession(
     },
     onClose(error) {
       log.info('client left', {reason: error?.code ?? 'NO_ERROR', origin: error?.origin});
-      onClosed(error);
     },
   });
 }

@@ -25,7 +25,7 @@ test('without /dev/net/tun there is one line with the cause and one with the rem
   t.is(stdout, '');
   t.regex(
     stderr,
-    /^mirrord: there is no \/dev\/net\/tun .*\[MIRRORD_TUN_UNAVAILABLE\]\n {2}→ .*modprobe tun.*\n$/,
+    /^mirrord: there is no \/dev\/net\/tun .*\[MIRRORD_TUN_UNAVAILABLE\]\n {2}→ .*modprobe tun.*$/m,
   );
 });
 

@@ -30,7 +30,7 @@
 #include "uv-abi.h"
 
 #define ROUNDS 4
-/* As many as the netstack gathers (netstack/packet-writer.ts); IOV_MAX is 1,024. */
+/* As many as the netstack gathers (netstack/limits.ts); IOV_MAX is 1,024. */
 #define MAX_PARTS 256
 /* The launcher answers in milliseconds; a helper it runs (nft) in tens. */
 #define ANSWER_TIMEOUT_S 20

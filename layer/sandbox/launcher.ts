@@ -4,6 +4,7 @@
  */
 
 import {type ChildProcess, type StdioOptions, spawn} from 'node:child_process';
+import {MirrordError} from '../errors.ts';
 import {closeFd, exchange, launcherPath, SystemError, socketPair} from '../native/native.ts';
 
 export type Namespace = 'user' | 'net' | 'mnt' | 'uts' | 'ipc';
@@ -31,6 +32,16 @@ export interface LauncherOptions {
 /** The longest message (`MESSAGE_MAX` in fd-passing.h), bytes. */
 const MESSAGE_MAX = 128 * 1024;
 
+/** execve(2) takes 2 MiB by default, and 128 KiB for one variable. */
+function explainSpawnFailure(error: unknown): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'E2BIG') return error;
+  return new MirrordError(
+    'MIRRORD_ENVIRONMENT_TOO_LARGE',
+    'the environment and the arguments together are more than the kernel takes for a program (E2BIG)',
+    {hint: 'see which variables of the target or of your own are large', cause: error},
+  );
+}
+
 export class Launcher implements Disposable {
   /** Ends as the program does: same status, same signal. */
   readonly process: ChildProcess;
@@ -50,7 +61,7 @@ export class Launcher implements Disposable {
       });
     } catch (error) {
       closeFd(ours);
-      throw error;
+      throw explainSpawnFailure(error);
     } finally {
       closeFd(theirs);
     }

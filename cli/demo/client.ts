@@ -32,6 +32,7 @@ import {
   identify,
   isAlive,
   lockDemo,
+  makeDirectories,
   type ProcessIdentity,
   readState,
   removeFiles,
@@ -156,6 +157,7 @@ export async function ensureDemo(options: EnsureOptions = {}): Promise<DemoStatu
     });
   }
   options.progress?.('starting the demo cluster');
+  makeDirectories(paths);
   await kill(readState(paths));
   return waitForPods(paths, startSupervisor(paths, nft), options);
 }

@@ -4,7 +4,6 @@
  */
 
 import {connect, createServer, type Server, type Socket} from 'node:net';
-import {createInterface} from 'node:readline';
 import {MirrordError} from '../../layer/errors.ts';
 import type {Addresses} from './addressing.ts';
 import type {PodPort, PodSpec} from './pods.ts';
@@ -129,6 +128,15 @@ function openSocket(path: string): Promise<Socket> {
   });
 }
 
+async function* lines(socket: Socket): AsyncGenerator<string> {
+  let text = '';
+  for await (const chunk of socket.setEncoding('utf8') as AsyncIterable<string>) {
+    const [...whole] = (text + chunk).split('\n');
+    text = whole.pop() ?? '';
+    yield* whole;
+  }
+}
+
 /**
  * Makes a request. Throws NotRunningError, or the supervisor's MirrordError; `signal` ends the waiting.
  */
@@ -142,8 +150,9 @@ export async function request<T>(
   socket.on('error', abort);
   options.signal?.addEventListener('abort', abort);
   try {
+    options.signal?.throwIfAborted();
     socket.write(`${JSON.stringify(message)}\n`);
-    for await (const text of createInterface({input: socket})) {
+    for await (const text of lines(socket)) {
       const line = JSON.parse(text) as Line;
       if ('result' in line) return line.result as T;
       if ('error' in line) {
@@ -152,8 +161,11 @@ export async function request<T>(
       }
       options.progress?.(line.progress);
     }
-    options.signal?.throwIfAborted();
     throw new MirrordError('MIRRORD_DEMO_FAILED', 'the demo ended while it was asked');
+  } catch (error) {
+    // The abortion shows as a broken connection.
+    options.signal?.throwIfAborted();
+    throw error;
   } finally {
     options.signal?.removeEventListener('abort', abort);
     socket.destroy();

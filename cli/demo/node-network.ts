@@ -17,7 +17,7 @@ import type {PodSpec} from './pods.ts';
 
 const netfilterOnBridges = '/proc/sys/net/bridge/bridge-nf-call-';
 
-/** Settings that the node and its pods have in common. */
+/** Settings that the node and its pods have in common, made before there is a device to inherit them. */
 function configure(launcher: Launcher): void {
   launcher.sysctl('net.ipv4.ip_unprivileged_port_start', 0);
   const gid = process.getgid?.() ?? 0;
@@ -25,12 +25,21 @@ function configure(launcher: Launcher): void {
   // A namespace may begin with what the machine's administrator, or a container runtime, set outside.
   launcher.sysctl('net.ipv6.conf.all.disable_ipv6', 0);
   launcher.sysctl('net.ipv6.conf.default.disable_ipv6', 0);
+  // Addresses are known to be unique. Detection would keep link-local ones from use for two seconds, and
+  // without one the node can't look for the neighbours to which it forwards.
+  launcher.sysctl('net.ipv6.conf.default.accept_dad', 0);
+  launcher.sysctl('net.ipv6.conf.default.dad_transmits', 0);
+  for (const family of ['ipv4', 'ipv6']) {
+    launcher.sysctl(`net.${family}.conf.all.accept_redirects`, 0);
+    launcher.sysctl(`net.${family}.conf.default.accept_redirects`, 0);
+  }
   launcher.command('link', 'lo', 'state', 'up');
 }
 
 export class NodeNetwork implements Disposable {
   #launcher: Launcher;
   #nft: string;
+  #cables = 0;
 
   /** Makes the network in this process's namespace, where it must have all rights. `nft`: the program. */
   constructor(nft: string) {
@@ -82,14 +91,12 @@ export class NodeNetwork implements Disposable {
   /** Connects a pod, whose launcher `pod` is already in its namespaces. */
   connect(spec: PodSpec, pod: Launcher): void {
     const {v4, v6} = podAddresses(spec.host);
-    const cable = `veth${spec.host}`;
+    // A new name for each run: the kernel removes the old cable some time after its pod.
+    const cable = `veth${spec.host}x${this.#cables++}`;
+    configure(pod);
     this.#launcher.command('veth', cable, 'eth0', pod.process.pid ?? 0);
     this.#launcher.command('link', cable, 'master', node.bridge);
     this.#launcher.command('link', cable, 'state', 'up');
-    configure(pod); // after its eth0 came into being, which `all` is to reach too
-    pod.sysctl('net.ipv4.conf.all.accept_redirects', 0);
-    pod.sysctl('net.ipv4.conf.eth0.accept_redirects', 0);
-    pod.sysctl('net.ipv6.conf.eth0.accept_redirects', 0);
     pod.command('link', 'eth0', 'state', 'up');
     pod.command('address', 'eth0', `${v4}/32`);
     pod.command('address', 'eth0', `${v6}/128`);

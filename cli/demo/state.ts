@@ -10,10 +10,11 @@
  * The runtime directory is XDG_RUNTIME_DIR, or else a directory in TMPDIR or /tmp. There others could
  * have put one before us: owner and mode are checked, and links are not followed.
  *
- * The lock is an abstract unix socket, which the kernel takes back from a process that dies. Its name
- * has the directory's inode, so that it can't be held for a directory that was removed meanwhile.
+ * The lock is an abstract unix socket with the directory in its name: the kernel takes it back from a
+ * process that dies, and no file has to stay for it.
  */
 
+import {createHash} from 'node:crypto';
 import {once} from 'node:events';
 import {
   lstatSync,
@@ -150,11 +151,6 @@ export function readState(paths: DemoPaths): ProcessIdentity[] {
   }
 }
 
-function inodeOf(path: string): string {
-  const {dev, ino} = statSync(path);
-  return `${dev}-${ino}`;
-}
-
 /** Between two attempts to get the lock, milliseconds. */
 const lockPauseMs = 50;
 /** Longer than any holder needs, milliseconds. */
@@ -174,25 +170,16 @@ async function tryLock(name: string): Promise<Disposable | undefined> {
 }
 
 /**
- * Makes the demo's directories and locks them against other mirrord processes of this user, until the
- * result is disposed of. Throws MIRRORD_DEMO_BUSY.
+ * Keeps other mirrord processes of this user from starting or ending the demo, until the result is
+ * disposed of. Throws MIRRORD_DEMO_BUSY.
  */
 export async function lockDemo(paths: DemoPaths): Promise<Disposable> {
   const deadline = performance.now() + lockTimeoutMs;
+  const digest = createHash('sha256').update(paths.directory).digest('hex');
   while (performance.now() < deadline) {
-    makeDirectories(paths);
-    const inode = inodeOf(paths.directory);
-    const lock = await tryLock(`mirrord-demo-${ownUid()}-${inode}`);
-    if (lock === undefined) {
-      await delay(lockPauseMs);
-      continue;
-    }
-    try {
-      if (inodeOf(paths.directory) === inode) return lock;
-    } catch {
-      // Removed while we waited: once more.
-    }
-    lock[Symbol.dispose]();
+    const lock = await tryLock(`mirrord-demo-${ownUid()}-${digest.slice(0, 16)}`);
+    if (lock !== undefined) return lock;
+    await delay(lockPauseMs);
   }
   throw new MirrordError('MIRRORD_DEMO_BUSY', 'another mirrord is starting or ending the demo', {
     hint: 'wait for it, or look for it: pgrep -af "mirrord demo"',

@@ -1,0 +1,125 @@
+import {existsSync, readdirSync, readlinkSync} from 'node:fs';
+import {isDeepStrictEqual} from 'node:util';
+import test, {type ExecutionContext} from 'ava';
+import {TestDemo, until} from '../helpers/demo.ts';
+
+/** Asserts that no process and no file of the demo is left. */
+async function nothingIsLeft(t: ExecutionContext, demo: TestDemo): Promise<void> {
+  await until('its processes are gone', () => demo.processes().length === 0);
+  t.deepEqual(readdirSync(demo.runtime), []);
+}
+
+test.serial('down leaves no process and no file', async (t) => {
+  await using demo = new TestDemo();
+  const {pods} = await demo.up();
+  t.true(pods.length >= 4);
+  t.true(pods.every(({ready}) => ready));
+  t.true(demo.processes().length > pods.length);
+  const {status, stdout} = await demo.command('down');
+  t.is(status, 0);
+  t.is(stdout, 'The demo cluster has ended.\n');
+  await nothingIsLeft(t, demo);
+  t.deepEqual(
+    pods.map(({pid}) => pid).filter((pid) => existsSync(`/proc/${pid}`)),
+    [],
+  );
+});
+
+test.serial('a second up finds the first one’s pods', async (t) => {
+  await using demo = new TestDemo();
+  t.deepEqual(await demo.up(), await demo.up());
+});
+
+test.serial('several ups at once make one demo', async (t) => {
+  await using demo = new TestDemo();
+  const [first, ...others] = await Promise.all(Array.from({length: 4}, () => demo.up()));
+  t.true(others.every((other) => isDeepStrictEqual(other, first)));
+});
+
+test.serial(
+  'without a demo, status says so and has status 3, and down has nothing to do',
+  async (t) => {
+    await using demo = new TestDemo();
+    const {status, stdout} = await demo.command('status', '--json');
+    t.is(status, 3);
+    t.deepEqual(JSON.parse(stdout), {running: false});
+    t.is((await demo.command('down')).stdout, 'The demo cluster was not running.\n');
+    t.deepEqual(readdirSync(demo.runtime), []);
+  },
+);
+
+for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+  test.serial(
+    `${signal} to the supervisor ends all pods, and the demo can be started again`,
+    async (t) => {
+      await using demo = new TestDemo();
+      const {pid} = await demo.up();
+      process.kill(pid, signal);
+      await until('its processes are gone', () => demo.processes().length === 0);
+      t.deepEqual(await demo.status(), {running: false} as never);
+      const again = await demo.up();
+      t.not(again.pid, pid);
+      t.true(again.pods.every(({ready}) => ready));
+    },
+  );
+}
+
+test.serial('what a killed supervisor leaves is removed by down', async (t) => {
+  await using demo = new TestDemo();
+  const {pid} = await demo.up();
+  process.kill(pid, 'SIGKILL');
+  await until('its processes are gone', () => demo.processes().length === 0);
+  t.true(existsSync(`${demo.runtime}/mirrord/demo/state.json`));
+  await demo.command('down');
+  await nothingIsLeft(t, demo);
+});
+
+test.serial('a supervisor that hangs is killed by down', async (t) => {
+  await using demo = new TestDemo();
+  const {pid} = await demo.up();
+  process.kill(pid, 'SIGSTOP');
+  t.is((await demo.command('down')).status, 0);
+  await nothingIsLeft(t, demo);
+});
+
+test.serial(
+  'a pod that dies is replaced, and its service goes on without it meanwhile',
+  async (t) => {
+    await using demo = new TestDemo();
+    await demo.up();
+    const before = await demo.pod('orders-0');
+    process.kill(before.pid, 'SIGKILL');
+    await until('it is gone', () => !existsSync(`/proc/${before.pid}`));
+    const urls = Array.from({length: 10}, () => 'http://orders/');
+    const {status, stdout} = await demo.inside('gateway', [
+      'curl',
+      '-sS',
+      '-Hconnection:close',
+      ...urls,
+    ]);
+    t.is(status, 0);
+    t.is(stdout.trim().split('\n').length, 10);
+    const after = (await demo.up()).pods.find(({name}) => name === 'orders-0');
+    t.like(after, {ready: true, restarts: 1, addresses: before.addresses});
+    t.not(after?.pid, before.pid);
+  },
+);
+
+(process.getuid?.() === 0 ? test.serial : test.serial.skip)(
+  'root needs no user namespace',
+  async (t) => {
+    await using demo = new TestDemo({asRoot: true});
+    const {pods} = await demo.up();
+    t.true(pods.every(({ready}) => ready));
+    const {stdout} = await demo.inside('gateway', [
+      'sh',
+      '-c',
+      'readlink /proc/self/ns/user; id -u',
+    ]);
+    const [pod, uid] = stdout.split('\n');
+    t.is(pod, readlinkSync('/proc/self/ns/user'));
+    t.is(uid, '0');
+    await demo.command('down');
+    await nothingIsLeft(t, demo);
+  },
+);

@@ -14,6 +14,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -107,8 +108,12 @@ int link_add_bridge(const char *name) {
   return transact(&r);
 }
 
-int link_add_veth(const char *name, const char *peer, pid_t peer_pid) {
+int link_add_veth(const char *name, const char *peer, pid_t peer_pid, const char *peer_mac) {
   struct request r;
+  unsigned char mac[6];
+  if (peer_mac && sscanf(peer_mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4,
+                         mac + 5) != 6)
+    return -EINVAL;
   struct ifinfomsg info = {0};
   unsigned pid = (unsigned)peer_pid;
   begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
@@ -119,6 +124,7 @@ int link_add_veth(const char *name, const char *peer, pid_t peer_pid) {
   struct rtattr *other = put(&r, VETH_INFO_PEER, &info, sizeof info);
   put_string(&r, IFLA_IFNAME, peer);
   put(&r, IFLA_NET_NS_PID, &pid, sizeof pid);
+  if (peer_mac) put(&r, IFLA_ADDRESS, mac, sizeof mac);
   end_nested(&r, other);
   end_nested(&r, data);
   end_nested(&r, link);

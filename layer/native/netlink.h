@@ -13,8 +13,9 @@ int link_set_queue(const char *name, unsigned packets);
 int link_set_master(const char *name, const char *bridge);
 /* Creates a bridge. */
 int link_add_bridge(const char *name);
-/* Creates a veth pair; the peer end appears in the network namespace of process `peer_pid`. */
-int link_add_veth(const char *name, const char *peer, pid_t peer_pid);
+/* Creates a veth pair; the peer end appears in the network namespace of process `peer_pid`, with the
+ * hardware address `peer_mac` ("02:00:…") unless that is NULL. */
+int link_add_veth(const char *name, const char *peer, pid_t peer_pid, const char *peer_mac);
 /* Adds "ADDRESS/PREFIX" (either family; IPv6 without duplicate detection) to a link. */
 int address_add(const char *name, const char *cidr);
 /* Adds a route to "default", "default6" or "ADDRESS/PREFIX", via a gateway (or "-") on a link. */

@@ -149,7 +149,7 @@ export async function ensureDemo(options: EnsureOptions = {}): Promise<DemoStatu
   const running = await askStatus(paths);
   if (running?.pods.every(({ready}) => ready) && running.pods.length > 0) return running;
   using _lock = await lockDemo(paths);
-  if ((await askStatus(paths)) !== undefined) return waitForPods(paths, undefined, options);
+  if ((await askStatus(paths)) !== undefined) return await waitForPods(paths, undefined, options);
   const nft = findNft();
   if (nft === undefined) {
     throw new MirrordError('MIRRORD_NFT_MISSING', 'the demo cluster needs nft for its services', {
@@ -159,7 +159,7 @@ export async function ensureDemo(options: EnsureOptions = {}): Promise<DemoStatu
   options.progress?.('starting the demo cluster');
   makeDirectories(paths);
   await kill(readState(paths));
-  return waitForPods(paths, startSupervisor(paths, nft), options);
+  return await waitForPods(paths, startSupervisor(paths, nft), options);
 }
 
 /** Ends the demo and removes its files. Returns whether there was one. */

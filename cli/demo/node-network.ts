@@ -94,7 +94,9 @@ export class NodeNetwork implements Disposable {
     // A new name for each run: the kernel removes the old cable some time after its pod.
     const cable = `veth${spec.host}x${this.#cables++}`;
     configure(pod);
-    this.#launcher.command('veth', cable, 'eth0', pod.process.pid ?? 0);
+    // The same hardware address in each run, lest the neighbours talk to the one they remember.
+    const mac = `02:00:0a:f4:00:${spec.host.toString(16).padStart(2, '0')}`;
+    this.#launcher.command('veth', cable, 'eth0', pod.process.pid ?? 0, mac);
     this.#launcher.command('link', cable, 'master', node.bridge);
     this.#launcher.command('link', cable, 'state', 'up');
     pod.command('link', 'eth0', 'state', 'up');

@@ -171,10 +171,10 @@ async function tryLock(name: string): Promise<Disposable | undefined> {
 
 /**
  * Keeps other mirrord processes of this user from starting or ending the demo, until the result is
- * disposed of. Throws MIRRORD_DEMO_BUSY.
+ * disposed of. Throws MIRRORD_DEMO_BUSY when it isn't free within `timeoutMs`.
  */
-export async function lockDemo(paths: DemoPaths): Promise<Disposable> {
-  const deadline = performance.now() + lockTimeoutMs;
+export async function lockDemo(paths: DemoPaths, timeoutMs = lockTimeoutMs): Promise<Disposable> {
+  const deadline = performance.now() + timeoutMs;
   const digest = createHash('sha256').update(paths.directory).digest('hex');
   while (performance.now() < deadline) {
     const lock = await tryLock(`mirrord-demo-${ownUid()}-${digest.slice(0, 16)}`);

@@ -11,7 +11,7 @@ import {Stack} from '../netstack/stack.ts';
 import {subscribeLifecycle, subscribeListening} from '../tunnel/target.ts';
 import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
-import {mergeEnvironment} from './env/environment.ts';
+import {type EnvironmentOptions, mergeEnvironment} from './env/environment.ts';
 import {MirrordError} from './errors.ts';
 import {type Localhost, openLocalhost} from './localhost.ts';
 import type {Log} from './log.ts';
@@ -35,6 +35,8 @@ export interface SessionOptions {
   argv: readonly string[];
   /** The local environment, to be overlaid with the pod's. */
   env: NodeJS.ProcessEnv;
+  /** How the two are put together. */
+  environment?: EnvironmentOptions;
   /** Signals that mirrord was told to ignore when it was called: the program ignores them too. */
   signalsIgnored?: string;
   log: Log;
@@ -178,7 +180,7 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
   const {target} = link;
   using sandbox = createSandbox({
     argv: options.argv,
-    env: mergeEnvironment(options.env, target.environment),
+    env: mergeEnvironment(options.env, target.environment, options.environment),
     hostname: target.hostName,
     addresses: podAddresses(target),
     mtu: podMtu(target),
@@ -198,7 +200,7 @@ export async function runWithEnvironment(
   link: AgentLink,
   options: SessionOptions,
 ): Promise<ProgramEnd> {
-  const env = mergeEnvironment(options.env, link.target.environment);
+  const env = mergeEnvironment(options.env, link.target.environment, options.environment);
   link[Symbol.dispose]();
   using launcher = new Launcher({argv: options.argv, env});
   const program = startProgram(launcher, programStart(options), 'untouched');

@@ -66,6 +66,7 @@ class UdpMapping {
   /** By `address port`: what goes in front of a datagram from there. */
   readonly #heads = new Map<string, Uint8Array>();
   readonly #waiting: {peer: Peer; payload: Uint8Array}[] = [];
+  #reserved: number | undefined;
   #port: number | undefined;
   #isClosed = false;
 
@@ -95,7 +96,31 @@ class UdpMapping {
       // Only binding can fail here: an unconnected socket hears of no ICMP error.
       if (this.#port === undefined) this.#finish(() => this.#stream.reset(errnoOf(error)));
     });
-    this.#socket.bind(0, () => this.#onBound());
+    this.#bind();
+  }
+
+  /**
+   * Binds to a port that nobody has, as a socket of its own tells: one that shares its port may get one
+   * that others share too, the target's or another mapping's, and with it their datagrams.
+   */
+  #bind(): void {
+    const probe = this.#newSocket({reuseAddr: false});
+    probe.on('error', (error) => {
+      probe.close();
+      this.#finish(() => this.#stream.reset(errnoOf(error)));
+    });
+    probe.bind(0, () => {
+      const {port} = probe.address();
+      probe.close();
+      if (this.#isClosed) return;
+      if (this.#ownPorts.has(port)) {
+        this.#bind(); // another mapping has found it just now
+        return;
+      }
+      this.#reserved = port;
+      this.#ownPorts.add(port);
+      this.#socket.bind(port, () => this.#onBound());
+    });
   }
 
   // ---- from the layer ----
@@ -122,7 +147,6 @@ class UdpMapping {
   #onBound(): void {
     if (this.#isClosed) return;
     this.#port = this.#socket.address().port;
-    this.#ownPorts.add(this.#port);
     for (const peer of this.#peers.values()) this.#connect(peer);
     this.#flush();
   }
@@ -197,11 +221,11 @@ class UdpMapping {
 
   // ---- from the pod's network ----
 
-  #newSocket(): Socket {
+  #newSocket({reuseAddr} = {reuseAddr: true}): Socket {
     const type = this.#family === 4 ? 'udp4' : 'udp6';
     const socket = createSocket({
       type,
-      reuseAddr: true,
+      reuseAddr,
       ipv6Only: this.#family === 6,
       // Addresses are never names here, and looking them up would cost a turn of the event loop.
       lookup: (host, _options, callback) => callback(null, host, this.#family),
@@ -230,7 +254,7 @@ class UdpMapping {
   #finish(leave: () => void): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#port !== undefined) this.#ownPorts.delete(this.#port);
+    if (this.#reserved !== undefined) this.#ownPorts.delete(this.#reserved);
     for (const peer of this.#peers.values()) this.#drop(peer);
     this.#peers.clear();
     this.#socket.close();

@@ -10,7 +10,7 @@
  * doesn't answer any more is killed by what `state.json` says.
  */
 
-import {closeSync, openSync, readFileSync} from 'node:fs';
+import {closeSync, openSync} from 'node:fs';
 import {join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
@@ -19,6 +19,7 @@ import {findNft} from '../../layer/localhost.ts';
 import {launcherPath} from '../../layer/native/native.ts';
 import {Launcher} from '../../layer/sandbox/launcher.ts';
 import {explainSandboxFailure} from '../../layer/sandbox/preconditions.ts';
+import {isPrivileged} from '../../layer/sandbox/privilege.ts';
 import {
   type DemoStatus,
   type ExtraPod,
@@ -52,13 +53,6 @@ export interface EnsureOptions {
   /** Told what is being done, while there is something to do. */
   progress?: ((text: string) => void) | undefined;
   signal?: AbortSignal | undefined;
-}
-
-/** Whether this process may make namespaces as it is: CAP_SYS_ADMIN and CAP_NET_ADMIN (capability.h). */
-function isPrivileged(): boolean {
-  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
-  const needed = (1n << 21n) | (1n << 12n);
-  return process.geteuid?.() === 0 && (BigInt(`0x${effective ?? '0'}`) & needed) === needed;
 }
 
 /** The status, or undefined when nobody answers. */

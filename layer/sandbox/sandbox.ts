@@ -18,6 +18,7 @@ import type {Log} from '../log.ts';
 import {SystemError} from '../native/native.ts';
 import {Launcher} from './launcher.ts';
 import {explainSandboxFailure} from './preconditions.ts';
+import {isPrivileged} from './privilege.ts';
 import {replaceNsswitch, resolverSockets} from './resolver.ts';
 
 /** The name of the TUN device: what a pod's interface is called. */
@@ -49,13 +50,6 @@ export interface Sandbox extends Disposable {
   readonly launcher: Launcher;
   /** The TUN device, non-blocking, with virtio_net_hdr; the caller's to close. */
   readonly tunFd: number;
-}
-
-/** Whether this process may make namespaces as it is: root with CAP_SYS_ADMIN (bit 21). */
-function isPrivileged(): boolean {
-  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'));
-  const capabilities = BigInt(`0x${effective?.[1] ?? '0'}`);
-  return process.geteuid?.() === 0 && (capabilities & (1n << 21n)) !== 0n;
 }
 
 /** Runs a step that the program can do without. */

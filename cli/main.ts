@@ -8,28 +8,15 @@ import {Command} from 'commander';
 import {MirrordError} from '../layer/errors.ts';
 import {demoCommand} from './commands/demo.ts';
 import {execCommand} from './commands/exec.ts';
+import {reportError} from './report.ts';
 
 const {version} = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
 
-/** Shows an error: what failed and what to do; for a bug of ours, where. */
-function report(error: unknown): void {
-  if (error instanceof MirrordError) {
-    process.stderr.write(`${chalkStderr.red('mirrord:')} ${error.message} [${error.code}]\n`);
-    if (error.hint !== undefined) process.stderr.write(`${chalkStderr.dim('  →')} ${error.hint}\n`);
-    if (process.env['MIRRORD_LOG'] === 'debug' && error.cause !== undefined) {
-      process.stderr.write(`${String((error.cause as Error).stack ?? error.cause)}\n`);
-    }
-    return;
-  }
-  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`${chalkStderr.red('mirrord:')} this is a bug of mirrord's:\n${stack}\n`);
-}
-
 const program = new Command('mirrord')
   .description('Run a local program as if it were inside a Kubernetes pod.')
-  .version(version, '-V, --version', 'show the version')
+  .version(`mirrord ${version}`, '-V, --version', 'show the version')
   .helpOption('-h, --help', 'show this help')
   .enablePositionalOptions()
   .addHelpText(
@@ -57,7 +44,7 @@ for (const command of [program, ...program.commands]) {
 try {
   await program.parseAsync();
 } catch (error) {
-  report(error);
+  reportError(error);
   process.exitCode = error instanceof MirrordError ? error.exitCode : 70; // EX_SOFTWARE
 }
 // Whatever still holds the loop (a timer, a pipe of a child) must not keep the caller waiting.

@@ -1,44 +1,151 @@
 /**
- * What a person sees while something takes its time: on a terminal a spinner, elsewhere a line for each
- * step that takes over half a second. All of it on stderr: stdout belongs to the program.
+ * What is told while something takes its time, in the mode that MIRRORD_PROGRESS_MODE names (as mirrord's
+ * IDE plugins set it):
+ *
+ *     standard   for people: on a terminal a spinner, elsewhere a line for each step over half a second
+ *     dumb       a line for each step (`simple` is the same)
+ *     json       a JSON object a line: NewTask, FinishedTask, Warning, Info
+ *     off        nothing, not even warnings
+ *
+ * All of it on stderr: stdout belongs to the program. (A command that is for IDEs only, mirrord's `ext`,
+ * has no program there, and says its JSON on stdout: it gives a `write` of its own.)
  */
 
+import {chalkStderr} from 'chalk';
 import yoctoSpinner from 'yocto-spinner';
 
 /** A step that is done sooner needs no words. */
 const noticeableMs = 500;
 
-export interface Progress {
+export type ProgressMode = 'standard' | 'dumb' | 'json' | 'off';
+
+export interface Progress extends Disposable {
   /** Runs `work` as a step with this name. */
   step<T>(name: string, work: () => T | Promise<T>): Promise<T>;
+  /** Something that a person should know although all goes on. */
+  warn(message: string): void;
+  info(message: string): void;
+  /** The task has succeeded. Disposed of without it, the task has failed. */
+  finish(message?: string): void;
 }
 
-function plainStep(name: string): () => void {
-  const timer = setTimeout(() => process.stderr.write(`mirrord: ${name} …\n`), noticeableMs);
-  return () => clearTimeout(timer);
+export interface ProgressOptions {
+  /** By default what the environment says. */
+  mode?: ProgressMode;
+  /** By default stderr. */
+  write?: (text: string) => void;
 }
 
-function spinningStep(name: string): () => void {
-  const spinner = yoctoSpinner({text: `mirrord: ${name}`, stream: process.stderr});
-  // Started late: a flicker for a step of some milliseconds only disturbs.
-  const timer = setTimeout(() => spinner.start(), noticeableMs);
-  return () => {
-    clearTimeout(timer);
-    if (spinner.isSpinning) spinner.stop();
+type End = (success: boolean, message?: string) => void;
+
+/** How a mode shows things. `parent` is the task that a step belongs to, null for the task itself. */
+interface Display {
+  begin(name: string, parent: string | null): End;
+  say(kind: 'Warning' | 'Info', message: string): void;
+}
+
+/** The mode that MIRRORD_PROGRESS_MODE asks for; `standard` for anything unknown. */
+export function progressMode(env: NodeJS.ProcessEnv = process.env): ProgressMode {
+  const wanted = env['MIRRORD_PROGRESS_MODE'];
+  if (wanted === 'simple') return 'dumb';
+  return wanted === 'json' || wanted === 'dumb' || wanted === 'off' ? wanted : 'standard';
+}
+
+/** mirrord's IDE protocol: the order of the keys is as mirrord writes them. */
+function jsonDisplay(write: (text: string) => void): Display {
+  const line = (message: object): void => write(`${JSON.stringify(message)}\n`);
+  return {
+    begin(name, parent) {
+      line({type: 'NewTask', name, parent});
+      return (success, message) =>
+        line({type: 'FinishedTask', name, success, message: message ?? null});
+    },
+    say: (kind, message) => line({type: kind, message}),
   };
 }
 
-/** Makes the progress display for this process's stderr. */
-export function createProgress(): Progress {
-  const begin = process.stderr.isTTY ? spinningStep : plainStep;
+function dumbDisplay(write: (text: string) => void): Display {
+  const line = (text: string): void => write(`${text}\n`);
+  return {
+    begin(name) {
+      line(name);
+      return (_, message) => {
+        if (message !== undefined) line(message);
+      };
+    },
+    say: (_, message) => line(message),
+  };
+}
+
+/** For people: steps that last, and what is said; the task's own name and end are no news to them. */
+function standardDisplay(write: (text: string) => void): Display {
+  let spinner: ReturnType<typeof yoctoSpinner> | undefined;
+  const show = (name: string): void => {
+    if (process.stderr.isTTY) {
+      spinner = yoctoSpinner({text: `mirrord: ${name}`, stream: process.stderr}).start();
+    } else {
+      write(`mirrord: ${name} …\n`);
+    }
+  };
+  return {
+    begin(name, parent) {
+      if (parent === null) return () => undefined;
+      // Late: a flicker for a step of some milliseconds only disturbs.
+      const timer = setTimeout(show, noticeableMs, name);
+      return () => {
+        clearTimeout(timer);
+        spinner?.stop();
+        spinner = undefined;
+      };
+    },
+    say(kind, message) {
+      spinner?.clear();
+      const head = kind === 'Warning' ? chalkStderr.yellow('mirrord:') : 'mirrord:';
+      write(`${head} ${message}\n`);
+    },
+  };
+}
+
+const silent: Display = {begin: () => () => undefined, say: () => undefined};
+
+function createDisplay(mode: ProgressMode, write: (text: string) => void): Display {
+  switch (mode) {
+    case 'json':
+      return jsonDisplay(write);
+    case 'dumb':
+      return dumbDisplay(write);
+    case 'standard':
+      return standardDisplay(write);
+    case 'off':
+      return silent;
+  }
+}
+
+/** Begins to show the progress of a task, of which every step is a part. */
+export function createProgress(task: string, options: ProgressOptions = {}): Progress {
+  const write = options.write ?? ((text) => process.stderr.write(text));
+  const display = createDisplay(options.mode ?? progressMode(), write);
+  const end = display.begin(task, null);
+  let isFinished = false;
+  const finish: End = (success, message) => {
+    if (!isFinished) end(success, message);
+    isFinished = true;
+  };
   return {
     async step(name, work) {
-      const done = begin(name);
+      const endStep = display.begin(name, task);
       try {
-        return await work();
-      } finally {
-        done();
+        const result = await work();
+        endStep(true);
+        return result;
+      } catch (error) {
+        endStep(false);
+        throw error;
       }
     },
+    warn: (message) => display.say('Warning', message),
+    info: (message) => display.say('Info', message),
+    finish: (message) => finish(true, message),
+    [Symbol.dispose]: () => finish(false),
   };
 }

@@ -5,19 +5,25 @@
 import os from 'node:os';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {chalkStderr} from 'chalk';
-import {Command} from 'commander';
+import {Command, Option} from 'commander';
 import {linkAgent} from '../../layer/agent-link.ts';
+import {readEnvFile} from '../../layer/env/env-file.ts';
+import type {EnvironmentOptions} from '../../layer/env/environment.ts';
+import {splitGlobs} from '../../layer/env/glob.ts';
 import {createLog} from '../../layer/log.ts';
 import type {ProgramEnd} from '../../layer/sandbox/program.ts';
 import {runInContext, runWithEnvironment} from '../../layer/session.ts';
 import {explainAgentEnd, startLocalAgent} from '../local-agent.ts';
+import {markInside, refuseNested} from '../nested.ts';
 import {createProgress} from '../progress.ts';
 import {parseTarget, resolveTarget} from '../targets.ts';
 
 interface ExecFlags {
   target: string;
   tun?: boolean;
+  overrideEnvVarsInclude?: string;
+  overrideEnvVarsExclude?: string;
+  envFile?: string;
 }
 
 /**
@@ -36,27 +42,38 @@ function exitStatus(end: ProgramEnd): number {
   return 'code' in end ? end.code : 128 + (os.constants.signals[end.signal] ?? 0);
 }
 
+/** Reads what the flags say about the environment. Throws MIRRORD_ENV_FILE_UNREADABLE. */
+function environmentOptions(flags: ExecFlags): EnvironmentOptions {
+  const {overrideEnvVarsInclude: include, overrideEnvVarsExclude: exclude, envFile} = flags;
+  return {
+    ...(include !== undefined && {include: splitGlobs(include)}),
+    ...(exclude !== undefined && {exclude: splitGlobs(exclude)}),
+    ...(envFile !== undefined && {file: readEnvFile(envFile)}),
+  };
+}
+
 async function exec(argv: string[], flags: ExecFlags): Promise<void> {
+  refuseNested(process.env);
   const target = parseTarget(flags.target);
+  const environment = environmentOptions(flags);
   const log = createLog(process.env['MIRRORD_LOG']);
-  const progress = createProgress();
+  using progress = createProgress('mirrord exec');
   const pid = await progress.step(`finding ${flags.target}`, () => resolveTarget(target));
   using agent = startLocalAgent(pid);
   const ended = agent.ended.then((reason) => explainAgentEnd(reason, pid));
   using link = await progress.step('connecting to the agent', () =>
     linkAgent(agent.connection, agent.token, ended),
   );
-  const warn = (message: string): void => {
-    process.stderr.write(`${chalkStderr.yellow('mirrord:')} ${message}\n`);
-  };
   const run = flags.tun === false ? runWithEnvironment : runInContext;
   const signalsIgnored = process.env['MIRRORD_SIGNALS_IGNORED'];
   const end = await run(link, {
     argv,
-    env: callersEnvironment(),
+    env: {...callersEnvironment(), ...markInside({target: {path: flags.target}})},
+    environment,
     ...(signalsIgnored !== undefined && {signalsIgnored}),
     log,
-    warn,
+    warn: progress.warn,
+    onStarted: () => progress.finish('Ready!'),
   });
   process.exitCode = exitStatus(end);
 }
@@ -70,6 +87,14 @@ export function execCommand(): Command {
     .requiredOption('-t, --target <target>', 'whose context: demo/<pod> or process/<pid>')
     .option('--tun', 'a network of its own for the program (the default)')
     .option('--no-tun', 'the environment of the target only; the network stays local')
+    .addOption(
+      new Option(
+        '-s, --override-env-vars-include <globs>',
+        "only these variables of the pod's (DB_*;REDIS_URL)",
+      ).conflicts('overrideEnvVarsExclude'),
+    )
+    .option('-x, --override-env-vars-exclude <globs>', "all of the pod's variables but these")
+    .option('--env-file <path>', "a file of NAME=value lines that win over the pod's variables")
     .passThroughOptions()
     .helpOption('-h, --help', 'show this help')
     .addHelpText(
@@ -81,8 +106,10 @@ ended it). Nothing needs root and nothing is left behind.
 
 Examples:
   $ mirrord exec -t demo/gateway -- curl -s http://orders/
-  $ mirrord exec -t demo/gateway -- bash
-  $ mirrord exec -t process/4711 -- ./server --port 80`,
+  $ mirrord exec -t demo/gateway -- bash                     a shell in the pod's context
+  $ mirrord exec -t process/4711 -- ./server --port 80       of a container, by its pid
+  $ mirrord exec -t demo/gateway -x 'AWS_*' -- ./server      without the pod's credentials
+  $ mirrord exec -t demo/gateway --env-file dev.env -- env   with variables of your own`,
     )
     .action(exec);
 }

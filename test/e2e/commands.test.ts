@@ -1,0 +1,115 @@
+import {chmodSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+import test from 'ava';
+import {useDemo} from '../helpers/e2e.ts';
+
+const world = useDemo(test);
+
+/** The variables that a program gets. */
+async function environment(flags: readonly string[], env: Record<string, string> = {}) {
+  const output = await world.exec(['env', '-0'], {flags, env});
+  return new Map(
+    output
+      .split('\0')
+      .filter((line) => line !== '')
+      .map((line): [string, string] => {
+        const equals = line.indexOf('=');
+        return [line.slice(0, equals), line.slice(equals + 1)];
+      }),
+  );
+}
+
+test("exec -s takes the named variables of the pod's only", async (t) => {
+  const {env} = await world.pod('gateway');
+  const [taken = '', ...others] = Object.keys(env).filter(
+    (name) => !/^(PATH|HOME|PWD)$/.test(name),
+  );
+  const got = await environment(['-s', `${taken};NOTHING_*`]);
+  t.is(got.get(taken), env[taken]);
+  t.true(others.length > 0);
+  for (const name of others) t.false(got.has(name), name);
+});
+
+test('exec -x leaves the local value of a variable that the pod has too', async (t) => {
+  const {env} = await world.pod('gateway');
+  const [name = '', other = ''] = Object.keys(env).filter((key) => !/^(PATH|HOME|PWD)$/.test(key));
+  const got = await environment(['--no-tun', '-x', name], {[name]: 'local', [other]: 'local'});
+  t.is(got.get(name), 'local');
+  t.is(got.get(other), env[other]);
+});
+
+test('exec --env-file wins over the pod', async (t) => {
+  const {env} = await world.pod('gateway');
+  const [name = ''] = Object.keys(env).filter((key) => !/^(PATH|HOME|PWD)$/.test(key));
+  const path = join(world.directory, 'test.env');
+  writeFileSync(path, `${name}=file\nNEW="two words" # comment\n`);
+  chmodSync(path, 0o644);
+  const got = await environment(['--env-file', path, '-x', 'NEW'], {NEW: 'local'});
+  t.is(got.get(name), 'file');
+  t.is(got.get('NEW'), 'two words');
+});
+
+test('exec with -s and -x, or with an env file that is not there, runs nothing', async (t) => {
+  const both = await world.startExec(['echo', 'ran'], {flags: ['-s', 'A', '-x', 'B']}).ended;
+  t.is(both.status, 1);
+  t.is(both.stdout, '');
+  t.regex(both.stderr, /-s, .* cannot be used with .*-x, /);
+  const missing = await world.startExec(['echo', 'ran'], {flags: ['--env-file', 'nowhere.env']})
+    .ended;
+  t.is(missing.status, 1);
+  t.is(missing.stdout, '');
+  t.regex(missing.stderr, /nowhere\.env .*\[MIRRORD_ENV_FILE_UNREADABLE\]/);
+});
+
+test('exec in exec is refused, and the program outside is told so by its status', async (t) => {
+  const inner = `${world.mirrordPath} exec -t demo/gateway -- echo ran`;
+  const {status, stdout, stderr} = await world.startExec(['sh', '-c', inner], {input: ''}).ended;
+  t.is(status, 1);
+  t.is(stdout, '');
+  t.regex(stderr, /MIRRORD_RESOLVED_CONFIG is set.*\[MIRRORD_NESTED\]/);
+});
+
+test('the program can tell in whose context it is', async (t) => {
+  const got = await environment([]);
+  const config = Buffer.from(got.get('MIRRORD_RESOLVED_CONFIG') ?? '', 'base64').toString();
+  t.deepEqual(JSON.parse(config), {target: {path: 'demo/gateway'}});
+});
+
+test('MIRRORD_PROGRESS_MODE=json: stderr has the protocol of the IDEs, stdout is the program', async (t) => {
+  const {stdout, stderr} = await world.startExec(['echo', 'hello'], {
+    input: '',
+    env: {MIRRORD_PROGRESS_MODE: 'json'},
+  }).ended;
+  t.is(stdout, 'hello\n');
+  const lines = stderr.trim().split('\n');
+  const messages = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+  t.deepEqual(messages[0], {type: 'NewTask', name: 'mirrord exec', parent: null});
+  t.deepEqual(messages.at(-1), {
+    type: 'FinishedTask',
+    name: 'mirrord exec',
+    success: true,
+    message: 'Ready!',
+  });
+});
+
+test('MIRRORD_PROGRESS_MODE=json: an error is one line of JSON with its remedy', async (t) => {
+  const {status, stderr} = await world.startExec(['true'], {
+    target: 'demo/nobody',
+    env: {MIRRORD_PROGRESS_MODE: 'json'},
+  }).ended;
+  t.is(status, 1);
+  const error = JSON.parse(/^Error: (.*)$/m.exec(stderr)?.[1] ?? '{}') as Record<string, string>;
+  t.is(error['code'], 'MIRRORD_TARGET_NOT_FOUND');
+  t.regex(error['message'] ?? '', /nobody/);
+  t.regex(error['help'] ?? '', /gateway/);
+  t.true(stderr.includes('{"type":"FinishedTask","name":"mirrord exec","success":false'));
+});
+
+test('MIRRORD_PROGRESS_MODE=off: there is the program, and nothing else', async (t) => {
+  const {stdout, stderr} = await world.startExec(['echo', 'hello'], {
+    input: '',
+    env: {MIRRORD_PROGRESS_MODE: 'off'},
+  }).ended;
+  t.is(stdout, 'hello\n');
+  t.is(stderr, '');
+});

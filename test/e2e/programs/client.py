@@ -3,7 +3,9 @@ import hashlib
 import json
 import os
 import select
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -48,6 +50,18 @@ def udp_strict(host, port, good):
     print(s.recv(100).decode())
 
 
+def udp_sockets(host, port, count):
+    """Many sockets that stay open; prints those that got another's answer. In groups that no queue is too short for."""
+    sockets = [datagram_socket(host) for _ in range(int(count))]
+    wrong = []
+    for start in range(0, len(sockets), 50):
+        group = list(enumerate(sockets))[start : start + 50]
+        for i, s in group:
+            s.sendto(str(i).encode(), (host, int(port)))
+        wrong += [i for i, s in group if s.recv(100) != str(i).encode()]
+    print(wrong)
+
+
 def udp_sizes(host, port, *sizes):
     s = datagram_socket(host)
     s.connect((host, int(port)))
@@ -82,16 +96,45 @@ def half_closing_server(port):
     second, _ = server.accept()
     second.sendall(heard)
     second.close()
+    signal.pause()  # an ended pod's address would be the next one's
+
+
+def connect_when_open(host, port):
+    """Connects to a server that may not listen yet."""
+    for _ in range(1000):
+        try:
+            return socket.create_connection((host, int(port)), timeout=30)
+        except ConnectionRefusedError:
+            select.select([], [], [], 0.02)
+    sys.exit("it never listens")
 
 
 def talk_after_end(host, port):
     """Reads to the end, only then sends; asks by a second connection what has arrived."""
-    s = socket.create_connection((host, int(port)), timeout=30)
+    s = connect_when_open(host, port)
     print(read_all(s).decode())
     for _ in range(1000):
         s.sendall(b"after the end " * 10)
     s.close()
     print(len(read_all(socket.create_connection((host, int(port)), timeout=30))))
+
+
+def resetting_server(port):
+    """Takes a byte of the first caller, then resets the connection."""
+    first, _ = socket.create_server(("0.0.0.0", int(port))).accept()
+    first.recv(1)
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    first.close()
+    signal.pause()
+
+
+def be_reset(host, port):
+    s = connect_when_open(host, port)
+    s.sendall(b"x")
+    try:
+        print(s.recv(1))
+    except OSError as error:
+        print(error.strerror)
 
 
 def many(host, port, count):
@@ -191,6 +234,30 @@ def own_listener(family, port, times):
         key = f"{during} {who_answers(family, port)}"
         answers[key] = answers.get(key, 0) + 1
     print(json.dumps(answers))
+
+
+def serve_localhost(port):
+    """Listens on 127.0.0.1 and greets every caller."""
+    server = socket.create_server(("127.0.0.1", int(port)))
+    print("listening", flush=True)
+    while True:
+        accepted, _ = server.accept()
+        accepted.sendall(b"hello")
+        accepted.close()
+
+
+def watch_localhost(port, *expected):
+    """Connects to a port of localhost until each of these has come of it: a greeting or an error. Prints each."""
+    for wanted in expected:
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", int(port)), timeout=30) as s:
+                    came = s.recv(100).decode()
+            except OSError as error:
+                came = error.strerror
+            if came == wanted:
+                break
+        print(came, flush=True)
 
 
 def own_datagrams(port):

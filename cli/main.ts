@@ -6,8 +6,10 @@ import {readFileSync} from 'node:fs';
 import {chalkStderr} from 'chalk';
 import {Command} from 'commander';
 import {MirrordError} from '../layer/errors.ts';
+import {completionsCommand} from './commands/completions.ts';
 import {demoCommand} from './commands/demo.ts';
 import {execCommand} from './commands/exec.ts';
+import {lsCommand} from './commands/ls.ts';
 import {reportError} from './report.ts';
 
 const {version} = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -28,18 +30,20 @@ Examples:
   $ mirrord exec -t demo/gateway -- bash                 a shell in the pod's context`,
   )
   .addCommand(execCommand())
-  .addCommand(demoCommand());
+  .addCommand(lsCommand())
+  .addCommand(demoCommand())
+  .addCommand(completionsCommand());
 
-// Settings are inherited by commands that commander makes itself only.
-for (const command of [program, ...program.commands]) {
+/** Errors look the same everywhere; commander passes settings on only to commands that it makes itself. */
+function configure(command: Command, path: string): void {
   command.configureOutput({
     outputError: (text, write) =>
       write(`${chalkStderr.red('mirrord:')} ${text.replace(/^error: /, '')}`),
   });
-  command.showHelpAfterError(
-    `  → see: mirrord ${command === program ? '' : `${command.name()} `}--help`,
-  );
+  command.showHelpAfterError(`  → see: ${path} --help`);
+  for (const child of command.commands) configure(child, `${path} ${child.name()}`);
 }
+configure(program, 'mirrord');
 
 try {
   await program.parseAsync();

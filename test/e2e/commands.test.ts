@@ -113,3 +113,64 @@ test('MIRRORD_PROGRESS_MODE=off: there is the program, and nothing else', async 
   t.is(stdout, 'hello\n');
   t.is(stderr, '');
 });
+
+test("ls lists the demo's pods as a JSON array of what -t takes", async (t) => {
+  const {status, stdout} = await world.mirrord(['ls', '-o', 'json']);
+  t.is(status, 0);
+  const targets = JSON.parse(stdout) as string[];
+  t.true(targets.includes('demo/gateway'));
+  for (const target of targets) t.regex(target, /^demo\/[a-z0-9-]+$/);
+});
+
+test('ls lists the kinds only that -t, or MIRRORD_LS_TARGET_TYPES, names', async (t) => {
+  const list = async (flags: readonly string[], types?: string): Promise<string[]> => {
+    const env = types === undefined ? {} : {MIRRORD_LS_TARGET_TYPES: types};
+    return JSON.parse((await world.mirrord(['ls', ...flags], {env})).stdout) as string[];
+  };
+  t.true((await list(['-t', 'deployment', '-t', 'pod'])).includes('demo/gateway'));
+  t.deepEqual(await list(['-t', 'deployment']), []);
+  t.true((await list([], '["pod","kind-of-the-future"]')).includes('demo/gateway'));
+  t.deepEqual(await list([], '["deployment"]'), []);
+  t.true((await list(['-t', 'pod'], '["deployment"]')).includes('demo/gateway'));
+});
+
+test('ls with MIRRORD_LS_RICH_OUTPUT tells availability and namespaces', async (t) => {
+  const {stdout} = await world.mirrord(['ls'], {env: {MIRRORD_LS_RICH_OUTPUT: 'true'}});
+  const rich = JSON.parse(stdout) as Record<string, unknown[]>;
+  t.deepEqual(Object.keys(rich), ['targets', 'current_namespace', 'namespaces']);
+  t.deepEqual(
+    rich['targets']?.find((target) => (target as {path: string}).path === 'demo/gateway'),
+    {path: 'demo/gateway', available: true},
+  );
+  t.true(rich['namespaces']?.includes(rich['current_namespace']));
+});
+
+test('ls without a demo is an empty list, and starts none', async (t) => {
+  const env = {XDG_RUNTIME_DIR: world.temporary};
+  const {status, stdout} = await world.mirrord(['ls'], {env});
+  t.is(status, 0);
+  t.is(stdout, '[]\n');
+  t.is((await world.mirrord(['demo', 'status'], {env})).status, 3);
+});
+
+test('a mistyped word is answered with the one that was meant', async (t) => {
+  const typo = async (...args: string[]): Promise<string> => (await world.mirrord(args)).stderr;
+  t.regex(await typo('exce'), /unknown command 'exce'\n\(Did you mean exec\?\)/);
+  t.regex(
+    await typo('demo', 'statsu'),
+    /\(Did you mean status\?\)\n {2}→ see: mirrord demo --help/,
+  );
+  t.regex(
+    await typo('exec', '-t', 'demo/gateway', '--env-fil', 'x'),
+    /\(Did you mean --env-file\?\)/,
+  );
+  t.regex(await typo('ls', '-t', 'pods'), /pods.*Allowed choices are .*pod/);
+});
+
+test('every command teaches by examples', async (t) => {
+  for (const command of [[], ['exec'], ['ls'], ['completions']]) {
+    const {status, stdout} = await world.mirrord([...command, '--help']);
+    t.is(status, 0);
+    t.regex(stdout, /Examples:\n {2}\$ .*mirrord /, command.join(' '));
+  }
+});

@@ -118,6 +118,7 @@ class Checker {
   }
 
   #unknown(path: Path, name: string, known: readonly string[]): void {
+    if (this.issues.length >= maxIssues) return;
     const near = nearest(name, known);
     const meant = near === undefined ? elsewhere(this.#schema, name) : formatPath([...path, near]);
     const hint = meant === undefined ? '' : `; did you mean ${meant}?`;

@@ -9,7 +9,9 @@ export class ConfigError extends MirrordError {
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[], source?: string, cause?: unknown) {
-    const where = source === undefined ? 'the configuration' : source;
+    // Problems that have a place begin with the file's name themselves.
+    const placed = source === undefined || problems.every((problem) => problem.startsWith(source));
+    const where = placed ? 'the configuration' : source;
     const told =
       problems.length === 1 ? ` ${problems[0]}` : problems.map((p) => `\n  ${p}`).join('');
     super('MIRRORD_CONFIG_INVALID', `${where} can't be used:${told}`, {

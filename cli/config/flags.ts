@@ -4,6 +4,7 @@
  */
 
 import {type Command, InvalidArgumentError, Option} from 'commander';
+import {expected} from './check.ts';
 import {bindings, type Override, parseText} from './overlay.ts';
 import {parsePath} from './path.ts';
 
@@ -186,31 +187,39 @@ function nodeAt(path: string) {
   return bindings.find((binding) => binding.path.join('.') === path)?.node;
 }
 
+function takesValue(option: Option): boolean {
+  return option.required || option.optional;
+}
+
 /** Reads a flag's value as its key's type. Throws commander's InvalidArgumentError. */
 function parseFlag(flag: ConfigFlag, text: string): unknown {
   const node = nodeAt(flag.paths[0] ?? '');
   const word = flag.words?.[text] ?? text;
   const value = node === undefined ? word : parseText(node, word);
-  if (value === undefined) throw new InvalidArgumentError(`${JSON.stringify(text)} does not fit.`);
+  if (value === undefined) {
+    throw new InvalidArgumentError(node === undefined ? '' : `It must be ${expected(node)}.`);
+  }
   return value;
 }
 
-/** Adds `-f` and every flag that sets a key to a command, but those whose long name is in `except`. */
+/**
+ * Adds `-f` and every flag that sets a key to a command, but those whose long name is in `except`.
+ * A value that doesn't fit its key is commander's to refuse, as it does with choices.
+ */
 export function addConfigFlags(command: Command, except: readonly string[] = []): Command {
   command.addOption(new Option(configFileFlag.flags, configFileFlag.description));
   for (const flag of configFlags) {
     const option = new Option(flag.flags, flag.description);
     if (except.includes(option.long ?? '')) continue;
     if (flag.choices !== undefined) option.choices([...flag.choices]);
+    // After choices(), whose words are the flag's and not yet the key's.
+    if (takesValue(option)) option.argParser((text) => parseFlag(flag, text));
     command.addOption(option);
   }
   return command;
 }
 
-/**
- * What the given flags set, from commander's parsed command. Throws InvalidArgumentError for a value that
- * doesn't fit its key.
- */
+/** What the given flags set, from commander's parsed command. */
 export function flagOverrides(command: Command): Override[] {
   const overrides: Override[] = [];
   for (const flag of configFlags) {
@@ -218,7 +227,7 @@ export function flagOverrides(command: Command): Override[] {
     const name = option.attributeName();
     if (command.getOptionValueSource(name) !== 'cli') continue;
     const given: unknown = command.getOptionValue(name);
-    const value = typeof given === 'string' ? parseFlag(flag, given) : flag.value;
+    const value = takesValue(option) && given !== true ? given : flag.value;
     for (const path of flag.paths) {
       overrides.push({path: parsePath(path), value, origin: option.long ?? ''});
     }

@@ -7,7 +7,7 @@ import {parse as parseToml, TomlError} from 'smol-toml';
 import {parseDocument} from 'yaml';
 import {ConfigError} from './errors.ts';
 import {jsonErrorOffset} from './json-error.ts';
-import {type Format, positionAt} from './position.ts';
+import {type Format, positionAt, yamlOptions} from './position.ts';
 
 /** The language of a file: by its extension, JSON without one. Throws MIRRORD_CONFIG_INVALID for others. */
 export function formatOf(file: string): Format {
@@ -29,7 +29,7 @@ function explainJson(text: string, error: Error): string {
 }
 
 function parseYaml(text: string): unknown {
-  const document = parseDocument(text, {merge: false, logLevel: 'silent'});
+  const document = parseDocument(text, yamlOptions);
   const [error] = document.errors;
   if (error !== undefined) {
     const [start] = error.linePos ?? [];

@@ -2,7 +2,7 @@
  * Where a key is in its file, as line and column from 1.
  */
 
-import {isMap, isScalar, isSeq, LineCounter, type Node, parseDocument} from 'yaml';
+import {isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, visit} from 'yaml';
 import type {Path} from './path.ts';
 import {scanToml} from './toml-positions.ts';
 
@@ -33,10 +33,13 @@ export interface Positions {
   duplicates: readonly Duplicate[];
 }
 
+/** How YAML is read. The library's own search for duplicate keys takes quadratic time. */
+export const yamlOptions = {merge: false, uniqueKeys: false, logLevel: 'silent'} as const;
+
 // JSON is all but a part of YAML 1.2, so one parser with positions serves both.
 function yamlPositions(text: string): Positions {
   const lines = new LineCounter();
-  const document = parseDocument(text, {lineCounter: lines, merge: false, logLevel: 'silent'});
+  const document = parseDocument(text, {...yamlOptions, lineCounter: lines});
   const at = (offset: number): Position => {
     const {line, col} = lines.linePos(offset);
     return {line, column: col};
@@ -61,9 +64,19 @@ function yamlPositions(text: string): Positions {
     }
     return found === undefined ? undefined : at(found);
   };
-  const duplicates = document.errors
-    .filter(({code}) => code === 'DUPLICATE_KEY')
-    .map(({pos}) => ({...at(pos[0]), message: 'a key is there twice'}));
+  const duplicates: Duplicate[] = [];
+  visit(document, {
+    Map: (_, {items}) => {
+      const names = new Set<string>();
+      for (const {key} of items) {
+        if (!isScalar(key)) continue;
+        const name = String(key.value);
+        if (names.has(name))
+          duplicates.push({...at(key.range?.[0] ?? 0), message: 'a key is there twice'});
+        names.add(name);
+      }
+    },
+  });
   return {find, duplicates};
 }
 

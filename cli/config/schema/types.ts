@@ -119,8 +119,11 @@ export function tag<const T extends string>(
   return key(values(name), about, {required: true, ...info}) as Key<T, true>;
 }
 
+/** Any text. */
 export const string = (): Typed<string> => ({kind: 'string'});
+/** true or false. */
 export const boolean = (): Typed<boolean> => ({kind: 'boolean'});
+/** Any value, unchecked. */
 export const anything = (): Typed<unknown> => ({kind: 'any'});
 
 /** A whole number within limits; by default any that is not negative and fits a double. */

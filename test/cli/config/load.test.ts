@@ -169,6 +169,16 @@ test('text that does not parse is told with its place', (t) => {
 
 test('a key that is there twice is refused', (t) => {
   t.deepEqual(problems(t, 'a.json', '{"key": "a",\n "key": "b"}'), ['2:2: a key is there twice']);
+  t.deepEqual(problems(t, 'a.yaml', 'key: a\nkey: b'), ['2:1: a key is there twice']);
+  t.regex(problems(t, 'a.toml', 'key = "a"\nkey = "b"')[0] ?? '', /^2:\d+: is not TOML/);
+});
+
+test('a file of many keys takes no quadratic time', (t) => {
+  const override = Object.fromEntries(Array.from({length: 40_000}, (_, i) => [`K${i}`, 'v']));
+  const {config} = load(t, {feature: {env: {override}}});
+  t.is(Object.keys(config.feature.env.override ?? {}).length, 40_000);
+  const unknown = Object.fromEntries(Array.from({length: 90_000}, (_, i) => [`k${i}`, 1]));
+  t.is(problems(t, 'a.json', JSON.stringify(unknown)).length, 50);
 });
 
 test('hostile files give an error', (t) => {

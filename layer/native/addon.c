@@ -356,7 +356,14 @@ static napi_value relay_signals(napi_env env, napi_callback_info info) {
   relay_target = int_argument(env, args[0]);
   struct sigaction action = {.sa_flags = SA_SIGINFO | SA_RESTART, .sa_sigaction = relay};
   if (!relay_target) action = (struct sigaction){.sa_handler = SIG_DFL};
-  for (size_t i = 0; i < sizeof relayed / sizeof *relayed; i++) sigaction(relayed[i], &action, NULL);
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  for (size_t i = 0; i < sizeof relayed / sizeof *relayed; i++) {
+    sigaction(relayed[i], &action, NULL);
+    sigaddset(&wanted, relayed[i]);
+  }
+  /* Node's --disable-sigusr1 blocks that signal. */
+  pthread_sigmask(SIG_UNBLOCK, &wanted, NULL);
   /* We stop when the program does, not before: its guardian stops us. */
   signal(SIGTSTP, relay_target ? SIG_IGN : SIG_DFL);
   return number(env, 0);

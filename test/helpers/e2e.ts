@@ -21,6 +21,8 @@ const userName = 'mirrord-test';
 /** A condition that doesn't come true within this time fails the test, milliseconds. */
 const deadlineMs = 60_000;
 const pauseMs = 20;
+/** A program that runs longer than this fails the test, milliseconds. */
+const programDeadlineMs = 100_000;
 
 /** Whether the tests run as root. */
 export const isRoot = process.getuid?.() === 0;
@@ -242,8 +244,13 @@ function watch(child: ChildProcess, input: string | undefined, command: string):
   child.stdin?.on('error', () => undefined);
   if (input !== undefined) child.stdin?.end(input);
   const ended = new Promise<Result>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      reject(new Error(`${command} doesn't end; it wrote:\n${output.stdout}${output.stderr}`));
+    }, programDeadlineMs).unref();
     child.once('error', reject);
     child.once('close', (code, signal) => {
+      clearTimeout(timer);
       const status = code ?? 128 + os.constants.signals[signal ?? 'SIGHUP'];
       resolve({status, ...output});
     });

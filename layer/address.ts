@@ -3,6 +3,14 @@
 import {isIP} from 'node:net';
 import type {IpAddress} from '../netstack/types.ts';
 
+/** The text of an address: the usual form, in which there is but one for each. */
+export function addressText(bytes: IpAddress): string {
+  if (bytes.length === 4) return bytes.join('.');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const groups = Array.from({length: 8}, (_, i) => view.getUint16(2 * i).toString(16));
+  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);
+}
+
 /** The bytes of a valid address in text form, in network byte order. */
 export function addressBytes(text: string): IpAddress {
   if (isIP(text) === 4) return Uint8Array.from(text.split('.'), Number);

@@ -15,10 +15,12 @@ import {existsSync} from 'node:fs';
 import {isIPv6} from 'node:net';
 import type {ListeningPorts} from '../tunnel/target.ts';
 import {addressBytes} from './address.ts';
+import type {Listener} from './listeners/listener.ts';
 import type {Log} from './log.ts';
-import {type OpenStream, serveLoopbackTcp} from './loopback-tcp.ts';
+import {serveLoopbackTcp} from './loopback-tcp.ts';
 import {createLoopbackUdp, type LoopbackUdp} from './loopback-udp.ts';
 import type {Launcher} from './sandbox/launcher.ts';
+import type {OpenStream} from './streams.ts';
 
 type SetName = keyof ListeningPorts;
 type ListenerName = 'tcp4' | 'tcp6' | 'udp4' | 'udp6';
@@ -97,6 +99,8 @@ export function localhostUpdate(ports: ListeningPorts): string {
 export interface Localhost extends Disposable {
   /** For the TUN driver, which owns it. */
   readonly udp: LoopbackUdp;
+  /** Whether a listening socket of the sandbox is one of our transparent ones. */
+  isOurs(listener: Listener): boolean;
   /** What is open on the pod's loopback now. */
   setPorts(ports: ListeningPorts): void;
 }
@@ -169,7 +173,9 @@ export function openLocalhost(
       return false;
     }
   };
-  const ports = Object.fromEntries(listenerNames.map((name) => [name, listeners.get(name)?.port]));
+  const ports: ListenerPorts = Object.fromEntries(
+    listenerNames.map((name) => [name, listeners.get(name)?.port]),
+  );
   if (!load(localhostRules(ports, options.addresses))) {
     options.warn(
       "this kernel can't hand over loopback connections (nft socket, tproxy): localhost stays local",
@@ -177,6 +183,9 @@ export function openLocalhost(
   }
   return {
     udp,
+    isOurs: ({address, port}) =>
+      (address === '127.0.0.1' && port === ports.tcp4) ||
+      (address === '::1' && port === ports.tcp6),
     setPorts: (open) => {
       load(localhostUpdate(open));
     },

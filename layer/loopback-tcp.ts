@@ -8,49 +8,9 @@
 
 import {createServer, type Server, type Socket} from 'node:net';
 import {emitEndpoint} from '../tunnel/messages.ts';
-import type {MuxStream, StreamHandler, StreamKind} from '../tunnel/types.ts';
 import {addressBytes} from './address.ts';
-
-export type OpenStream = (kind: StreamKind, body: Uint8Array, handler: StreamHandler) => MuxStream;
-
-/** Joins an accepted connection and a new stream: bytes, ends and resets, both ways, by credit. */
-function relay(socket: Socket, open: OpenStream): void {
-  let consumed = 0;
-  const abort = (): void => {
-    socket.resetAndDestroy();
-  };
-  const destination = {
-    address: addressBytes(socket.localAddress ?? ''),
-    port: socket.localPort ?? 0,
-  };
-  const stream = open('tcp', emitEndpoint(destination), {
-    onOpened: () => forward(),
-    onWritable: () => forward(),
-    onRefused: abort,
-    onReset: abort,
-    onStop: abort,
-    onEnd: () => socket.end(),
-    onData(chunk) {
-      socket.write(chunk, () => {
-        consumed += chunk.length;
-        stream.consumed(consumed);
-      });
-    },
-  });
-  /** Reads no more from the program than the tunnel takes. */
-  const forward = (): void => {
-    while (stream.writable > 0) {
-      const chunk: Buffer | null =
-        socket.read(Math.min(stream.writable, socket.readableLength)) ?? null;
-      if (chunk === null || chunk.length === 0) return;
-      stream.write(chunk);
-    }
-  };
-  socket.setNoDelay(true);
-  socket.on('readable', forward);
-  socket.on('end', () => stream.end());
-  socket.on('error', () => stream.reset('ECONNRESET')); // 'close' follows, and finds it ended
-}
+import {relay} from './relay.ts';
+import type {OpenStream} from './streams.ts';
 
 /** Serves listening sockets of the sandbox, which it owns. */
 export function serveLoopbackTcp(listeners: readonly number[], open: OpenStream): Disposable {
@@ -63,7 +23,11 @@ export function serveLoopbackTcp(listeners: readonly number[], open: OpenStream)
       if (socket.localPort === own) return socket.resetAndDestroy();
       sockets.add(socket);
       socket.once('close', () => sockets.delete(socket));
-      return relay(socket, open);
+      const destination = {
+        address: addressBytes(socket.localAddress ?? ''),
+        port: socket.localPort ?? 0,
+      };
+      return relay(socket, (handler) => open('tcp', emitEndpoint(destination), handler));
     });
     return server.listen({fd});
   });

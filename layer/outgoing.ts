@@ -7,6 +7,9 @@
  * So nothing is queued here, and a stopped reader stops the writer at the other end.
  *
  * A UDP stream stands for one source port of the program; one echo stream a family for all pings.
+ *
+ * Some destinations are not the agent's: `route` names who opens their streams instead (`host-dialer.ts`).
+ * A port of the program may then have a UDP stream to each.
  */
 
 import type {
@@ -26,14 +29,17 @@ import {
   parseEchoReply,
   parseUdpReport,
 } from '../tunnel/messages.ts';
-import type {MuxStream, StreamHandler, StreamKind} from '../tunnel/types.ts';
+import type {StreamHandler} from '../tunnel/types.ts';
+import type {OpenStream, OutgoingStream} from './streams.ts';
 
 /** Ping ids whose source address is remembered; each running ping has one. */
 const echoIdLimit = 1_024;
 
 export interface OutgoingOptions {
   /** Opens a stream to the agent. */
-  open: (kind: StreamKind, body: Uint8Array, handler: StreamHandler) => MuxStream;
+  open: OpenStream;
+  /** Who opens the streams to a destination; undefined: the agent. */
+  route: (destination: Endpoint) => OpenStream | undefined;
   /** Something changed on a flow: let the stack dispatch. */
   kick: () => void;
   /** Gives the program the answer to a ping. */
@@ -69,7 +75,7 @@ function familyOf(address: IpAddress): Family {
   return address.length === 4 ? 4 : 6;
 }
 
-function connectTcp(flow: TcpFlow, {open, kick}: OutgoingOptions): void {
+function connectTcp(flow: TcpFlow, {open, route, kick}: OutgoingOptions): void {
   let sent = 0;
   let isConnected = false;
   /** The pod's side broke: a failed connect, or a reset connection. */
@@ -78,7 +84,8 @@ function connectTcp(flow: TcpFlow, {open, kick}: OutgoingOptions): void {
     else flow.refuse(presentableErrno(errno));
     kick();
   };
-  const stream = open('tcp', emitEndpoint(flow.destination), {
+  const openTo = route(flow.destination) ?? open;
+  const stream = openTo('tcp', emitEndpoint(flow.destination), {
     onOpened() {
       isConnected = true;
       flow.accept(sent + stream.writable);
@@ -116,12 +123,21 @@ function isSame(a: Endpoint, b: Endpoint): boolean {
   return a.port === b.port && a.address.every((byte, i) => byte === b.address[i]);
 }
 
-function openUdp(flow: UdpFlow, {open, kick}: OutgoingOptions): void {
+function openUdp(flow: UdpFlow, {open, route, kick}: OutgoingOptions): void {
   // Most programs send to one peer: the head of its datagrams is kept.
   let lastTo: Endpoint | undefined;
   let lastHead = new Uint8Array();
-  const forget = (): void => flow.close();
-  const stream = open('udp', emitFamily(familyOf(flow.source.address)), {
+  let lastStream: OutgoingStream | undefined;
+  const streams = new Map<OpenStream, OutgoingStream>();
+  const closeStreams = (): void => {
+    for (const stream of streams.values()) stream.reset('ECANCELED');
+  };
+  /** One of the streams is gone: the next datagram starts anew. */
+  const forget = (): void => {
+    closeStreams();
+    flow.close();
+  };
+  const handler: StreamHandler = {
     onDatagram(bytes) {
       const report = parseUdpReport(bytes);
       if (report.type === 'datagram') flow.send(report.from, report.payload);
@@ -131,16 +147,25 @@ function openUdp(flow: UdpFlow, {open, kick}: OutgoingOptions): void {
     onRefused: forget,
     onEnd: forget,
     onReset: forget,
-  });
+  };
+  const streamTo = (to: Endpoint): OutgoingStream => {
+    const openTo = route(to) ?? open;
+    const known = streams.get(openTo);
+    if (known !== undefined) return known;
+    const opened = openTo('udp', emitFamily(familyOf(flow.source.address)), handler);
+    streams.set(openTo, opened);
+    return opened;
+  };
   flow.handler = {
     onDatagram(to, payload) {
       if (lastTo === undefined || !isSame(to, lastTo)) {
         lastTo = to;
         lastHead = new Uint8Array(emitEndpoint(to));
+        lastStream = streamTo(to);
       }
-      stream.sendDatagram(payload, lastHead);
+      lastStream?.sendDatagram(payload, lastHead);
     },
-    onClose: () => stream.reset('ECANCELED'),
+    onClose: closeStreams,
   };
 }
 
@@ -149,7 +174,7 @@ class Pings {
   readonly #options: OutgoingOptions;
   readonly #family: Family;
   readonly #sources = new Map<number, IpAddress>();
-  #stream: MuxStream | undefined;
+  #stream: OutgoingStream | undefined;
 
   constructor(family: Family, options: OutgoingOptions) {
     this.#family = family;
@@ -166,7 +191,7 @@ class Pings {
     this.#stream.sendDatagram(payload, emitEchoHead({address: destination, id, seq}));
   }
 
-  #open(): MuxStream {
+  #open(): OutgoingStream {
     const {open, kick, echoReply} = this.#options;
     const forget = (): void => {
       this.#stream = undefined;

@@ -9,14 +9,17 @@
 
 import {Stack} from '../netstack/stack.ts';
 import {subscribeLifecycle, subscribeListening} from '../tunnel/target.ts';
-import {addressBytes} from './address.ts';
+import {addressBytes, addressText} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
 import {type EnvironmentOptions, mergeEnvironment} from './env/environment.ts';
 import {MirrordError} from './errors.ts';
+import {createHostDialer} from './host-dialer.ts';
+import {hostCandidates} from './host-name.ts';
 import {type Localhost, openLocalhost} from './localhost.ts';
 import type {Log} from './log.ts';
 import {relaySignals} from './native/native.ts';
 import {createOutgoing} from './outgoing.ts';
+import {publishPorts} from './published-ports.ts';
 import {Launcher} from './sandbox/launcher.ts';
 import {
   type ProgramEnd,
@@ -77,8 +80,10 @@ function serveSandbox(
     log: options.log,
   });
   const loopback = localhost?.udp === undefined ? [] : ['127.0.0.1', '::1'];
+  const host = createHostDialer((address) => hostCandidates(address) ?? [addressText(address)]);
   const handler = createOutgoing({
     open,
+    route: ({address}) => (hostCandidates(address) === undefined ? undefined : host.open),
     kick: () => driver.kick(),
     echoReply: (reply) => driver.stack.echoReply(reply),
   });
@@ -96,6 +101,11 @@ function serveSandbox(
         handler,
       ),
   });
+  const published = publishPorts(sandbox.launcher, {
+    isOurs: (listener) => localhost?.isOurs(listener) ?? false,
+    warn: options.warn,
+    log: options.log,
+  });
   const ready = localhost === undefined ? Promise.resolve() : followPorts(localhost, link, options);
   return {
     ready,
@@ -104,9 +114,13 @@ function serveSandbox(
         tun: driver.counters,
         stack: driver.stack.counters,
         tunnel: mux.counters,
+        host: host.counters,
+        published: published.counters,
       });
       driver[Symbol.dispose]();
       localhost?.[Symbol.dispose]();
+      published[Symbol.dispose]();
+      host[Symbol.dispose]();
     },
   };
 }

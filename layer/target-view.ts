@@ -3,6 +3,7 @@
  */
 
 import type {TargetInfo, TargetInterface} from '../tunnel/target.ts';
+import {withHostName} from './host-name.ts';
 
 /** The pod's MTU when it can't be known, bytes. */
 const defaultMtu = 1_500;
@@ -36,10 +37,13 @@ export function podMtu(target: TargetInfo): number {
   return Math.min(Math.max(mtu, mtuRange[0]), mtuRange[1]);
 }
 
-/** The files of the target that replace the local ones. */
+/** The files of the target that replace the local ones; its hosts file has this machine's name too. */
 export function podFiles(target: TargetInfo): {path: string; content: string}[] {
-  return Object.entries(target.files).map(([path, bytes]) => ({
-    path,
-    content: Buffer.from(bytes).toString('utf8'),
-  }));
+  return Object.entries(target.files).map(([path, bytes]) => {
+    const text = Buffer.from(bytes).toString('utf8');
+    return {
+      path,
+      content: path === '/etc/hosts' ? withHostName(text, podAddresses(target)) : text,
+    };
+  });
 }

@@ -15,6 +15,7 @@
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
 #include <errno.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <node_api.h>
 #include <signal.h>
@@ -96,6 +97,40 @@ static napi_value exchange(napi_env env, napi_callback_info info) {
   napi_set_element(env, result, 0, number(env, n));
   napi_set_element(env, result, 1, number(env, count ? fds[0] : -1));
   return result;
+}
+
+/* Whether a dump is complete: its last message says so, or tells an error. */
+static int is_dump_over(const uint8_t *at, size_t length) {
+  for (struct nlmsghdr *m = (struct nlmsghdr *)at; NLMSG_OK(m, length); m = NLMSG_NEXT(m, length))
+    if (m->nlmsg_type == NLMSG_DONE || m->nlmsg_type == NLMSG_ERROR) return 1;
+  return 0;
+}
+
+/* netlinkDump(fd, request, answer) -> length | -errno: all messages of the answer, which the kernel
+ * gives at once (netlink(7): a dump is made while it is received). One too long is read to its end
+ * nevertheless, lest it be taken for the next. */
+static napi_value netlink_dump(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  size_t length, room, filled = 0;
+  int is_cut = 0;
+  if (arguments(env, info, args, 3) < 3) return number(env, -EINVAL);
+  int fd = int_argument(env, args[0]);
+  uint8_t *request = bytes_argument(env, args[1], &length);
+  uint8_t *answer = bytes_argument(env, args[2], &room);
+  if (!request || !answer) return number(env, -EINVAL);
+  if (send(fd, request, length, MSG_NOSIGNAL) < 0) return number(env, -errno);
+  for (;;) {
+    ssize_t n = recv(fd, answer + filled, room - filled, MSG_TRUNC);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return number(env, -errno);
+    if ((size_t)n > room - filled) {
+      if (!filled) return number(env, -EMSGSIZE); /* not even one message fits */
+      is_cut = 1, filled = 0;
+      continue;
+    }
+    if (n == 0 || is_dump_over(answer + filled, (size_t)n)) return number(env, is_cut ? -EMSGSIZE : (int64_t)filled + n);
+    filled += (size_t)n;
+  }
 }
 
 /* closeFd(fd) -> 0 | -errno */
@@ -371,9 +406,9 @@ static napi_value relay_signals(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } exported[] = {
-      {"socketPair", socket_pair},   {"exchange", exchange},        {"closeFd", close_fd},
-      {"startReading", start_reading}, {"stopReading", stop_reading}, {"writePacket", write_packet},
-      {"sendPacket", send_packet},     {"relaySignals", relay_signals}};
+      {"socketPair", socket_pair},     {"exchange", exchange},           {"closeFd", close_fd},
+      {"netlinkDump", netlink_dump},   {"startReading", start_reading},  {"stopReading", stop_reading},
+      {"writePacket", write_packet},   {"sendPacket", send_packet},      {"relaySignals", relay_signals}};
   for (size_t i = 0; i < sizeof exported / sizeof *exported; i++) {
     napi_value function;
     napi_create_function(env, exported[i].name, NAPI_AUTO_LENGTH, exported[i].function, NULL, &function);

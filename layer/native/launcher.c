@@ -20,7 +20,6 @@
  * (LD_PRELOAD, LD_LIBRARY_PATH) is ours too, and must not reach our own code.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -61,11 +60,6 @@ static int netlink_failed(const char *call, int result) {
   return result;
 }
 
-struct answer {
-  char text[256];
-  int fd;
-};
-
 static struct {
   struct program_start program_start;
   pid_t program;
@@ -92,67 +86,6 @@ static int open_tun(char **args, struct answer *a) {
       break;
     }
   snprintf(a->text, sizeof a->text, "%u", taken);
-  a->fd = fd;
-  return 0;
-}
-
-/* Fills a socket address. Returns its length, 0 if the address is none. */
-static socklen_t parse_address(const char *address, const char *port, struct sockaddr_storage *storage) {
-  struct sockaddr_in *v4 = (struct sockaddr_in *)storage;
-  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)storage;
-  memset(storage, 0, sizeof *storage);
-  in_port_t number = htons((in_port_t)atoi(port));
-  if (inet_pton(AF_INET, address, &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = number;
-    return sizeof *v4;
-  }
-  if (inet_pton(AF_INET6, address, &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = number;
-    return sizeof *v6;
-  }
-  return 0;
-}
-
-/* listen tcp|udp ADDRESS PORT [transparent]: a socket made inside, used outside. */
-static int open_listener(char **args, int count, struct answer *a) {
-  struct sockaddr_storage address;
-  int one = 1, stream = !strcmp(args[0], "tcp"), transparent = count > 3;
-  socklen_t length = parse_address(args[1], args[2], &address);
-  if (!length) return errno = EINVAL, failed("inet_pton");
-  int v6 = address.ss_family == AF_INET6;
-  int fd = socket(address.ss_family, (stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return failed("socket");
-  if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-  /* Connections accepted for other ports must not keep the program from listening on those. */
-  int bad = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (transparent) {
-    bad = setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &one, sizeof one);
-    if (!bad && !stream)
-      bad = setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVORIGDSTADDR : IP_RECVORIGDSTADDR, &one,
-                       sizeof one);
-  }
-  if (!bad) bad = bind(fd, (struct sockaddr *)&address, length);
-  if (!bad && stream) bad = listen(fd, 4096);
-  if (!bad) bad = getsockname(fd, (struct sockaddr *)&address, &length);
-  if (bad) {
-    int result = failed("bind");
-    close(fd);
-    return result;
-  }
-  unsigned port = ntohs(v6 ? ((struct sockaddr_in6 *)&address)->sin6_port : ((struct sockaddr_in *)&address)->sin_port);
-  snprintf(a->text, sizeof a->text, "%u", port);
-  a->fd = fd;
-  return 0;
-}
-
-/* raw 4|6: a socket that sends whole IP packets, for answers from addresses that others may bind. */
-static int open_raw(char **args, struct answer *a) {
-  int one = 1, v6 = args[0][0] == '6';
-  int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
-  if (fd < 0) return failed("socket");
-  setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HDRINCL : IP_HDRINCL, &one, sizeof one);
   a->fd = fd;
   return 0;
 }
@@ -248,6 +181,8 @@ static int obey(char **f, int count, struct answer *a) {
   if (IS("chdir", 1)) return chdir(args[0]) < 0 ? failed("chdir") : 0;
   if (IS("listen", 3)) return open_listener(args, n, a);
   if (IS("raw", 1)) return open_raw(args, a);
+  if (IS("connect", 3)) return open_connection(args, a);
+  if (IS("diag", 0)) return open_diagnostics(a);
   if (IS("run", 2)) {
     f[count] = NULL;
     return run_helper(args[0], args + 1);

@@ -10,6 +10,12 @@ extern const char *failed_call;
 /* Notes `call` as the one that failed and returns -errno. */
 int failed(const char *call);
 
+/* The answer to a command: text, and at most one file descriptor (or -1), which is closed once sent. */
+struct answer {
+  char text[256];
+  int fd;
+};
+
 /* Namespaces */
 int unshare_namespaces(char **names, int count);
 int enter_namespaces(pid_t pid, int mount);
@@ -27,6 +33,12 @@ int mount_network_sysfs(void);
 int make_directories(const char *path);
 int write_file(const char *path, const char *content, size_t length, mode_t mode);
 int pivot(const char *root);
+
+/* Sockets made inside, used outside; the arguments of the commands. */
+int open_listener(char **args, int count, struct answer *a);
+int open_raw(char **args, struct answer *a);
+int open_connection(char **args, struct answer *a);
+int open_diagnostics(struct answer *a);
 
 /* Guarding the program. */
 struct program_start {

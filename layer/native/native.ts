@@ -15,6 +15,7 @@ import {MirrordError} from '../errors.ts';
 interface Addon {
   socketPair(): [number, number] | number;
   exchange(fd: number, message: Uint8Array, answer: Uint8Array): [number, number] | number;
+  netlinkDump(fd: number, request: Uint8Array, answer: Uint8Array): number;
   closeFd(fd: number): number;
   startReading(
     fd: number,
@@ -91,6 +92,18 @@ const answerBuffer = Buffer.alloc(8192);
 export function exchange(fd: number, message: Uint8Array): {answer: Buffer; fd: number} {
   const [length, passed] = checked('exchange', addon().exchange(fd, message, answerBuffer));
   return {answer: Buffer.from(answerBuffer.subarray(0, length)), fd: passed};
+}
+
+/** Holds the messages of a dump: some 2,500 sockets. */
+const dumpBuffer = Buffer.alloc(256 * 1024);
+
+/**
+ * Asks the kernel for a list by a netlink socket. Returns all messages of the answer, a view that is
+ * valid until the next call.
+ */
+export function netlinkDump(fd: number, request: Uint8Array): Uint8Array {
+  const length = checked('netlink', addon().netlinkDump(fd, request, dumpBuffer));
+  return dumpBuffer.subarray(0, length);
 }
 
 /** Closes a descriptor that no Node object owns. */

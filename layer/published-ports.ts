@@ -1,0 +1,217 @@
+/**
+ * Published ports: what the program listens on appears on this machine's loopback.
+ *
+ * Theory of operation. Each port of the sandbox with a listener gets listeners here, on 127.0.0.1 and, where
+ * it works, on ::1: of the same number, or if that is taken (or below 1024 and not ours to bind) of one
+ * that the kernel picks, which is said once. A connection accepted here is continued by a socket made
+ * inside the sandbox's network namespace, to the address that the listener there is bound to; hence also
+ * programs that bind only their loopback can be reached, and see a client on it. Nothing of the machine
+ * is disturbed: no port is shared, and a listener here goes when the one inside does. Connections that are
+ * open then go on.
+ */
+
+import {once} from 'node:events';
+import {createServer, isIPv6, type Server, Socket} from 'node:net';
+import type {StreamHandler} from '../tunnel/types.ts';
+import type {Listener} from './listeners/listener.ts';
+import {watchListeners} from './listeners/watch.ts';
+import type {Log} from './log.ts';
+import {SystemError} from './native/native.ts';
+import {relay} from './relay.ts';
+import type {Launcher} from './sandbox/launcher.ts';
+import {streamOfSocket} from './socket-stream.ts';
+import type {ByteStream} from './streams.ts';
+
+/** Connections at a time, of all ports; more are reset. Each takes two descriptors. */
+const connectionLimit = 1_024;
+/** Ports at a time; more are left out, and said once. */
+const portLimit = 256;
+
+/** A port of the program, and the number that it has on this machine. */
+export interface PublishedPort {
+  readonly port: number;
+  readonly hostPort: number;
+}
+
+export interface PublishedPorts extends Disposable {
+  /** What is published now, ascending. */
+  readonly ports: readonly PublishedPort[];
+  readonly counters: {
+    readonly accepted: number;
+    /** Over the limit. */
+    readonly refused: number;
+    /** The listener inside was gone, or took no more. */
+    readonly failed: number;
+  };
+}
+
+export interface PublishOptions {
+  /** Whether a listening socket is mirrord's own. */
+  isOurs: (listener: Listener) => boolean;
+  warn: (message: string) => void;
+  log: Log;
+}
+
+/** Where a listener is reached from inside: one bound to all addresses, on loopback. */
+function reachableAt(address: string): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  return address === '::' ? '::1' : address;
+}
+
+/** The addresses to try for a port, loopback first, and of it the family by which the client came. */
+export function dialOrder(bound: readonly string[], isSix: boolean): string[] {
+  const rank = (address: string): number => {
+    if (address !== '127.0.0.1' && address !== '::1') return 2;
+    return isIPv6(address) === isSix ? 0 : 1;
+  };
+  return [...new Set(bound.map(reachableAt))].sort((one, other) => rank(one) - rank(other));
+}
+
+/** Listens on an address of this machine; undefined when that can't be. */
+async function listenAt(
+  host: string,
+  port: number,
+  onConnection: (socket: Socket) => void,
+): Promise<Server | undefined> {
+  const server = createServer({allowHalfOpen: true, pauseOnConnect: false}, onConnection);
+  server.listen({host, port});
+  try {
+    await once(server, 'listening');
+    server.on('error', () => undefined); // EMFILE on accept: the client waits, or gives up
+    return server;
+  } catch {
+    return undefined; // EADDRINUSE, EACCES, EADDRNOTAVAIL: another number, or one family only
+  }
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return typeof address === 'object' ? (address?.port ?? 0) : 0;
+}
+
+/** One port of the sandbox and its listeners here. */
+interface Publication {
+  /** The addresses it is bound to inside; changes while it is published. */
+  bound: readonly string[];
+  readonly hostPort: number;
+  readonly servers: readonly Server[];
+}
+
+class Publisher implements PublishedPorts {
+  readonly counters = {accepted: 0, refused: 0, failed: 0};
+  readonly #launcher: Launcher;
+  readonly #options: PublishOptions;
+  readonly #published = new Map<number, Publication>();
+  readonly #connections = new Set<Socket>();
+  readonly #said = new Set<string>();
+  readonly #watch: Disposable;
+  #isOpen = true;
+
+  constructor(launcher: Launcher, options: PublishOptions) {
+    this.#launcher = launcher;
+    this.#options = options;
+    this.#watch = watchListeners(launcher, (listeners) => this.#follow(listeners), options.log);
+  }
+
+  get ports(): PublishedPort[] {
+    return [...this.#published]
+      .map(([port, {hostPort}]) => ({port, hostPort}))
+      .sort((one, other) => one.port - other.port);
+  }
+
+  [Symbol.dispose](): void {
+    this.#isOpen = false;
+    this.#watch[Symbol.dispose]();
+    for (const port of [...this.#published.keys()]) this.#withdraw(port);
+    for (const socket of this.#connections) socket.destroy();
+  }
+
+  /** Makes what is published equal to what is listening. */
+  async #follow(listeners: readonly Listener[]): Promise<void> {
+    const wanted = new Map<number, string[]>();
+    for (const listener of listeners) {
+      if (this.#options.isOurs(listener)) continue;
+      const {port, address} = listener;
+      wanted.set(port, [...(wanted.get(port) ?? []), address]);
+    }
+    for (const port of [...this.#published.keys()]) if (!wanted.has(port)) this.#withdraw(port);
+    for (const [port, bound] of wanted) {
+      const publication = this.#published.get(port);
+      if (publication !== undefined) publication.bound = bound;
+      else if (this.#published.size < portLimit) await this.#publish(port, bound);
+      else this.#sayOnce(`only ${portLimit} ports of the program are published`);
+    }
+  }
+
+  async #publish(port: number, bound: readonly string[]): Promise<void> {
+    const onConnection = (socket: Socket): void => this.#onConnection(port, socket);
+    const first =
+      (await listenAt('127.0.0.1', port, onConnection)) ??
+      (await listenAt('127.0.0.1', 0, onConnection));
+    if (first === undefined) return this.#sayOnce(`port ${port} of the program can't be published`);
+    const hostPort = portOf(first);
+    const second = await listenAt('::1', hostPort, onConnection);
+    const servers = second === undefined ? [first] : [first, second];
+    this.#published.set(port, {bound, hostPort, servers});
+    if (!this.#isOpen) return this.#withdraw(port); // ended meanwhile
+    if (hostPort !== port) this.#sayOnce(`port ${port} of the program is at 127.0.0.1:${hostPort}`);
+    this.#options.log('published: port', {port, hostPort, bound, isOnSix: second !== undefined});
+  }
+
+  #withdraw(port: number): void {
+    for (const server of this.#published.get(port)?.servers ?? []) server.close();
+    this.#published.delete(port);
+    this.#options.log('published: gone', {port});
+  }
+
+  #onConnection(port: number, socket: Socket): void {
+    if (this.#connections.size >= connectionLimit) {
+      this.counters.refused++;
+      this.#sayOnce(`more than ${connectionLimit} connections to published ports: reset`);
+      socket.resetAndDestroy();
+      return;
+    }
+    const bound = this.#published.get(port)?.bound ?? [];
+    const inside = this.#dial(dialOrder(bound, isIPv6(socket.localAddress ?? '')), port);
+    if (inside === undefined) {
+      this.counters.failed++;
+      socket.resetAndDestroy();
+      return;
+    }
+    this.counters.accepted++;
+    this.#connections.add(socket);
+    socket.once('close', () => this.#connections.delete(socket));
+    relay(socket, (handler) => adopt(inside, handler));
+  }
+
+  /** Connects inside the sandbox; undefined when nobody listens any more. */
+  #dial(addresses: readonly string[], port: number): number | undefined {
+    for (const address of addresses) {
+      try {
+        return this.#launcher.open('connect', 'tcp', address, port).fd;
+      } catch (error) {
+        if (!(error instanceof SystemError)) throw error;
+        this.#options.log('published: connect failed', {address, port, error: error.code});
+      }
+    }
+    return undefined;
+  }
+
+  #sayOnce(message: string): void {
+    if (this.#said.has(message)) return;
+    this.#said.add(message);
+    this.#options.warn(message);
+  }
+}
+
+/** Makes a stream of a connection that the launcher has made. One still on its way fails by a reset. */
+function adopt(fd: number, handler: StreamHandler): ByteStream {
+  const socket = new Socket({fd, allowHalfOpen: true});
+  queueMicrotask(() => handler.onOpened?.(new Uint8Array()));
+  return streamOfSocket(socket, handler);
+}
+
+/** Publishes the ports of a sandbox for as long as they are listened on. */
+export function publishPorts(launcher: Launcher, options: PublishOptions): PublishedPorts {
+  return new Publisher(launcher, options);
+}

@@ -8,6 +8,7 @@ import {Command} from 'commander';
 import {MirrordError} from '../layer/errors.ts';
 import {completionsCommand} from './commands/completions.ts';
 import {demoCommand} from './commands/demo.ts';
+import {diagnoseCommand} from './commands/diagnose.ts';
 import {execCommand} from './commands/exec.ts';
 import {lsCommand} from './commands/ls.ts';
 import {reportError} from './report.ts';
@@ -26,12 +27,15 @@ const program = new Command('mirrord')
     `
 Examples:
   $ mirrord demo up                                      start the embedded demo cluster
+  $ mirrord ls                                           whose context a program can have
   $ mirrord exec -t demo/gateway -- curl http://orders/  run curl as if in that pod
-  $ mirrord exec -t demo/gateway -- bash                 a shell in the pod's context`,
+  $ mirrord exec -t demo/gateway -- bash                 a shell in the pod's context
+  $ mirrord diagnose                                     what this machine lacks, if anything`,
   )
   .addCommand(execCommand())
   .addCommand(lsCommand())
   .addCommand(demoCommand())
+  .addCommand(diagnoseCommand())
   .addCommand(completionsCommand());
 
 /** Errors look the same everywhere; commander passes settings on only to commands that it makes itself. */

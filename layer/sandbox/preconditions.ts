@@ -1,14 +1,14 @@
 /**
  * Turns a failed system call of the launcher into a sentence with a remedy. Each precondition of the
- * sandbox has its row here; `mirrord diagnose` will walk the same rows.
+ * sandbox has its row here; the checks of `mirrord diagnose` say what fails in the same words.
  */
 
 import {readFileSync} from 'node:fs';
 import {MirrordError} from '../errors.ts';
 import {SystemError} from '../native/native.ts';
 
-/** A kernel setting, or undefined where the kernel has none. */
-function setting(path: string): string | undefined {
+/** Reads a kernel setting (`user/max_user_namespaces`, as under /proc/sys), or undefined where the kernel has none. */
+export function kernelSetting(path: string): string | undefined {
   try {
     return readFileSync(`/proc/sys/${path}`, 'utf8').trim();
   } catch {
@@ -21,20 +21,20 @@ const appArmorRemedy =
   'sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0';
 
 function userNamespace(errno: string): {message: string; hint: string} {
-  if (setting('kernel/apparmor_restrict_unprivileged_userns') === '1') {
+  if (kernelSetting('kernel/apparmor_restrict_unprivileged_userns') === '1') {
     return {
       message: 'AppArmor keeps ordinary users from making user namespaces',
       hint: appArmorRemedy,
     };
   }
-  if (setting('kernel/unprivileged_userns_clone') === '0') {
+  if (kernelSetting('kernel/unprivileged_userns_clone') === '0') {
     return {
       message: 'this kernel keeps ordinary users from making user namespaces',
       hint: 'sudo sysctl kernel.unprivileged_userns_clone=1',
     };
   }
   if (errno === 'ENOSPC') {
-    const limit = setting('user/max_user_namespaces') ?? '?';
+    const limit = kernelSetting('user/max_user_namespaces') ?? '?';
     return {
       message: `the limit of user namespaces is reached (user.max_user_namespaces is ${limit})`,
       hint: 'sudo sysctl user.max_user_namespaces=15000',
@@ -91,7 +91,7 @@ export function explainSandboxFailure(step: string, error: unknown): MirrordErro
   }
   // Where AppArmor lets the namespace be made but strips its capabilities, the first use of one fails.
   const isStripped =
-    code === 'EPERM' && setting('kernel/apparmor_restrict_unprivileged_userns') === '1';
+    code === 'EPERM' && kernelSetting('kernel/apparmor_restrict_unprivileged_userns') === '1';
   if (isStripped) {
     return new MirrordError(
       'MIRRORD_USERNS_DENIED',

@@ -168,9 +168,31 @@ test('a mistyped word is answered with the one that was meant', async (t) => {
 });
 
 test('every command teaches by examples', async (t) => {
-  for (const command of [[], ['exec'], ['ls'], ['completions']]) {
+  for (const command of [
+    [],
+    ['exec'],
+    ['ls'],
+    ['diagnose'],
+    ['diagnose', 'latency'],
+    ['completions'],
+  ]) {
     const {status, stdout} = await world.mirrord([...command, '--help']);
     t.is(status, 0);
     t.regex(stdout, /Examples:\n {2}\$ .*mirrord /, command.join(' '));
   }
+});
+
+test('diagnose latency measures a hundred round trips to the agent', async (t) => {
+  const {status, stdout} = await world.mirrord(['diagnose', 'latency', '-t', 'demo/gateway']);
+  t.is(status, 0);
+  t.regex(stdout, /^100 round trips .*demo\/gateway\nmin .* avg .* max .*\np50 .* p90 .* p99 /);
+  const json = await world.mirrord(['diagnose', 'latency', '--json']);
+  const latency = JSON.parse(json.stdout) as Record<string, number>;
+  t.is(latency['rounds'], 100);
+  const ascending = ['minMs', 'p50Ms', 'p90Ms', 'p99Ms', 'maxMs'].map((name) => latency[name] ?? 0);
+  t.deepEqual(
+    ascending,
+    ascending.toSorted((a, b) => a - b),
+  );
+  t.true((ascending[0] ?? 0) > 0);
 });

@@ -20,7 +20,9 @@ function moves(node: CommandNode): string[] {
     ),
     ...(values.length === 0
       ? []
-      : [`      ${values.map((word) => quote(`${key(node)}:${word}`)).join('|')}) ((i++)) ;;`]),
+      : [
+          `      ${values.map((word) => quote(`${key(node)}:${word}`)).join('|')}) _mirrord_skip_value ;;`,
+        ]),
     ...(node.runsProgram
       ? [
           `      ${quote(`${key(node)}:--`)}) _mirrord_program $((i + 1)); return ;;`,
@@ -79,6 +81,12 @@ _mirrord_targets() {
   command "\${COMP_WORDS[0]}" ls 2>/dev/null </dev/null | tr '[],"' '    '
 }
 
+# bash makes three words of --target=VALUE.
+_mirrord_skip_value() {
+  ((i++))
+  [[ \${COMP_WORDS[i]} != = ]] || ((i++))
+}
+
 # The program that mirrord runs begins at word $1.
 _mirrord_program() {
   if declare -F _command_offset >/dev/null; then
@@ -94,6 +102,8 @@ _mirrord_program() {
 _mirrord() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} node=mirrord i
   COMPREPLY=()
+  [[ $previous != = ]] || previous=\${COMP_WORDS[COMP_CWORD - 2]}
+  [[ $current != = ]] || current=
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "$node:\${COMP_WORDS[i]}" in
 ${nodes.flatMap(moves).join('\n')}

@@ -27,8 +27,13 @@ function valueSpec({value, choices}: OptionNode): string {
 /** One specification for each spelling; each rules out the others. */
 function optionSpecs(option: OptionNode): string[] {
   const all = spellings(option);
+  // `--target=VALUE` and `--target VALUE` are the same.
+  const tail = (word: string): string =>
+    option.value !== 'none' && word.startsWith('--') ? '=' : '';
   return all.map((word) =>
-    quote(`(${all.join(' ')})${word}[${describe(option.description)}]${valueSpec(option)}`),
+    quote(
+      `(${all.join(' ')})${word}${tail(word)}[${describe(option.description)}]${valueSpec(option)}`,
+    ),
   );
 }
 

@@ -34,7 +34,7 @@ function valueKind(option: Option): ValueKind {
   if (!option.required && !option.optional) return 'none';
   if (option.argChoices !== undefined) return 'choices';
   if (option.long === '--target') return 'target';
-  return /<(path|file)>/.test(option.flags) ? 'file' : 'any';
+  return /[<[](path|file)[>\]]/.test(option.flags) ? 'file' : 'any';
 }
 
 function optionNode(option: Option): OptionNode {

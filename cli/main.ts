@@ -7,10 +7,12 @@ import {chalkStderr} from 'chalk';
 import {Command} from 'commander';
 import {MirrordError} from '../layer/errors.ts';
 import {completionsCommand} from './commands/completions.ts';
+import {configCommand} from './commands/config.ts';
 import {demoCommand} from './commands/demo.ts';
 import {diagnoseCommand} from './commands/diagnose.ts';
 import {execCommand} from './commands/exec.ts';
 import {lsCommand} from './commands/ls.ts';
+import {verifyConfigCommand} from './commands/verify-config.ts';
 import {reportError} from './report.ts';
 
 const {version} = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -36,6 +38,8 @@ Examples:
   .addCommand(lsCommand())
   .addCommand(demoCommand())
   .addCommand(diagnoseCommand())
+  .addCommand(verifyConfigCommand())
+  .addCommand(configCommand())
   .addCommand(completionsCommand());
 
 /** Errors look the same everywhere; commander passes settings on only to commands that it makes itself. */

@@ -10,9 +10,10 @@ import {type CheckResult, runCheck} from '../../layer/diagnose/check.ts';
 import {checks} from '../../layer/diagnose/checks.ts';
 import {type Latency, measureLatency} from '../../layer/diagnose/latency.ts';
 import {MirrordError} from '../../layer/errors.ts';
+import {parseTargetPath} from '../config/target.ts';
 import {explainAgentEnd, startLocalAgent} from '../local-agent.ts';
 import {createProgress} from '../progress.ts';
-import {parseTarget, resolveTarget} from '../targets.ts';
+import {resolveTarget} from '../targets.ts';
 
 /** As many as mirrord does. */
 const rounds = 100;
@@ -68,7 +69,7 @@ p50 ${ms(p50Ms)}, p90 ${ms(p90Ms)}, p99 ${ms(p99Ms)}
 }
 
 async function diagnoseLatency(flags: LatencyFlags): Promise<void> {
-  const target = parseTarget(flags.target);
+  const target = parseTargetPath(flags.target);
   using progress = createProgress('mirrord diagnose latency');
   const pid = await progress.step(`finding ${flags.target}`, () => resolveTarget(target));
   using agent = startLocalAgent(pid);

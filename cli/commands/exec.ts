@@ -5,25 +5,26 @@
 import os from 'node:os';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {Command, Option} from 'commander';
+import {Command} from 'commander';
 import {linkAgent} from '../../layer/agent-link.ts';
 import {readEnvFile} from '../../layer/env/env-file.ts';
 import type {EnvironmentOptions} from '../../layer/env/environment.ts';
-import {splitGlobs} from '../../layer/env/glob.ts';
 import {createLog} from '../../layer/log.ts';
 import type {ProgramEnd} from '../../layer/sandbox/program.ts';
 import {runInContext, runWithEnvironment} from '../../layer/session.ts';
+import {addConfigFlags, flagOverrides} from '../config/flags.ts';
+import {prepareConfig} from '../config/prepare.ts';
+import type {ResolvedConfig} from '../config/schema/root.ts';
+import {formatTarget, parseTargetPath} from '../config/target.ts';
 import {explainAgentEnd, startLocalAgent} from '../local-agent.ts';
 import {markInside, refuseNested} from '../nested.ts';
 import {createProgress} from '../progress.ts';
-import {parseTarget, resolveTarget} from '../targets.ts';
+import {resolveTarget} from '../targets.ts';
 
 interface ExecFlags {
-  target: string;
+  configFile?: string | true;
+  target?: string;
   tun?: boolean;
-  overrideEnvVarsInclude?: string;
-  overrideEnvVarsExclude?: string;
-  envFile?: string;
 }
 
 /**
@@ -42,23 +43,34 @@ function exitStatus(end: ProgramEnd): number {
   return 'code' in end ? end.code : 128 + (os.constants.signals[end.signal] ?? 0);
 }
 
-/** Reads what the flags say about the environment. Throws MIRRORD_ENV_FILE_UNREADABLE. */
-function environmentOptions(flags: ExecFlags): EnvironmentOptions {
-  const {overrideEnvVarsInclude: include, overrideEnvVarsExclude: exclude, envFile} = flags;
+/** `feature.env` as the layer takes it. Throws MIRRORD_ENV_FILE_UNREADABLE. */
+function environmentOptions({feature: {env}}: ResolvedConfig): EnvironmentOptions {
+  const {include, exclude, mapping, override, unset, env_file: envFile} = env;
   return {
-    ...(include !== undefined && {include: splitGlobs(include)}),
-    ...(exclude !== undefined && {exclude: splitGlobs(exclude)}),
+    ...(include !== undefined && {include}),
+    ...(exclude !== undefined && {exclude}),
+    ...(mapping !== undefined && {mapping}),
+    ...(override !== undefined && {override}),
+    ...(unset !== undefined && {unset}),
     ...(envFile !== undefined && {file: readEnvFile(envFile)}),
   };
 }
 
-async function exec(argv: string[], flags: ExecFlags): Promise<void> {
+async function exec(argv: string[], flags: ExecFlags, command: Command): Promise<void> {
   refuseNested(process.env);
-  const target = parseTarget(flags.target);
-  const environment = environmentOptions(flags);
+  // The flag by itself has the better words for a typo than a whole configuration.
+  if (flags.target !== undefined) parseTargetPath(flags.target);
+  const {config, target, warnings} = prepareConfig({
+    file: flags.configFile,
+    env: process.env,
+    flags: flagOverrides(command),
+  });
+  const environment = environmentOptions(config);
   const log = createLog(process.env['MIRRORD_LOG']);
   using progress = createProgress('mirrord exec');
-  const pid = await progress.step(`finding ${flags.target}`, () => resolveTarget(target));
+  for (const warning of warnings) progress.warn(warning);
+  const name = formatTarget(target);
+  const pid = await progress.step(`finding ${name}`, () => resolveTarget(target));
   using agent = startLocalAgent(pid);
   const ended = agent.ended.then((reason) => explainAgentEnd(reason, pid));
   using link = await progress.step('connecting to the agent', () =>
@@ -68,7 +80,7 @@ async function exec(argv: string[], flags: ExecFlags): Promise<void> {
   const signalsIgnored = process.env['MIRRORD_SIGNALS_IGNORED'];
   const end = await run(link, {
     argv,
-    env: {...callersEnvironment(), ...markInside({target: {path: flags.target}})},
+    env: {...callersEnvironment(), ...markInside(config)},
     environment,
     ...(signalsIgnored !== undefined && {signalsIgnored}),
     log,
@@ -80,21 +92,12 @@ async function exec(argv: string[], flags: ExecFlags): Promise<void> {
 
 /** The command, for `main.ts`. */
 export function execCommand(): Command {
-  return new Command('exec')
+  const command = new Command('exec')
     .description('run a program in the context of a pod: its network, DNS, environment and name')
     .usage('[options] [--] <program> [arguments...]')
     .argument('<program...>', 'the program and its arguments')
-    .requiredOption('-t, --target <target>', 'whose context: demo/<pod> or process/<pid>')
     .option('--tun', 'a network of its own for the program (the default)')
     .option('--no-tun', 'the environment of the target only; the network stays local')
-    .addOption(
-      new Option(
-        '-s, --override-env-vars-include <globs>',
-        "only these variables of the pod's (DB_*;REDIS_URL)",
-      ).conflicts('overrideEnvVarsExclude'),
-    )
-    .option('-x, --override-env-vars-exclude <globs>', "all of the pod's variables but these")
-    .option('--env-file <path>', "a file of NAME=value lines that win over the pod's variables")
     .passThroughOptions()
     .helpOption('-h, --help', 'show this help')
     .addHelpText(
@@ -112,4 +115,5 @@ Examples:
   $ mirrord exec -t demo/gateway --env-file dev.env -- env   with variables of your own`,
     )
     .action(exec);
+  return addConfigFlags(command);
 }

@@ -119,3 +119,18 @@ export function targetObject(target: Target): object | 'targetless' {
   const key = Object.entries(targetKinds).find(([, path]) => path === kind)?.[0] ?? kind;
   return {[key]: target.name, ...inside};
 }
+
+/** The path form of a target, for messages. */
+export function formatTarget(target: Target): string {
+  if (target.kind === 'targetless') return 'targetless';
+  if (target.kind === 'process') return `process/${target.pid}`;
+  if (target.kind === 'demo') return `demo/${target.name}`;
+  const name =
+    target.kind === 'label'
+      ? Object.entries(target.labels)
+          .map(([label, value]) => `${label}=${value}`)
+          .join(',')
+      : target.name;
+  const container = target.container === undefined ? '' : `/container/${target.container}`;
+  return `${target.kind}/${name}${container}`;
+}

@@ -46,7 +46,7 @@ export const feature = object({
     instead: "the program uses the target's databases",
   }),
   env: section(environment, "Which of the target's variables the program gets.", {
-    instead: "the program gets all the target's variables but those of its toolchain",
+    status: 'available',
   }),
   fs: section(files, 'Which files the program sees from the target.', {
     instead: 'all files are local',

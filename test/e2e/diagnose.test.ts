@@ -70,8 +70,8 @@ test('without nft programs can run: only its rows are missing, and the status is
 
 test('without /dev/fuse only that is missing', async (t) => {
   const hide =
-    'mkdir /tmp/dev && mount --rbind /dev /tmp/dev && mount -t tmpfs none /dev && mkdir /dev/net && touch /dev/net/tun /dev/null && mount --bind /tmp/dev/net/tun /dev/net/tun && mount --bind /tmp/dev/null /dev/null';
-  const {status, missing, find} = await diagnose(['-Urm'], `mount -t tmpfs none /tmp && ${hide}`);
+    'mkdir /mnt/dev && mount --rbind /dev /mnt/dev && mount -t tmpfs none /dev && mkdir /dev/net && touch /dev/net/tun /dev/null && mount --bind /mnt/dev/net/tun /dev/net/tun && mount --bind /mnt/dev/null /dev/null';
+  const {status, missing, find} = await diagnose(['-Urm'], `mount -t tmpfs none /mnt && ${hide}`);
   t.is(status, 0);
   t.deepEqual(missing, ['fuse']);
   t.regex(find('fuse')?.found ?? '', /\/dev\/fuse/);

@@ -12,6 +12,7 @@ import {demoCommand} from './commands/demo.ts';
 import {diagnoseCommand} from './commands/diagnose.ts';
 import {execCommand} from './commands/exec.ts';
 import {lsCommand} from './commands/ls.ts';
+import {sessionCommand} from './commands/session.ts';
 import {verifyConfigCommand} from './commands/verify-config.ts';
 import {reportError} from './report.ts';
 
@@ -36,6 +37,7 @@ Examples:
   )
   .addCommand(execCommand())
   .addCommand(lsCommand())
+  .addCommand(sessionCommand())
   .addCommand(demoCommand())
   .addCommand(diagnoseCommand())
   .addCommand(verifyConfigCommand())

@@ -49,6 +49,7 @@ export interface PublishOptions {
   /** Whether a listening socket is mirrord's own. */
   isOurs: (listener: Listener) => boolean;
   warn: (message: string) => void;
+  info: (message: string) => void;
   log: Log;
 }
 
@@ -154,7 +155,7 @@ class Publisher implements PublishedPorts {
     const servers = second === undefined ? [first] : [first, second];
     this.#published.set(port, {bound, hostPort, servers});
     if (!this.#isOpen) return this.#withdraw(port); // ended meanwhile
-    if (hostPort !== port) this.#sayOnce(`port ${port} of the program is at 127.0.0.1:${hostPort}`);
+    if (hostPort !== port) this.#sayOther(port, hostPort);
     this.#options.log('published: port', {port, hostPort, bound, isOnSix: second !== undefined});
   }
 
@@ -197,10 +198,14 @@ class Publisher implements PublishedPorts {
     return undefined;
   }
 
-  #sayOnce(message: string): void {
+  #sayOther(port: number, hostPort: number): void {
+    this.#sayOnce(`port ${port} of the program is at 127.0.0.1:${hostPort}`, this.#options.info);
+  }
+
+  #sayOnce(message: string, say = this.#options.warn): void {
     if (this.#said.has(message)) return;
     this.#said.add(message);
-    this.#options.warn(message);
+    say(message);
   }
 }
 

@@ -17,24 +17,20 @@ import {createHostDialer} from './host-dialer.ts';
 import {hostCandidates} from './host-name.ts';
 import {type Localhost, openLocalhost} from './localhost.ts';
 import type {Log} from './log.ts';
-import {relaySignals} from './native/native.ts';
 import {createOutgoing} from './outgoing.ts';
-import {publishPorts} from './published-ports.ts';
-import {Launcher} from './sandbox/launcher.ts';
-import {
-  type ProgramEnd,
-  type ProgramStart,
-  type RunningProgram,
-  startProgram,
-} from './sandbox/program.ts';
+import {awaitEnd, endProgram} from './program-end.ts';
+import {type PublishedPort, type PublishedPorts, publishPorts} from './published-ports.ts';
+import {type CapabilitySet, Launcher} from './sandbox/launcher.ts';
+import {type ProgramEnd, programStart, startProgram} from './sandbox/program.ts';
 import {createSandbox, type Sandbox} from './sandbox/sandbox.ts';
+import {listSessions} from './sessions/session-client.ts';
+import {type EnvironmentChanges, openSession} from './sessions/session-server.ts';
 import {podAddresses, podFiles, podMtu} from './target-view.ts';
 import {driveTun} from './tun.ts';
 
-/** How long a program gets to end after its agent is gone, before it is killed. */
-const orphanGraceMs = 3_000;
-
 export interface SessionOptions {
+  /** As it was written, for those who list sessions. */
+  target: string;
   argv: readonly string[];
   /** The local environment, to be overlaid with the pod's. */
   env: NodeJS.ProcessEnv;
@@ -45,8 +41,20 @@ export interface SessionOptions {
   log: Log;
   /** Something that a person should know although the program runs. */
   warn: (message: string) => void;
+  /** Something that is good to know. */
+  info: (message: string) => void;
   /** Called when the program has been started. */
   onStarted?: () => void;
+}
+
+/** What surrounds a run, apart from the sandbox. */
+interface RunContext {
+  link: AgentLink;
+  options: SessionOptions;
+  /** Resolves when the program can't go on; never, where it can. */
+  lost?: Promise<MirrordError>;
+  /** What is published now. */
+  ports: () => readonly PublishedPort[];
 }
 
 /** Keeps localhost like the pod's. Resolves with the first report: the program's first connect counts on it. */
@@ -70,7 +78,7 @@ function serveSandbox(
   sandbox: Sandbox,
   link: AgentLink,
   options: SessionOptions,
-): Disposable & {ready: Promise<void>} {
+): Disposable & {ready: Promise<void>; published: PublishedPorts} {
   const {mux, target} = link;
   const open = mux.open.bind(mux);
   const localhost = openLocalhost(sandbox.launcher, {
@@ -104,11 +112,13 @@ function serveSandbox(
   const published = publishPorts(sandbox.launcher, {
     isOurs: (listener) => localhost?.isOurs(listener) ?? false,
     warn: options.warn,
+    info: options.info,
     log: options.log,
   });
   const ready = localhost === undefined ? Promise.resolve() : followPorts(localhost, link, options);
   return {
     ready,
+    published,
     [Symbol.dispose]() {
       options.log('session: counters', {
         tun: driver.counters,
@@ -123,21 +133,6 @@ function serveSandbox(
       host[Symbol.dispose]();
     },
   };
-}
-
-/** Ends a program that has lost its pod: politely first. */
-async function endProgram(program: RunningProgram): Promise<void> {
-  const signal = (name: NodeJS.Signals): void => {
-    try {
-      process.kill(program.pid, name);
-    } catch {
-      // ESRCH: it has ended by itself
-    }
-  };
-  signal('SIGTERM');
-  const killer = setTimeout(signal, orphanGraceMs, 'SIGKILL');
-  await program.ended;
-  clearTimeout(killer);
 }
 
 /** Resolves when the context of the program is gone, with what to tell the person. */
@@ -164,29 +159,40 @@ async function contextLost({mux, closed}: AgentLink): Promise<MirrordError> {
   return await Promise.race([agentGone, targetGone]);
 }
 
-/**
- * Waits for the program's end. When its context is gone first, ends it, and throws MIRRORD_AGENT_GONE
- * or MIRRORD_TARGET_GONE.
- */
-async function awaitEnd(program: RunningProgram, link: AgentLink): Promise<ProgramEnd> {
-  relaySignals(program.pid);
-  try {
-    const first = await Promise.race([program.ended, contextLost(link)]);
-    if (!(first instanceof MirrordError)) return first;
-    await endProgram(program);
-    throw first;
-  } finally {
-    relaySignals(0);
-  }
+/** What the session has put into the program's environment, and taken out of it. */
+function environmentChanges({target}: AgentLink, options: SessionOptions): EnvironmentChanges {
+  const merged = mergeEnvironment(options.env, target.environment, options.environment);
+  return {
+    set: mergeEnvironment({}, target.environment, options.environment),
+    unset: Object.keys(options.env).filter((name) => merged[name] === undefined),
+  };
 }
 
-/** PATH is never the pod's. */
-function programStart({argv, env, signalsIgnored}: SessionOptions): ProgramStart {
-  return {
-    command: argv[0] ?? '',
-    path: env['PATH'] ?? '',
-    ...(signalsIgnored !== undefined && {signalsIgnored}),
-  };
+/** Starts the program and makes the session known; waits for its end. */
+async function run(
+  launcher: Launcher,
+  capabilities: CapabilitySet,
+  {link, options, lost, ports}: RunContext,
+): Promise<ProgramEnd> {
+  const program = startProgram(launcher, programStart(options), capabilities);
+  const started = new Date().toISOString();
+  using _session = openSession({
+    info: () => ({
+      target: options.target,
+      command: options.argv,
+      pid: program.pid,
+      launcherPid: launcher.process.pid ?? 0,
+      started,
+      ports: ports(),
+    }),
+    environment: environmentChanges(link, options),
+    onStop: () => void endProgram(program),
+    log: options.log,
+  });
+  options.onStarted?.();
+  // What killed sessions have left is removed by whoever comes next.
+  listSessions().catch((error) => options.log('session: no list', {error: String(error)}));
+  return await awaitEnd(program, lost);
 }
 
 /** Runs the program in the pod's network, with its name, files of names, and environment. */
@@ -204,9 +210,9 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
   });
   using service = serveSandbox(sandbox, link, options);
   await service.ready;
-  const program = startProgram(sandbox.launcher, programStart(options), 'container');
-  options.onStarted?.();
-  return await awaitEnd(program, link);
+  const ports = () => service.published.ports;
+  const lost = contextLost(link);
+  return await run(sandbox.launcher, 'container', {link, options, lost, ports});
 }
 
 /** Runs the program with the pod's environment only, in the local network (`--no-tun`). */
@@ -217,12 +223,5 @@ export async function runWithEnvironment(
   const env = mergeEnvironment(options.env, link.target.environment, options.environment);
   link[Symbol.dispose]();
   using launcher = new Launcher({argv: options.argv, env});
-  const program = startProgram(launcher, programStart(options), 'untouched');
-  options.onStarted?.();
-  relaySignals(program.pid);
-  try {
-    return await program.ended;
-  } finally {
-    relaySignals(0);
-  }
+  return await run(launcher, 'untouched', {link, options, ports: () => []});
 }

@@ -5,13 +5,15 @@
 import os from 'node:os';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {Command} from 'commander';
+import {Command, Option} from 'commander';
 import {linkAgent} from '../../layer/agent-link.ts';
 import {readEnvFile} from '../../layer/env/env-file.ts';
 import type {EnvironmentOptions} from '../../layer/env/environment.ts';
+import {runInSession} from '../../layer/joined.ts';
 import {createLog} from '../../layer/log.ts';
 import type {ProgramEnd} from '../../layer/sandbox/program.ts';
 import {runInContext, runWithEnvironment} from '../../layer/session.ts';
+import {findSession, joinSession} from '../../layer/sessions/session-client.ts';
 import {addConfigFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import type {ResolvedConfig} from '../config/schema/root.ts';
@@ -25,6 +27,7 @@ interface ExecFlags {
   configFile?: string | true;
   target?: string;
   tun?: boolean;
+  join?: string;
 }
 
 /**
@@ -56,8 +59,29 @@ function environmentOptions({feature: {env}}: ResolvedConfig): EnvironmentOption
   };
 }
 
+/** The signals that mirrord was called to ignore, which are the program's to ignore as well. */
+function ignoredSignals(): {signalsIgnored?: string} {
+  const signalsIgnored = process.env['MIRRORD_SIGNALS_IGNORED'];
+  return signalsIgnored === undefined ? {} : {signalsIgnored};
+}
+
+/** Runs the program in a session that runs already. */
+async function runJoined(argv: string[], session: string): Promise<void> {
+  using progress = createProgress('mirrord exec');
+  const id = findSession(session);
+  using joined = await progress.step(`joining session ${id}`, () => joinSession(id));
+  const end = await runInSession(joined, {
+    argv,
+    env: {...callersEnvironment(), ...markInside({target: {path: joined.context.target}})},
+    ...ignoredSignals(),
+    onStarted: () => progress.finish('Ready!'),
+  });
+  process.exitCode = exitStatus(end);
+}
+
 async function exec(argv: string[], flags: ExecFlags, command: Command): Promise<void> {
   refuseNested(process.env);
+  if (flags.join !== undefined) return await runJoined(argv, flags.join);
   // The flag by itself has the better words for a typo than a whole configuration.
   if (flags.target !== undefined) parseTargetPath(flags.target);
   const {config, target, warnings} = prepareConfig({
@@ -77,14 +101,15 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     linkAgent(agent.connection, agent.token, ended),
   );
   const run = flags.tun === false ? runWithEnvironment : runInContext;
-  const signalsIgnored = process.env['MIRRORD_SIGNALS_IGNORED'];
   const end = await run(link, {
+    target: name,
     argv,
     env: {...callersEnvironment(), ...markInside(config)},
     environment,
-    ...(signalsIgnored !== undefined && {signalsIgnored}),
+    ...ignoredSignals(),
     log,
     warn: progress.warn,
+    info: progress.info,
     onStarted: () => progress.finish('Ready!'),
   });
   process.exitCode = exitStatus(end);
@@ -96,6 +121,12 @@ export function execCommand(): Command {
     .description('run a program in the context of a pod: its network, DNS, environment and name')
     .usage('[options] [--] <program> [arguments...]')
     .argument('<program...>', 'the program and its arguments')
+    .addOption(
+      new Option(
+        '--join <session>',
+        'in a session that runs already: mirrord session list',
+      ).conflicts(['target', 'configFile', 'tun']),
+    )
     .option('--tun', 'a network of its own for the program (the default)')
     .option('--no-tun', 'the environment of the target only; the network stays local')
     .passThroughOptions()
@@ -104,13 +135,15 @@ export function execCommand(): Command {
       'after',
       `
 The program runs on this machine, as you, with your files; its network is the pod's: addresses, host
-name, DNS, and localhost where nothing local listens. Its exit status is mirrord's (128 + n when signal n
+name, DNS, and localhost where nothing local listens. What it listens on is on this machine's 127.0.0.1
+too, and this machine is host.mirrord.internal for it. Its exit status is mirrord's (128 + n when signal n
 ended it). Nothing needs root and nothing is left behind.
 
 Examples:
   $ mirrord exec -t demo/gateway -- curl -s http://orders/
   $ mirrord exec -t demo/gateway -- bash                     a shell in the pod's context
   $ mirrord exec -t process/4711 -- ./server --port 80       of a container, by its pid
+  $ mirrord exec --join 1f2e -- ss -tln                      beside a program that runs already
   $ mirrord exec -t demo/gateway -x 'AWS_*' -- ./server      without the pod's credentials
   $ mirrord exec -t demo/gateway --env-file dev.env -- env   with variables of your own`,
     )

@@ -1,14 +1,11 @@
 /**
  * Where the demo keeps its files, and the lock that makes there be one demo per user.
  *
- *   <runtime directory>/mirrord/demo/
+ *   <runtime directory>/demo/
  *     socket       the supervisor's control socket
  *     state.json   which processes it is, to end it if it doesn't answer
  *     root/        an empty directory, on which pods build their roots, each in its own mount namespace
  *     logs/        the supervisor's and the pods' output
- *
- * The runtime directory is XDG_RUNTIME_DIR, or else a directory in TMPDIR or /tmp. There others could
- * have put one before us: owner and mode are checked, and links are not followed.
  *
  * The lock is an abstract unix socket with the directory in its name: the kernel takes it back from a
  * process that dies, and no file has to stay for it.
@@ -16,19 +13,17 @@
 
 import {createHash} from 'node:crypto';
 import {once} from 'node:events';
-import {
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import {readFileSync, rmdirSync, rmSync, writeFileSync} from 'node:fs';
 import {createServer} from 'node:net';
 import {dirname, join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {MirrordError} from '../../layer/errors.ts';
+import {
+  makePrivate,
+  ownUid,
+  runtimeDirectory,
+  socketPathLimit,
+} from '../../layer/runtime-directory.ts';
 
 export interface DemoPaths {
   directory: string;
@@ -43,28 +38,6 @@ export interface ProcessIdentity {
   pid: number;
   /** In clock ticks since boot (/proc/PID/stat, field 22). */
   startTime: string;
-}
-
-/** The longest path of a unix socket (sun_path, without its final NUL), bytes. */
-const socketPathLimit = 107;
-
-const ownUid = (): number => process.geteuid?.() ?? 0;
-
-function isOwnDirectory(path: string): boolean {
-  try {
-    const status = statSync(path);
-    return status.isDirectory() && status.uid === ownUid();
-  } catch {
-    return false;
-  }
-}
-
-/** The directory under which the demo's directory is. */
-function runtimeDirectory(): string {
-  const runtime = process.env['XDG_RUNTIME_DIR'] ?? '';
-  // After su(1) it may still be the other user's.
-  if (runtime.startsWith('/') && isOwnDirectory(runtime)) return join(runtime, 'mirrord');
-  return join(process.env['TMPDIR'] || '/tmp', `mirrord-${ownUid()}`);
 }
 
 /** The places of this user's demo, or of the one in `directory`. Throws MIRRORD_DEMO_PATH_TOO_LONG. */
@@ -84,25 +57,10 @@ export function demoPaths(directory = join(runtimeDirectory(), 'demo')): DemoPat
   };
 }
 
-/** Makes a directory that only we can enter, or checks that it is one. */
-function makePrivate(path: string): void {
-  mkdirSync(path, {recursive: true, mode: 0o700});
-  const status = lstatSync(path);
-  if (!status.isDirectory() || status.uid !== ownUid() || (status.mode & 0o077) !== 0) {
-    throw new MirrordError(
-      'MIRRORD_DEMO_STATE_UNSAFE',
-      `${path} isn't a private directory of ours`,
-      {
-        hint: `remove it, or set XDG_RUNTIME_DIR to a directory of your own`,
-      },
-    );
-  }
-}
-
 /** Makes the demo's directories. Throws MIRRORD_DEMO_STATE_UNSAFE. */
 export function makeDirectories(paths: DemoPaths): void {
-  makePrivate(dirname(paths.directory));
-  for (const path of [paths.directory, paths.root, paths.logs]) makePrivate(path);
+  const own = [dirname(paths.directory), paths.directory, paths.root, paths.logs];
+  for (const path of own) makePrivate(path, 'MIRRORD_DEMO_STATE_UNSAFE');
 }
 
 /** Removes all files of the demo, and the directory above if nothing else is in it. */

@@ -161,6 +161,7 @@ static int obey(char **f, int count, struct answer *a) {
   int n = count - 1;
 #define IS(command, least) (!strcmp(f[0], command) && n >= (least))
   if (IS("unshare", 1)) return unshare_namespaces(args, n);
+  if (IS("join", 1)) return enter_namespaces(atoi(args[0]), 1);
   if (IS("tun", 1)) return open_tun(args, a);
   if (IS("link", 3)) return set_link(args);
   if (IS("address", 2)) return netlink_failed("RTM_NEWADDR", address_add(args[0], args[1]));

@@ -26,6 +26,23 @@ export interface ProgramStart {
   signalsIgnored?: string;
 }
 
+/** How the program of a command line is to be started. PATH is never the pod's. */
+export function programStart({
+  argv,
+  env,
+  signalsIgnored,
+}: {
+  argv: readonly string[];
+  env: Readonly<Record<string, string | undefined>>;
+  signalsIgnored?: string;
+}): ProgramStart {
+  return {
+    command: argv[0] ?? '',
+    path: env['PATH'] ?? '',
+    ...(signalsIgnored !== undefined && {signalsIgnored}),
+  };
+}
+
 /** Whether a command without a slash names a file somewhere in PATH, executable or not. */
 function isInPath(command: string, path: string): boolean {
   return path.split(':').some((directory) => existsSync(join(directory || '.', command)));

@@ -373,6 +373,8 @@ static napi_value send_packet(napi_env env, napi_callback_info info) {
 
 /* The program that gets the signals sent to us. */
 static volatile sig_atomic_t relay_target;
+/* One that came before the program was there. */
+static volatile sig_atomic_t pending;
 
 /* What the terminal sends (si_code > 0, from the kernel) goes to the whole foreground process group, so
  * the program has it already; what a process sends to us is meant for the program. */
@@ -380,10 +382,12 @@ static void relay(int signal, siginfo_t *info, void *context) {
   (void)context;
   int saved = errno;
   if (info->si_code <= 0 && relay_target > 0) kill((pid_t)relay_target, signal);
+  else if (info->si_code <= 0) pending = signal;
   errno = saved;
 }
 
-/* relaySignals(pid): from now on; 0 gives them their default effect on us back. */
+/* relaySignals(pid): from now on. -1, before the program starts: the first thing that it does may bring a
+ * Ctrl-C, which must not end us; what others send waits for it. 0 gives them their default effect on us back. */
 static napi_value relay_signals(napi_env env, napi_callback_info info) {
   static const int relayed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
   napi_value args[1];
@@ -399,6 +403,8 @@ static napi_value relay_signals(napi_env env, napi_callback_info info) {
   }
   /* Node's --disable-sigusr1 blocks that signal. */
   pthread_sigmask(SIG_UNBLOCK, &wanted, NULL);
+  if (relay_target > 0 && pending) kill((pid_t)relay_target, pending);
+  if (relay_target >= 0) pending = 0;
   /* We stop when the program does, not before: its guardian stops us. */
   signal(SIGTSTP, relay_target ? SIG_IGN : SIG_DFL);
   return number(env, 0);

@@ -5,7 +5,7 @@
 import {existsSync} from 'node:fs';
 import {join} from 'node:path';
 import {MirrordError} from '../errors.ts';
-import {SystemError} from '../native/native.ts';
+import {relaySignals, SystemError} from '../native/native.ts';
 import type {CapabilitySet, Launcher} from './launcher.ts';
 
 /** How a program ended: with a status, or by a signal. */
@@ -90,8 +90,10 @@ export function startProgram(
   });
   try {
     if (signalsIgnored !== undefined) launcher.command('ignore', signalsIgnored);
+    relaySignals(-1);
     return {pid: launcher.exec(capabilities, true), ended};
   } catch (error) {
+    relaySignals(0);
     throw explainExecFailure(command, path, error);
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The world of an end-to-end test: an ordinary user with directories of its own, a demo cluster, and
- * programs compiled for the occasion. As root, the tests make a user (`mirrord-test`) and run
- * everything as that user; otherwise they run as whoever runs them.
+ * programs compiled for the occasion. As root, the tests run everything as that user (`user.ts`);
+ * otherwise as whoever runs them.
  */
 
 import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
@@ -12,11 +12,11 @@ import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import type {TestFn} from 'ava';
 import {processesNaming} from './processes.ts';
+import {type OrdinaryUser, ordinaryUser} from './user.ts';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const sources = fileURLToPath(new URL('../e2e/programs/', import.meta.url));
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-const userName = 'mirrord-test';
 
 /** A condition that doesn't come true within this time fails the test, milliseconds. */
 const deadlineMs = 60_000;
@@ -82,19 +82,6 @@ export async function waitFor<T>(
   }
 }
 
-/** The ordinary user for whom root runs the tests. */
-function testUser(): {uid: number; gid: number} {
-  const id = (flag: string): number =>
-    Number(execFileSync('id', [flag, userName], {encoding: 'utf8', stdio: 'pipe'}));
-  try {
-    id('-u');
-  } catch {
-    execFileSync('useradd', ['--no-create-home', '--shell', '/bin/bash', userName]);
-  }
-  for (const device of ['/dev/net/tun', '/dev/fuse']) chmodSync(device, 0o666);
-  return {uid: id('-u'), gid: id('-g')};
-}
-
 /** A world; `useDemo` opens and closes it around a file's tests. */
 export class World {
   /** Holds the user's home, runtime and temporary directories, and the compiled programs. */
@@ -102,10 +89,10 @@ export class World {
   readonly runtime = join(this.directory, 'run');
   readonly temporary = join(this.directory, 'tmp');
   #checkout = repository;
-  readonly #user: {uid: number; gid: number} | undefined;
+  readonly #user: OrdinaryUser | undefined;
 
   constructor(asRoot = false) {
-    this.#user = isRoot && !asRoot ? testUser() : undefined;
+    this.#user = isRoot && !asRoot ? ordinaryUser() : undefined;
     for (const name of ['', 'home', 'run', 'tmp', 'programs']) {
       const path = join(this.directory, name);
       mkdirSync(path, {recursive: true, mode: 0o700});
@@ -130,9 +117,7 @@ export class World {
 
   /** Starts a program as the user. */
   start(argv: readonly string[], options: RunOptions = {}): Running {
-    const {uid, gid} = this.#user ?? {};
-    const ids = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--'];
-    const [file = '', ...args] = this.#user === undefined ? argv : [...ids, ...argv];
+    const [file = '', ...args] = [...(this.#user?.prefix ?? []), ...argv];
     const child = spawn(file, args, {
       cwd: options.cwd ?? this.directory,
       env: {

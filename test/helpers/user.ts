@@ -1,5 +1,5 @@
 /**
- * Runs programs as an ordinary user: as root's tests, through setpriv(1), as the user `tester`, which
+ * Runs programs as an ordinary user: as root's tests, through setpriv(1), as the user `mirrord-test`, which
  * is made when missing; otherwise as whoever runs the tests.
  */
 
@@ -8,7 +8,7 @@ import {chmodSync, chownSync, existsSync, mkdtempSync, rmSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
 
-const userName = 'tester';
+const userName = 'mirrord-test';
 
 export interface OrdinaryUser {
   uid: number;

@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 
-DEADLINE = 60
+DEADLINE = 20
 steps, command = json.loads(sys.argv[1]), sys.argv[2:]
 pid, terminal = pty.fork()
 if pid == 0:

@@ -1,0 +1,125 @@
+import test from 'ava';
+import {useDemo} from '../helpers/e2e.ts';
+
+const demo = useDemo(test, {programs: ['identity.c']});
+
+async function environment(
+  flags: string[],
+  env: Record<string, string>,
+): Promise<Record<string, string>> {
+  const argv = ['python3', demo.program('client.py'), 'environment'];
+  return JSON.parse(await demo.exec(argv, {flags, env})) as Record<string, string>;
+}
+
+const local = {GREETING: 'local', MY_OWN: 'stays', JAVA_HOME: '/local/java', EMPTY: ''};
+
+test.serial("the pod's variables win over local ones, which otherwise stay", async (t) => {
+  const pod = await demo.pod('gateway');
+  const seen = await environment([], local);
+  t.is(pod.env['GREETING'], 'hello from the gateway');
+  t.is(seen['GREETING'], pod.env['GREETING']);
+  t.is(seen['FEATURE_FLAGS'], pod.env['FEATURE_FLAGS']);
+  t.is(seen['MY_OWN'], 'stays');
+  t.is(seen['EMPTY'], '');
+});
+
+test.serial("variables about tools and directories are never the pod's", async (t) => {
+  const pod = await demo.pod('gateway');
+  const own = {...local, PATH: `${demo.directory}:/usr/bin:/bin`};
+  const seen = await environment([], own);
+  t.truthy(pod.env['PATH']);
+  t.truthy(pod.env['HOME']);
+  t.is(seen['PATH'], own.PATH);
+  t.is(seen['HOME'], `${demo.directory}/home`);
+  t.is(seen['JAVA_HOME'], '/local/java');
+});
+
+test.serial("the agent's token doesn't reach the program", async (t) => {
+  const own = Object.keys(await environment([], {})).filter((name) => /TOKEN/.test(name));
+  t.deepEqual(own, []);
+});
+
+test.serial("without a TUN the environment is the pod's, and the network is local", async (t) => {
+  const flags = ['--no-tun'];
+  t.is((await environment(flags, local))['GREETING'], 'hello from the gateway');
+  const look = ['sh', '-c', 'hostname; readlink /proc/self/ns/net'];
+  t.is(await demo.exec(look, {flags}), (await demo.run(look)).stdout);
+});
+
+test.serial(
+  'a static program has its own uid, no capability, the name of the pod and port 80',
+  async (t) => {
+    const own = (await demo.run(['id', '-u'])).stdout.trim();
+    t.is(
+      await demo.exec([demo.program('identity')]),
+      `uid=${own} euid=${own} host=gateway\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nbind80=0\n`,
+    );
+  },
+);
+
+test.serial('user, group and the owners of files are as outside', async (t) => {
+  const look = ['sh', '-c', 'id -un; id -gn; stat -c "%U %G" "$0"', demo.runtime];
+  t.is(await demo.exec(look), (await demo.run(look)).stdout);
+});
+
+test.serial('a file that the program makes belongs to the user outside', async (t) => {
+  const path = `${demo.directory}/home/made`;
+  await demo.exec(['sh', '-c', 'echo content > "$0"', path]);
+  const look = ['sh', '-c', 'cat "$0"; stat -c %u "$0"', path];
+  t.is((await demo.run(look)).stdout, `content\n${(await demo.run(['id', '-u'])).stdout}`);
+});
+
+for (const file of ['/etc/resolv.conf', '/etc/hosts', '/etc/hostname']) {
+  test.serial(`${file} is the pod's`, async (t) => {
+    const inPod = await demo.mirrord(['demo', 'enter', 'gateway', 'cat', file]);
+    t.is(inPod.status, 0, inPod.stderr);
+    // mirrord adds a line for this machine to the hosts.
+    t.true((await demo.exec(['cat', file])).startsWith(inPod.stdout));
+    t.not((await demo.run(['cat', file])).stdout, inPod.stdout);
+  });
+}
+
+test.serial("hostname -i gives the pod's addresses", async (t) => {
+  const {addresses} = await demo.pod('gateway');
+  t.regex(await demo.exec(['hostname', '-i']), new RegExp(addresses.v4));
+});
+
+test.serial("eth0 has the pod's addresses and MTU, and lo is up", async (t) => {
+  const {addresses} = await demo.pod('gateway');
+  const links = JSON.parse(await demo.exec(['ip', '-j', 'addr'])) as {
+    ifname: string;
+    mtu: number;
+    addr_info: {local: string}[];
+  }[];
+  const eth0 = links.find(({ifname}) => ifname === 'eth0');
+  const inPod = JSON.parse(
+    (await demo.inPod(await demo.pod('gateway'), ['ip', '-j', 'addr', 'show', 'eth0'])).stdout,
+  ) as {mtu: number}[];
+  const own = eth0?.addr_info.map(({local}) => local).filter((each) => !each.startsWith('fe80'));
+  t.deepEqual(own?.sort(), [addresses.v4, addresses.v6].sort());
+  t.is(eth0?.mtu, inPod[0]?.mtu);
+  const lo = links.find(({ifname}) => ifname === 'lo')?.addr_info.map((each) => each.local);
+  t.deepEqual(lo, ['127.0.0.1', '::1']);
+});
+
+test.serial('a setuid program of root gains nothing', async (t) => {
+  const {status, stdout, stderr} = await demo.startExec(['su', '-c', 'id -u'], {input: '\n'}).ended;
+  t.not(status, 0);
+  t.notRegex(stdout + stderr, /^0$/m);
+});
+
+test.serial('a program can neither change its network nor enter the pod', async (t) => {
+  const {pid} = await demo.pod('gateway');
+  for (const attempt of [
+    'ip link set eth0 down',
+    'ip addr add 10.9.9.9/24 dev eth0',
+    'nft list ruleset',
+    'hostname other',
+    'mount -t tmpfs none /mnt',
+    `nsenter -t ${pid} -n true`,
+  ]) {
+    const {status, stderr} = await demo.startExec(['sh', '-c', attempt]).ended;
+    t.not(status, 0, attempt);
+    t.regex(stderr, /permitted|denied|must be|superuser/, attempt);
+  }
+});

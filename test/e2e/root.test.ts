@@ -1,0 +1,35 @@
+import test from 'ava';
+import {isRoot, useDemo} from '../helpers/e2e.ts';
+
+if (isRoot) {
+  const demo = useDemo(test, {programs: ['identity.c'], asRoot: true});
+
+  test.serial("root keeps a container's capabilities, and no more", async (t) => {
+    t.is(
+      await demo.exec([demo.program('identity')]),
+      'uid=0 euid=0 host=gateway\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nbind80=0\n',
+    );
+  });
+
+  test.serial('root reaches a service and the loopback of the pod', async (t) => {
+    t.regex(
+      await demo.exec(['curl', '-sS', '--fail', 'http://orders/']),
+      /"client":"10\.244\.0\.10"/,
+    );
+    t.regex(await demo.exec(['curl', '-sS', '--fail', 'http://127.0.0.1:9000/']), /"admin":true/);
+  });
+
+  test.serial('root can change neither the network of the sandbox nor mounts', async (t) => {
+    for (const attempt of [
+      'ip link set eth0 down',
+      'nft list ruleset',
+      'mount -t tmpfs none /mnt',
+    ]) {
+      const {status, stderr} = await demo.startExec(['sh', '-c', attempt]).ended;
+      t.not(status, 0, attempt);
+      t.regex(stderr, /permitted|denied|must be/, attempt);
+    }
+  });
+} else {
+  test('only root can show what root sees', (t) => t.pass());
+}

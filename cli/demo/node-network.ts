@@ -73,7 +73,8 @@ export class NodeNetwork implements Disposable {
       const setting = netfilterOnBridges + family;
       if (existsSync(setting)) launcher.command('write', setting, '0', '0644');
     }
-    launcher.command('bridge', node.bridge);
+    // Else the address changes with each port, and pods talk to the old one for half a minute.
+    launcher.command('bridge', node.bridge, '02:00:0a:f4:00:01');
     launcher.command('link', node.bridge, 'state', 'up');
     launcher.command('address', node.bridge, `${node.gateway4}/24`);
     launcher.command('address', node.bridge, `${node.gateway6}/64`);

@@ -166,7 +166,7 @@ static int obey(char **f, int count, struct answer *a) {
   if (IS("link", 3)) return set_link(args);
   if (IS("address", 2)) return netlink_failed("RTM_NEWADDR", address_add(args[0], args[1]));
   if (IS("route", 3)) return netlink_failed("RTM_NEWROUTE", route_add(args[0], args[1], args[2]));
-  if (IS("bridge", 1)) return netlink_failed("RTM_NEWLINK bridge", link_add_bridge(args[0]));
+  if (IS("bridge", 1)) return netlink_failed("RTM_NEWLINK bridge", link_add_bridge(args[0], n > 1 ? args[1] : NULL));
   if (IS("veth", 3)) return netlink_failed("RTM_NEWLINK veth", link_add_veth(args[0], args[1], atoi(args[2]), n > 3 ? args[3] : NULL));
   if (IS("hostname", 1)) return sethostname(args[0], strlen(args[0])) < 0 ? failed("sethostname") : 0;
   if (IS("file", 2)) return mount_file(args[0], args[1], strlen(args[1]));

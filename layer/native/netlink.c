@@ -97,11 +97,18 @@ int link_set_master(const char *name, const char *bridge) {
   return index < 0 ? index : link_change(name, 0, 0, IFLA_MASTER, (unsigned)index);
 }
 
-int link_add_bridge(const char *name) {
+static int parse_mac(const char *text, unsigned char mac[6]) {
+  return sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) == 6;
+}
+
+int link_add_bridge(const char *name, const char *mac_text) {
   struct request r;
+  unsigned char mac[6];
+  if (mac_text && !parse_mac(mac_text, mac)) return -EINVAL;
   struct ifinfomsg info = {0};
   begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
   put_string(&r, IFLA_IFNAME, name);
+  if (mac_text) put(&r, IFLA_ADDRESS, mac, sizeof mac);
   struct rtattr *link = put(&r, IFLA_LINKINFO, NULL, 0);
   put_string(&r, IFLA_INFO_KIND, "bridge");
   end_nested(&r, link);
@@ -111,9 +118,7 @@ int link_add_bridge(const char *name) {
 int link_add_veth(const char *name, const char *peer, pid_t peer_pid, const char *peer_mac) {
   struct request r;
   unsigned char mac[6];
-  if (peer_mac && sscanf(peer_mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4,
-                         mac + 5) != 6)
-    return -EINVAL;
+  if (peer_mac && !parse_mac(peer_mac, mac)) return -EINVAL;
   struct ifinfomsg info = {0};
   unsigned pid = (unsigned)peer_pid;
   begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);

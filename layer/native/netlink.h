@@ -11,8 +11,8 @@ int link_set_mtu(const char *name, unsigned mtu);
 int link_set_queue(const char *name, unsigned packets);
 /* Makes a link a port of a bridge. */
 int link_set_master(const char *name, const char *bridge);
-/* Creates a bridge. */
-int link_add_bridge(const char *name);
+/* Creates a bridge, with the hardware address `mac`; without one (NULL) it always has the lowest of its ports. */
+int link_add_bridge(const char *name, const char *mac);
 /* Creates a veth pair; the peer end appears in the network namespace of process `peer_pid`, with the
  * hardware address `peer_mac` ("02:00:…") unless that is NULL. */
 int link_add_veth(const char *name, const char *peer, pid_t peer_pid, const char *peer_mac);

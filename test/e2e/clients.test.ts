@@ -1,4 +1,3 @@
-import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
 
@@ -37,11 +36,11 @@ test.serial("Java's HttpClient reaches a service and has the name of the pod", a
 
 test.serial("Node's fetch reaches a service", async (t) => {
   const script = "console.log((await (await fetch('http://orders/')).json()).pod)";
-  const output = await demo.exec([process.execPath, '--input-type=module', '-e', script]);
+  const output = await demo.exec([demo.nodePath, '--input-type=module', '-e', script]);
   t.regex(output, /^orders-[01]\n$/);
 });
 
 test.serial('a WebSocket carries texts and bytes both ways', async (t) => {
-  const script = fileURLToPath(new URL('programs/chat.ts', import.meta.url));
-  t.is(await demo.exec([process.execPath, script, 'ws://chat/']), 'text true\nbytes true\n');
+  const script = demo.program('chat.ts');
+  t.is(await demo.exec([demo.nodePath, script, 'ws://chat/']), 'text true\nbytes true\n');
 });

@@ -1,6 +1,5 @@
 import {writeFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {type Running, useDemo} from '../helpers/e2e.ts';
 import {namespaceOf} from '../helpers/processes.ts';
@@ -120,9 +119,8 @@ test.serial('a missing target is told, with how to give one', async (t) => {
 });
 
 test.serial('npx mirrord works in the checkout', async (t) => {
-  const cwd = fileURLToPath(new URL('../..', import.meta.url));
   const argv = ['npx', '--no-install', 'mirrord', 'exec', '-t', 'demo/gateway', '--', 'hostname'];
-  const {status, stdout, stderr} = await demo.run(argv, {cwd});
+  const {status, stdout, stderr} = await demo.run(argv, {cwd: demo.checkout});
   t.is(status, 0, stderr);
   t.is(stdout, 'gateway\n');
 });

@@ -88,7 +88,8 @@ export class World {
   readonly directory = mkdtempSync('/tmp/mirrord-e2e-');
   readonly runtime = join(this.directory, 'run');
   readonly temporary = join(this.directory, 'tmp');
-  #checkout = repository;
+  /** The checkout, or a copy of it that the user can read. */
+  checkout = repository;
   readonly #user: OrdinaryUser | undefined;
 
   constructor(asRoot = false) {
@@ -101,17 +102,21 @@ export class World {
   }
 
   get mirrordPath(): string {
-    return join(this.#checkout, 'bin/mirrord');
+    return join(this.checkout, 'bin/mirrord');
+  }
+
+  get nodePath(): string {
+    return join(this.checkout, 'node_modules/node/bin/node');
   }
 
   get launcherPath(): string {
-    return join(this.#checkout, `build/linux-${os.machine()}/launcher`);
+    return join(this.checkout, `build/linux-${os.machine()}/launcher`);
   }
 
   /** A script of `test/e2e/programs`, or a compiled program. */
   program(name: string): string {
-    return name.endsWith('.py')
-      ? join(this.#checkout, 'test/e2e/programs', name)
+    return /\.(py|ts)$/.test(name)
+      ? join(this.checkout, 'test/e2e/programs', name)
       : join(this.directory, 'programs', name);
   }
 
@@ -173,15 +178,15 @@ export class World {
   async open(programs: readonly string[]): Promise<void> {
     const {status} = await this.run(['test', '-r', join(repository, 'cli/main.ts')]);
     if (status !== 0) {
-      this.#checkout = join(this.directory, 'checkout');
+      this.checkout = join(this.directory, 'checkout');
       // Hard links where they are possible: the checkout is large.
       execFileSync('sh', [
         '-c',
         'cp -al "$0" "$1" 2>&- || cp -a "$0" "$1"',
         repository,
-        this.#checkout,
+        this.checkout,
       ]);
-      chmodSync(this.#checkout, 0o755);
+      chmodSync(this.checkout, 0o755);
     }
     for (const name of programs) compile(name, join(this.directory, 'programs'));
   }

@@ -8,8 +8,8 @@
  *
  * A UDP stream stands for one source port of the program; one echo stream a family for all pings.
  *
- * Some destinations are not the agent's: `route` names who opens their streams instead (`host-dialer.ts`).
- * A port of the program may then have a UDP stream to each.
+ * Not all flows are the agent's: `route` names who opens the stream of each (`routing/router.ts`). A port of the
+ * program may then have a UDP stream to several.
  */
 
 import type {
@@ -30,16 +30,17 @@ import {
   parseUdpReport,
 } from '../tunnel/messages.ts';
 import type {StreamHandler} from '../tunnel/types.ts';
+import type {Route} from './routing/router.ts';
 import type {OpenStream, OutgoingStream} from './streams.ts';
 
 /** Ping ids whose source address is remembered; each running ping has one. */
 const echoIdLimit = 1_024;
 
 export interface OutgoingOptions {
-  /** Opens a stream to the agent. */
+  /** Opens a stream to the agent: pings always leave from the pod. */
   open: OpenStream;
-  /** Who opens the streams to a destination; undefined: the agent. */
-  route: (destination: Endpoint) => OpenStream | undefined;
+  /** Who opens the stream of a flow. */
+  route: Route;
   /** Something changed on a flow: let the stack dispatch. */
   kick: () => void;
   /** Gives the program the answer to a ping. */
@@ -75,7 +76,7 @@ function familyOf(address: IpAddress): Family {
   return address.length === 4 ? 4 : 6;
 }
 
-function connectTcp(flow: TcpFlow, {open, route, kick}: OutgoingOptions): void {
+function connectTcp(flow: TcpFlow, {route, kick}: OutgoingOptions): void {
   let sent = 0;
   let isConnected = false;
   /** The pod's side broke: a failed connect, or a reset connection. */
@@ -84,8 +85,8 @@ function connectTcp(flow: TcpFlow, {open, route, kick}: OutgoingOptions): void {
     else flow.refuse(presentableErrno(errno));
     kick();
   };
-  const openTo = route(flow.destination) ?? open;
-  const stream = openTo('tcp', emitEndpoint(flow.destination), {
+  const open = route('tcp', flow.source, flow.destination);
+  const stream = open('tcp', emitEndpoint(flow.destination), {
     onOpened() {
       isConnected = true;
       flow.accept(sent + stream.writable);
@@ -123,7 +124,7 @@ function isSame(a: Endpoint, b: Endpoint): boolean {
   return a.port === b.port && a.address.every((byte, i) => byte === b.address[i]);
 }
 
-function openUdp(flow: UdpFlow, {open, route, kick}: OutgoingOptions): void {
+function openUdp(flow: UdpFlow, {route, kick}: OutgoingOptions): void {
   // Most programs send to one peer: the head of its datagrams is kept.
   let lastTo: Endpoint | undefined;
   let lastHead = new Uint8Array();
@@ -149,11 +150,11 @@ function openUdp(flow: UdpFlow, {open, route, kick}: OutgoingOptions): void {
     onReset: forget,
   };
   const streamTo = (to: Endpoint): OutgoingStream => {
-    const openTo = route(to) ?? open;
-    const known = streams.get(openTo);
+    const open = route('udp', flow.source, to);
+    const known = streams.get(open);
     if (known !== undefined) return known;
-    const opened = openTo('udp', emitFamily(familyOf(flow.source.address)), handler);
-    streams.set(openTo, opened);
+    const opened = open('udp', emitFamily(familyOf(flow.source.address)), handler);
+    streams.set(open, opened);
     return opened;
   };
   flow.handler = {

@@ -9,17 +9,17 @@
 
 import {Stack} from '../netstack/stack.ts';
 import {subscribeLifecycle, subscribeListening} from '../tunnel/target.ts';
-import {addressBytes, addressText} from './address.ts';
+import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
 import {type EnvironmentOptions, mergeEnvironment} from './env/environment.ts';
 import {MirrordError} from './errors.ts';
-import {createHostDialer} from './host-dialer.ts';
-import {hostCandidates} from './host-name.ts';
 import {type Localhost, openLocalhost} from './localhost.ts';
 import type {Log} from './log.ts';
 import {createOutgoing} from './outgoing.ts';
 import {awaitEnd, endProgram} from './program-end.ts';
 import {type PublishedPort, type PublishedPorts, publishPorts} from './published-ports.ts';
+import type {NetworkOptions} from './routing/options.ts';
+import {createRouter} from './routing/router.ts';
 import {type CapabilitySet, Launcher} from './sandbox/launcher.ts';
 import {type ProgramEnd, programStart, startProgram} from './sandbox/program.ts';
 import {createSandbox, type Sandbox} from './sandbox/sandbox.ts';
@@ -36,6 +36,8 @@ export interface SessionOptions {
   env: NodeJS.ProcessEnv;
   /** How the two are put together. */
   environment?: EnvironmentOptions;
+  /** Which connections and names are the pod's; all by default. */
+  network?: NetworkOptions;
   /** Signals that mirrord was told to ignore when it was called: the program ignores them too. */
   signalsIgnored?: string;
   log: Log;
@@ -88,10 +90,14 @@ function serveSandbox(
     log: options.log,
   });
   const loopback = localhost?.udp === undefined ? [] : ['127.0.0.1', '::1'];
-  const host = createHostDialer((address) => hostCandidates(address) ?? [addressText(address)]);
+  const router = createRouter({
+    open,
+    ...(options.network !== undefined && {network: options.network}),
+    addresses: podAddresses(target).map(addressBytes),
+  });
   const handler = createOutgoing({
     open,
-    route: ({address}) => (hostCandidates(address) === undefined ? undefined : host.open),
+    route: router.route,
     kick: () => driver.kick(),
     echoReply: (reply) => driver.stack.echoReply(reply),
   });
@@ -124,13 +130,13 @@ function serveSandbox(
         tun: driver.counters,
         stack: driver.stack.counters,
         tunnel: mux.counters,
-        host: host.counters,
+        routing: router.counters,
         published: published.counters,
       });
       driver[Symbol.dispose]();
       localhost?.[Symbol.dispose]();
       published[Symbol.dispose]();
-      host[Symbol.dispose]();
+      router[Symbol.dispose]();
     },
   };
 }

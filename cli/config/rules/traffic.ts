@@ -2,7 +2,7 @@
  * Rules of ports, deliveries, and the filters of outgoing traffic and names.
  */
 
-import {type Parsed, parseDnsFilter, parseOutgoingFilter} from '../filters.ts';
+import {type Parsed, parseDnsFilter, parseOutgoingFilter} from '../../../layer/routing/filter.ts';
 import type {Path} from '../path.ts';
 import {error, type Finding, type Rule, repeated, type Subject, warning, when} from './rule.ts';
 

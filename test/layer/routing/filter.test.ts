@@ -5,7 +5,7 @@ import {
   formatFilter,
   parseDnsFilter,
   parseOutgoingFilter,
-} from '../../../cli/config/filters.ts';
+} from '../../../layer/routing/filter.ts';
 
 const any = {kind: 'any'} as const;
 const good: [string, Filter][] = [

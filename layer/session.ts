@@ -193,10 +193,11 @@ async function run(
     }),
     environment: environmentChanges(link, options),
     onStop: () => void endProgram(program),
+    leaveNo: (path) => launcher.leaveNo(path),
     log: options.log,
   });
   options.onStarted?.();
-  // What killed sessions have left is removed by whoever comes next.
+  // What sessions have left whose launcher was killed too is removed by whoever comes next.
   listSessions().catch((error) => options.log('session: no list', {error: String(error)}));
   return await awaitEnd(program, lost);
 }

@@ -16,6 +16,8 @@
  *   - FD closes: mirrord is gone, even by SIGKILL: everything is killed. Unless `outlive` was given, for
  *     a program that goes on by itself (the demo cluster).
  *
+ * At either end it removes what mirrord said it must not leave on disk (`leave-no`).
+ *
  * Nothing here is setuid; nothing is left on disk. Linked statically: the program's environment
  * (LD_PRELOAD, LD_LIBRARY_PATH) is ours too, and must not reach our own code.
  */
@@ -192,6 +194,8 @@ static int obey(char **f, int count, struct answer *a) {
   if (IS("capabilities", 1)) return set_program_capabilities(args[0]);
   if (IS("exec", 0)) return execute(args, n, a);
   if (IS("outlive", 0)) return state.outlives = 1, 0;
+  if (IS("leave-no", 1)) return leave_no(args[0]);
+  if (IS("leave", 1)) return leave(args[0]);
 #undef IS
   return errno = ENOSYS, failed("command");
 }
@@ -227,6 +231,7 @@ static int serve_one(int socket) {
 /* Ends as the program did, so that our parent sees what it would have seen of the program. */
 static void end_like(int status) {
   kill_descendants();
+  remove_leavings();
   if (!WIFSIGNALED(status)) exit(WEXITSTATUS(status));
   struct rlimit no_core = {0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
@@ -292,6 +297,7 @@ static int serve(int socket, char **argv) {
         continue;
       }
       kill_descendants();
+      remove_leavings();
       return 1;
     }
   }

@@ -48,4 +48,9 @@ struct program_start {
 };
 int start_program(const struct program_start *start, pid_t *program);
 void kill_descendants(void);
+
+/* What must not be left on disk. */
+int leave_no(const char *path);
+int leave(const char *path);
+void remove_leavings(void);
 #endif

@@ -102,6 +102,19 @@ export class Launcher implements Disposable {
     return Number(foreground ? this.command('exec', 'foreground') : this.command('exec'));
   }
 
+  /**
+   * Says that `path`, which is about to be made, is to be removed when the launcher ends, even if we were
+   * killed before. What was named last goes first; a directory goes if it is empty then. 512 paths at most.
+   */
+  leaveNo(path: string): void {
+    this.command('leave-no', path);
+  }
+
+  /** Takes `leaveNo` back: we have removed it ourselves, and the name may be somebody else's from now on. */
+  leave(path: string): void {
+    this.command('leave', path);
+  }
+
   /** From now on the program goes on without us: to dispose of this, or to die, doesn't end it. */
   outlive(): void {
     this.command('outlive');

@@ -3,8 +3,9 @@
  *
  *     <runtime directory>/sessions/<id>.sock
  *
- * The socket of a session that was killed stays, and refuses connections: whoever comes next removes it.
- * A new one is made under another name and renamed once it listens, so that it is never taken for that.
+ * The socket of a session that was killed is removed by its launcher. If that was killed too, it stays and
+ * refuses connections: whoever comes next removes it. A new one is made under another name and renamed once
+ * it listens, so that it is never taken for that.
  */
 
 import {randomBytes} from 'node:crypto';
@@ -27,18 +28,24 @@ export function socketPath(id: string): string {
 }
 
 /**
- * Makes the directory. Returns the path under which a new session's socket is to be made. Throws
- * MIRRORD_SESSIONS_UNSAFE, or MIRRORD_SESSIONS_PATH_TOO_LONG.
+ * Makes the directory. Returns the path under which a new session's socket is to be made. `leaveNo` is told of
+ * all that is to go with it. Throws what that throws, MIRRORD_SESSIONS_UNSAFE, or
+ * MIRRORD_SESSIONS_PATH_TOO_LONG.
  */
-export function prepareSocket(id: string): string {
+export function prepareSocket(id: string, leaveNo: (path: string) => void): string {
   const path = join(sessionsDirectory(), `.${id}`);
   if (Buffer.byteLength(socketPath(id)) > socketPathLimit) {
     throw new MirrordError('MIRRORD_SESSIONS_PATH_TOO_LONG', `${path} is too long for a socket`, {
       hint: 'set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter name',
     });
   }
-  for (const directory of [runtimeDirectory(), sessionsDirectory()]) {
-    makePrivate(directory, 'MIRRORD_SESSIONS_UNSAFE');
+  const directories = [runtimeDirectory(), sessionsDirectory()];
+  for (const directory of directories) makePrivate(directory, 'MIRRORD_SESSIONS_UNSAFE');
+  try {
+    for (const each of [...directories, path, socketPath(id)]) leaveNo(each);
+  } catch (error) {
+    removeEmptyDirectories();
+    throw error;
   }
   return path;
 }

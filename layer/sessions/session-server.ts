@@ -53,6 +53,8 @@ export interface SessionDescription {
   info: () => Omit<SessionInfo, 'id'>;
   environment: EnvironmentChanges;
   onStop: () => void;
+  /** Sees to it that a path goes even if we are killed. Throws where that can't be done. */
+  leaveNo: (path: string) => void;
   log: Log;
 }
 
@@ -97,8 +99,8 @@ function remove(path: string): void {
 }
 
 /** Listens; gives the socket its name once that works. */
-function listen(server: Server, id: string, log: Log): void {
-  const path = prepareSocket(id);
+function listen(server: Server, id: string, {leaveNo, log}: SessionDescription): void {
+  const path = prepareSocket(id, leaveNo);
   server.on('error', (error) => log('session: no socket', {error: error.message}));
   server.listen(path, () => {
     try {
@@ -116,7 +118,7 @@ export function openSession(options: SessionDescription): Disposable {
   const open = new Set<ServerResponse>();
   const server = createServer(createHandler(id, options, open));
   try {
-    listen(server, id, options.log);
+    listen(server, id, options);
   } catch (error) {
     options.log('session: no socket', {error: String(error)});
     return {[Symbol.dispose]: () => undefined};

@@ -168,13 +168,34 @@ test.serial('a joined program ends with its mirrord; the session goes on', async
   await finish(running);
 });
 
+test.serial("a killed session's joined program ends, and its socket is removed", async (t) => {
+  const {running, session} = await startSession();
+  const joined = startJoined(session, ['sh', '-c', 'echo ready; exec sleep 600']);
+  await joined.said(/ready/);
+  running.child.kill('SIGKILL');
+  t.regex((await joined.ended).stderr, /MIRRORD_SESSION_ENDED/);
+  await waitFor('the directory to be removed', () => !existsSync(directory));
+});
+
+test.serial("a killed session's directory stays while another session is there", async (t) => {
+  const [killed, other] = [await startSession(), await startSession()];
+  killed.running.child.kill('SIGKILL');
+  const socketOf = ({session: {id}}: typeof killed) => join(directory, `${id}.sock`);
+  await waitFor('the socket to be removed', () => !existsSync(socketOf(killed)));
+  t.true(existsSync(socketOf(other)));
+  t.is((await runJoined(other.session, 'true')).status, 0);
+  await finish(other.running);
+  t.false(existsSync(directory));
+});
+
 for (const next of ['session list', 'exec'] as const) {
-  test.serial(`a killed session's joined program ends; ${next} removes its socket`, async (t) => {
+  test.serial(`${next} removes the socket of a session killed with its launcher`, async (t) => {
     const {running, session} = await startSession();
-    const joined = startJoined(session, ['sh', '-c', 'echo ready; exec sleep 600']);
-    await joined.said(/ready/);
+    // Stopped, it can't notice that mirrord goes.
+    process.kill(session.launcherPid, 'SIGSTOP');
     running.child.kill('SIGKILL');
-    t.regex((await joined.ended).stderr, /MIRRORD_SESSION_ENDED/);
+    await waitFor('mirrord to be gone', () => (processEntry(running.pid)?.state ?? 'Z') === 'Z');
+    process.kill(session.launcherPid, 'SIGKILL');
     const socket = join(directory, `${session.id}.sock`);
     t.true(existsSync(socket));
     if (next === 'exec') {

@@ -129,7 +129,7 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   const checked = check(root, parsed);
   const fail = (issues: readonly Issue[]): void => {
     const problems = [...duplicates, ...issues.map(({path, message}) => locate(path, message))];
-    if (problems.length > 0) throw new ConfigError(problems, source?.name);
+    if (problems.length > 0) throw new ConfigError(problems);
   };
   fail([...fromEnv.issues, ...checked.issues]);
   const laid = overlay(isRecord(checked.value) ? checked.value : {}, overrides);

@@ -15,7 +15,10 @@ export function formatOf(file: string): Format {
   if (extension === '.json' || extension === '') return 'json';
   if (extension === '.toml') return 'toml';
   if (extension === '.yaml' || extension === '.yml') return 'yaml';
-  throw new ConfigError([`its extension is ${extension}, not .json, .toml, .yaml or .yml`], file);
+  throw new ConfigError(
+    [`can't be read: its extension is ${extension}, not .json, .toml, .yaml or .yml`],
+    file,
+  );
 }
 
 /** V8 says what is wrong, but not always where. */

@@ -21,6 +21,6 @@ export function prepareConfig(options: LoadOptions & {ide?: boolean}): PreparedC
   const loaded = loadConfig(options);
   const {target, errors, warnings} = verify(loaded, {ide: options.ide === true});
   const tell = ({path, message}: Finding): string => loaded.locate(path, message);
-  if (errors.length > 0) throw new ConfigError(errors.map(tell), loaded.file);
+  if (errors.length > 0) throw new ConfigError(errors.map(tell));
   return {...loaded, target, warnings: [...warnings, ...unavailable(loaded)].map(tell)};
 }

@@ -4,6 +4,7 @@ import {dirname, join} from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
 import {check} from '../../../cli/config/check.ts';
+import {ConfigError} from '../../../cli/config/errors.ts';
 import {loadConfig} from '../../../cli/config/load.ts';
 import {root} from '../../../cli/config/schema/root.ts';
 import {configFile} from '../../../cli/config/source.ts';
@@ -27,7 +28,9 @@ test('JSON, TOML and YAML say the same', (t) => {
 });
 
 test('another extension is refused', (t) => {
-  t.deepEqual(problems(t, 'a.ini', ''), ['its extension is .ini, not .json, .toml, .yaml or .yml']);
+  t.deepEqual(problems(t, 'a.ini', ''), [
+    "can't be read: its extension is .ini, not .json, .toml, .yaml or .yml",
+  ]);
 });
 
 test('a file that is not there is named', (t) => {
@@ -221,4 +224,13 @@ test('any JSON is either refused or resolved', (t) => {
     }),
   );
   t.pass();
+});
+
+test('a file that is no configuration at all is named with its place', (t) => {
+  const path = file(t, 'a.json', '{\n "a": 1,\n}');
+  const error = t.throws(() => loadConfig({file: path, env: {}}), {instanceOf: ConfigError});
+  t.true(error.problems[0]?.startsWith(`${path}:3:1: is not JSON`), error.problems[0]);
+  const large = file(t, 'b.json', ' '.repeat(10 * 1024 * 1024));
+  const tooLarge = t.throws(() => loadConfig({file: large, env: {}}), {instanceOf: ConfigError});
+  t.deepEqual(tooLarge.problems, [`${large} is larger than 1024 KiB`]);
 });

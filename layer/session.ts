@@ -16,6 +16,8 @@ import {MirrordError} from './errors.ts';
 import {type Localhost, openLocalhost} from './localhost.ts';
 import type {Log} from './log.ts';
 import {createOutgoing} from './outgoing.ts';
+import {openFlowProcesses} from './processes/flow-process.ts';
+import type {SkipOptions} from './processes/tools.ts';
 import {awaitEnd, endProgram} from './program-end.ts';
 import {type PublishedPort, type PublishedPorts, publishPorts} from './published-ports.ts';
 import type {NetworkOptions} from './routing/options.ts';
@@ -38,6 +40,8 @@ export interface SessionOptions {
   environment?: EnvironmentOptions;
   /** Which connections and names are the pod's; all by default. */
   network?: NetworkOptions;
+  /** Whose traffic stays on this machine's network; that of the build tools by default. */
+  skip?: SkipOptions;
   /** Signals that mirrord was told to ignore when it was called: the program ignores them too. */
   signalsIgnored?: string;
   log: Log;
@@ -90,10 +94,15 @@ function serveSandbox(
     log: options.log,
   });
   const loopback = localhost?.udp === undefined ? [] : ['127.0.0.1', '::1'];
+  const processes = openFlowProcesses(sandbox.launcher, {
+    log: options.log,
+    ...(options.skip !== undefined && {skip: options.skip}),
+  });
   const router = createRouter({
     open,
     ...(options.network !== undefined && {network: options.network}),
     addresses: podAddresses(target).map(addressBytes),
+    isSkipped: processes.isSkipped,
   });
   const handler = createOutgoing({
     open,
@@ -131,12 +140,14 @@ function serveSandbox(
         stack: driver.stack.counters,
         tunnel: mux.counters,
         routing: router.counters,
+        processes: processes.counters,
         published: published.counters,
       });
       driver[Symbol.dispose]();
       localhost?.[Symbol.dispose]();
       published[Symbol.dispose]();
       router[Symbol.dispose]();
+      processes[Symbol.dispose]();
     },
   };
 }

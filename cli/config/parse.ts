@@ -34,6 +34,8 @@ function explainJson(text: string, error: Error): string {
 function parseYaml(text: string): unknown {
   const document = parseDocument(text, yamlOptions);
   const [error] = document.errors;
+  // The parser has the error of the engine, when it ran out of stack, among those of the text.
+  if (error?.message.startsWith('Maximum call stack')) throw new RangeError(error.message);
   if (error !== undefined) {
     const [start] = error.linePos ?? [];
     const place = start === undefined ? '' : `${start.line}:${start.col}: `;

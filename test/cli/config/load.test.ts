@@ -234,3 +234,8 @@ test('a file that is no configuration at all is named with its place', (t) => {
   const tooLarge = t.throws(() => loadConfig({file: large, env: {}}), {instanceOf: ConfigError});
   t.deepEqual(tooLarge.problems, [`${large} is larger than 1024 KiB`]);
 });
+
+test('a YAML file that is nested too deep is told so', (t) => {
+  const deep = `a: ${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+  t.deepEqual(problems(t, 'a.yaml', deep), ['is nested too deep']);
+});

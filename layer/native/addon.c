@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -410,11 +411,18 @@ static napi_value relay_signals(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/* becomeSubreaper() -> 0 | -errno: processes below us that lose their parent become our children. */
+static napi_value become_subreaper(napi_env env, napi_callback_info info) {
+  (void)info;
+  return number(env, prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0);
+}
+
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } exported[] = {
       {"socketPair", socket_pair},     {"exchange", exchange},           {"closeFd", close_fd},
       {"netlinkDump", netlink_dump},   {"startReading", start_reading},  {"stopReading", stop_reading},
-      {"writePacket", write_packet},   {"sendPacket", send_packet},      {"relaySignals", relay_signals}};
+      {"writePacket", write_packet},   {"sendPacket", send_packet},      {"relaySignals", relay_signals},
+      {"becomeSubreaper", become_subreaper}};
   for (size_t i = 0; i < sizeof exported / sizeof *exported; i++) {
     napi_value function;
     napi_create_function(env, exported[i].name, NAPI_AUTO_LENGTH, exported[i].function, NULL, &function);

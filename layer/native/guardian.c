@@ -4,7 +4,8 @@
  * The launcher stays as the program's parent and as the subreaper of all that it starts
  * (PR_SET_CHILD_SUBREAPER): whatever daemonises itself becomes its child again, so that at the end
  * the whole tree can be found and killed. The program itself also dies with the launcher
- * (PR_SET_PDEATHSIG), should somebody kill that.
+ * (PR_SET_PDEATHSIG), should somebody kill that; what it has started is mirrord's to end then
+ * (layer/sandbox/orphans.ts).
  */
 #define _GNU_SOURCE
 #include <ctype.h>

@@ -35,6 +35,7 @@ interface Addon {
     partCount: number,
   ): number;
   relaySignals(pid: number): number;
+  becomeSubreaper(): number;
 }
 
 /** A failed system call, shaped like Node's own. */
@@ -117,6 +118,11 @@ export function closeFd(fd: number): void {
  */
 export function relaySignals(pid: number): void {
   addon().relaySignals(pid);
+}
+
+/** From now on, processes below us that lose their parent become our children. */
+export function becomeSubreaper(): void {
+  checked('prctl', addon().becomeSubreaper());
 }
 
 /** A TUN device that is being read. */

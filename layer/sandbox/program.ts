@@ -7,6 +7,7 @@ import {join} from 'node:path';
 import {MirrordError} from '../errors.ts';
 import {relaySignals, SystemError} from '../native/native.ts';
 import type {CapabilitySet, Launcher} from './launcher.ts';
+import {adoptOrphans} from './orphans.ts';
 
 /** How a program ended: with a status, or by a signal. */
 export type ProgramEnd = {code: number} | {signal: NodeJS.Signals};
@@ -83,10 +84,14 @@ export function startProgram(
   {command, path, signalsIgnored}: ProgramStart,
   capabilities: CapabilitySet,
 ): RunningProgram {
+  const endOrphans = adoptOrphans();
   const ended = new Promise<ProgramEnd>((resolve) => {
-    launcher.process.once('exit', (code, signal) =>
-      resolve(signal === null ? {code: code ?? 1} : {signal}),
-    );
+    launcher.process.once('exit', async (code, signal) => {
+      if (signal === null) return resolve({code: code ?? 1});
+      // The program was ended by it, or the launcher was, before it could end the others.
+      await endOrphans();
+      resolve({signal});
+    });
   });
   try {
     if (signalsIgnored !== undefined) launcher.command('ignore', signalsIgnored);

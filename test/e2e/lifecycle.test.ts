@@ -52,7 +52,8 @@ function leftFiles(): string[] {
         join(directory, name),
       ),
     )
-    .filter((path) => !path.startsWith(join(demo.runtime, 'mirrord')));
+    .filter((path) => !`${path}/`.startsWith(join(demo.runtime, 'mirrord/demo/')))
+    .filter((path) => path !== join(demo.runtime, 'mirrord'));
 }
 
 async function mounts(): Promise<string[]> {
@@ -76,6 +77,16 @@ test.serial('SIGKILL of mirrord leaves no process, mount or file', async (t) => 
   process.kill(family.mirrord.pid, 'SIGKILL');
   await allEnded(family);
   t.is((await family.running.ended).status, 137);
+  t.deepEqual(await mounts(), before);
+  t.deepEqual(leftFiles(), []);
+});
+
+test.serial('SIGKILL of the launcher leaves no process, mount or file', async (t) => {
+  const before = await mounts();
+  const family = await startFamily();
+  process.kill(family.launcher.pid, 'SIGKILL');
+  t.is((await family.running.ended).status, 137);
+  await allEnded(family);
   t.deepEqual(await mounts(), before);
   t.deepEqual(leftFiles(), []);
 });

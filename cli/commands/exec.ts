@@ -21,6 +21,7 @@ import {formatTarget, parseTargetPath} from '../config/target.ts';
 import {explainAgentEnd, startLocalAgent} from '../local-agent.ts';
 import {markInside, refuseNested} from '../nested.ts';
 import {createProgress} from '../progress.ts';
+import {skipOptions} from '../skip-options.ts';
 import {resolveTarget} from '../targets.ts';
 
 interface ExecFlags {
@@ -106,6 +107,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     argv,
     env: {...callersEnvironment(), ...markInside(config)},
     environment,
+    skip: skipOptions(config),
     ...ignoredSignals(),
     log,
     warn: progress.warn,

@@ -137,7 +137,7 @@ export const configFlags: readonly ConfigFlag[] = [
   },
   {
     flags: '--skip-processes <names>',
-    description: 'processes that stay local, separated by ;',
+    description: "processes that use this machine's network, separated by ;",
     paths: ['skip_processes'],
     env: 'MIRRORD_SKIP_PROCESSES',
   },

@@ -98,18 +98,22 @@ export const root = object({
     instead: cluster,
   }),
   sip_binaries: key(list(string()), 'macOS: more binaries to patch.', {status: 'no-effect-here'}),
-  skip_build_tools: key(boolean(), 'Keep the library out of compilers and the like.', {
-    default: true,
-    env: 'MIRRORD_SKIP_BUILD_TOOLS',
-    status: 'no-effect-here',
-  }),
-  skip_extra_build_tools: key(list(string()), 'More such tools.', {
+  skip_build_tools: key(
+    boolean(),
+    "Compilers, go, cargo, git and the like use this machine's network.",
+    {
+      default: true,
+      env: 'MIRRORD_SKIP_BUILD_TOOLS',
+      status: 'available',
+    },
+  ),
+  skip_extra_build_tools: key(list(string()), 'More such tools, by name.', {
     env: 'MIRRORD_SKIP_EXTRA_BUILD_TOOLS',
-    status: 'no-effect-here',
+    status: 'available',
   }),
-  skip_processes: key(list(string()), 'Processes that stay entirely local, by name.', {
+  skip_processes: key(list(string()), "Processes that use this machine's network, by name.", {
     env: 'MIRRORD_SKIP_PROCESSES',
-    instead: 'every child of the program is in the context',
+    status: 'available',
   }),
   skip_sip: key(list(string()), 'macOS: binaries not to patch.', {
     default: ['git'],

@@ -109,11 +109,11 @@ export function parseWelcome(payload: Uint8Array): Welcome {
  */
 export function answerHello(
   payload: Uint8Array,
-  token: Uint8Array,
+  verifyToken: (token: Uint8Array) => boolean,
   terms: Terms,
 ): {readonly hello: Hello; readonly welcome: Welcome} {
   const hello = parseHello(payload);
-  if (!isSameToken(hello.token, token)) throw new ProtocolError('BAD_TOKEN');
+  if (!verifyToken(hello.token)) throw new ProtocolError('BAD_TOKEN');
   return {hello, welcome: {version: Math.min(hello.highest, VERSIONS.highest), ...terms}};
 }
 

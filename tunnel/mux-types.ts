@@ -7,8 +7,10 @@ import type {MuxStream} from './types.ts';
 /** How a multiplexer is made. */
 export interface MuxOptions {
   readonly role: 'layer' | 'agent';
-  /** 32 bytes that both sides know. */
-  readonly token: Uint8Array;
+  /** 32 bytes: what the layer shows, and what the agent expects unless it has `verifyToken`. */
+  readonly token?: Uint8Array;
+  /** Says whether an agent that does not know the token itself lets its bearer in. */
+  readonly verifyToken?: (token: Uint8Array) => boolean;
   /** Returns an unpredictable number in [0, 1). */
   readonly random: () => number;
   /** A set of bits of `CAPABILITY`. */

@@ -36,6 +36,7 @@ import {
   answerHello,
   emitHello,
   emitWelcome,
+  isSameToken,
   parseWelcome,
   type Terms,
   TOKEN_BYTES,
@@ -74,6 +75,7 @@ export class Mux implements Disposable {
   readonly #options: MuxOptions;
   readonly #handler: MuxHandler;
   readonly #limits: Limits;
+  readonly #verifyToken: (token: Uint8Array) => boolean;
   readonly #handshakeTimeoutMs: number;
   readonly #streams: StreamTable;
   readonly #egress: Egress;
@@ -87,9 +89,12 @@ export class Mux implements Disposable {
   /** What goes out before anything else may: HELLO or WELCOME first, CLOSE last. */
   #urgent: Uint8Array | undefined;
 
-  /** Throws RangeError when the token is not 32 bytes long. */
+  /** Throws RangeError when the token is not 32 bytes long, or there is none where one is needed. */
   constructor(options: MuxOptions, handler: MuxHandler) {
-    if (options.token.length !== TOKEN_BYTES) throw new RangeError('a token has 32 bytes');
+    const token = options.token ?? new Uint8Array(0);
+    const needsToken = options.role === 'layer' || options.verifyToken === undefined;
+    if (needsToken && token.length !== TOKEN_BYTES) throw new RangeError('a token has 32 bytes');
+    this.#verifyToken = options.verifyToken ?? ((shown) => isSameToken(shown, token));
     this.#options = options;
     this.#handler = handler;
     this.#limits = {...DEFAULT_LIMITS, ...options.limits};
@@ -100,7 +105,6 @@ export class Mux implements Disposable {
       counters: this.counters,
     });
     if (options.role === 'layer') {
-      const {token} = options;
       this.#urgent = emitHello({...VERSIONS, token, ...this.#terms()});
     }
   }
@@ -294,7 +298,7 @@ export class Mux implements Disposable {
       return;
     }
     if (type !== FRAME.hello) throw new ProtocolError('HANDSHAKE_EXPECTED');
-    const {welcome, hello} = answerHello(payload, this.#options.token, this.#terms());
+    const {welcome, hello} = answerHello(payload, this.#verifyToken, this.#terms());
     this.#urgent = emitWelcome(welcome);
     this.#becomeReady({...hello, version: welcome.version});
   }

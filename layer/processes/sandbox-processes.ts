@@ -24,7 +24,7 @@ const staleMs = 50;
 const costFactor = 9;
 /** How long a new pid is tried, milliseconds; twice that at most. */
 const settleMs = 100;
-/** Pids that were given out when all of /proc was read, and may not have been there yet. */
+/** Pids that were given out before the first look, or the last one at all of /proc, and may come yet. */
 const settlePids = 32;
 /** New pids that are tried one by one, 3 µs each; more are picked from /proc, 0.7 µs each. */
 const probeLimit = 512;
@@ -55,10 +55,12 @@ interface Kept {
 }
 
 export interface SandboxProcessesOptions {
-  /** A process of the sandbox that stays as long as it does. */
+  /** The only process of the sandbox so far, which stays as long as that does. */
   pid: number;
   /** Judges a process whenever its names have changed. */
   classify?: (process: SandboxProcess) => boolean;
+  /** Where the kernel tells which pid it gave out last; for tests of kernels that don't. */
+  lastPidPath?: string;
 }
 
 /** Runs something that fails when a process has ended, or isn't ours to see. */
@@ -98,8 +100,12 @@ function allPids(): number[] {
 
 /** The pid that was given out last, by the kernel's own word. */
 class LastPid implements Disposable {
-  readonly #fd: number | undefined = attempt(() => openSync('/proc/sys/kernel/ns_last_pid', 'r'));
+  readonly #fd: number | undefined;
   readonly #text = Buffer.alloc(64);
+
+  constructor(path: string) {
+    this.#fd = attempt(() => openSync(path, 'r'));
+  }
 
   /** undefined where the kernel doesn't tell (it has no CONFIG_CHECKPOINT_RESTORE). */
   read(): number | undefined {
@@ -120,16 +126,23 @@ export class SandboxProcesses implements Disposable {
   readonly #namespace: string | undefined;
   readonly #classify: (process: SandboxProcess) => boolean;
   readonly #kept = new Map<number, Kept>();
-  readonly #last = new LastPid();
+  readonly #last: LastPid;
   readonly #cycleMs: number;
   /** Where the new pids begin: the last one of some time ago; and which will be that next. */
   #floor: {pid: number; at: number} | undefined;
   #nextFloor: {pid: number; at: number} | undefined;
   #nextAt = Number.NEGATIVE_INFINITY;
 
-  constructor({pid, classify = () => false}: SandboxProcessesOptions) {
+  constructor({
+    pid,
+    classify = () => false,
+    lastPidPath = '/proc/sys/kernel/ns_last_pid',
+  }: SandboxProcessesOptions) {
     this.#namespace = namespaceOf(pid);
     this.#classify = classify;
+    this.#last = new LastPid(lastPidPath);
+    this.#begin(this.#last.read(), performance.now());
+    this.#keep(pid);
     const pidMax = attempt(() => Number(readFileSync('/proc/sys/kernel/pid_max', 'utf8')));
     this.#cycleMs = ((pidMax ?? 0) / forksPerSecond) * 1_000;
   }
@@ -155,6 +168,12 @@ export class SandboxProcesses implements Disposable {
     this.#last[Symbol.dispose]();
   }
 
+  /** All pids up to the last one are done with, but for those that are on their way. */
+  #begin(last: number | undefined, now: number): void {
+    this.#floor = last === undefined ? undefined : {pid: Math.max(0, last - settlePids), at: now};
+    this.#nextFloor = this.#floor;
+  }
+
   /** Pids that were given out since the last look; some of them may be nobody's. */
   #fresh(now: number): Iterable<number> {
     // Read first: who comes while we look is found at the next one.
@@ -162,8 +181,7 @@ export class SandboxProcesses implements Disposable {
     const floor = this.#floor;
     if (last === undefined || floor === undefined || now - floor.at > this.#cycleMs) {
       this.counters.full++;
-      this.#floor = last === undefined ? undefined : {pid: last - settlePids, at: now};
-      this.#nextFloor = this.#floor;
+      this.#begin(last, now);
       return allPids();
     }
     if (this.#nextFloor !== undefined && now - this.#nextFloor.at > settleMs) {

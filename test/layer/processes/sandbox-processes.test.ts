@@ -4,7 +4,11 @@ import {mkdtempSync, rmSync, symlinkSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
-import {type SandboxProcess, SandboxProcesses} from '../../../layer/processes/sandbox-processes.ts';
+import {
+  type SandboxProcess,
+  SandboxProcesses,
+  type SandboxProcessesOptions,
+} from '../../../layer/processes/sandbox-processes.ts';
 import {until} from '../../helpers/demo.ts';
 
 /** Starts a program that says a line when it runs, and then sleeps. */
@@ -20,22 +24,28 @@ function find(processes: SandboxProcesses, pid: number | undefined): SandboxProc
 }
 
 /** The tests' own namespace is the sandbox here. */
-function ours(classify?: (process: SandboxProcess) => boolean): SandboxProcesses {
-  return new SandboxProcesses({pid: process.pid, ...(classify && {classify})});
+function ours(options: Partial<SandboxProcessesOptions> = {}): SandboxProcesses {
+  return new SandboxProcesses({pid: process.pid, ...options});
 }
 
-test('who was there before the first look is known, and who comes after it', async (t) => {
-  using before = await start('echo; read x');
+test('the first process is known, and who comes later', async (t) => {
   using processes = ours();
-  t.true(find(processes, before.pid)?.names.has('sh'));
-  using after = await start('echo; read x');
-  await until('it is seen', () => find(processes, after.pid) !== undefined);
-  t.true(find(processes, after.pid)?.names.has('sh'));
-  t.is(processes.counters.left, 0);
+  t.true(find(processes, process.pid)?.names.has('node'));
+  using child = await start('echo; read x');
+  await until('it is seen', () => find(processes, child.pid) !== undefined);
+  t.true(find(processes, child.pid)?.names.has('sh'));
+  t.deepEqual([processes.counters.full, processes.counters.left], [0, 0]);
+});
+
+test('all of /proc is read where the kernel does not tell its last pid', async (t) => {
+  using child = await start('echo; read x');
+  using processes = ours({lastPidPath: '/proc/sys/kernel/none'});
+  t.true(find(processes, child.pid)?.names.has('sh'));
+  t.is(processes.counters.full, 1);
 });
 
 test('a process that becomes another program has another name and judgement', async (t) => {
-  using processes = ours(({names}) => names.has('sleep'));
+  using processes = ours({classify: ({names}) => names.has('sleep')});
   using child = await start('echo; read x; exec sleep 1000');
   await until('it is seen', () => find(processes, child.pid) !== undefined);
   t.false(find(processes, child.pid)?.isMarked);
@@ -50,11 +60,11 @@ test('a process is known by its file, by its argv[0], and by the title it gives 
   symlinkSync(process.execPath, join(directory, 'linked'));
   const titled = `exec -a other ${join(directory, 'linked')} -e "
     process.title = 'npm install left-pad'; console.log(); setInterval(() => {}, 1e6)"`;
+  using processes = ours();
   using child = spawn('bash', ['-c', titled], {stdio: ['ignore', 'pipe', 'inherit']});
   await once(child.stdout, 'data');
-  using processes = ours();
-  const names = find(processes, child.pid)?.names;
-  t.deepEqual([...(names ?? [])].sort(), ['node', 'npm']);
+  await until('it is seen', () => find(processes, child.pid)?.names.has('npm') === true);
+  t.deepEqual([...(find(processes, child.pid)?.names ?? [])].sort(), ['node', 'npm']);
   using shell = await start('echo; read x', '/x/third');
   await until('it is seen', () => find(processes, shell.pid)?.names.has('third') === true);
   t.true(find(processes, shell.pid)?.names.has('sh'));

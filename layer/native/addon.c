@@ -7,7 +7,8 @@
  * with their number (lengths beside), at most ROUNDS times before other handles get their turn.
  * Packets are written one a call, gathered from a header and the pieces of the payload (writev).
  * A transparent UDP socket is read the same way: each datagram is put back into an IP packet with the
- * destination it had, so that whoever reads the ring need not know the difference.
+ * destination it had, so that whoever reads the ring need not know the difference. Of a listening socket
+ * that Node has no class for, the "packets" are the descriptors of accepted connections.
  *
  * Failures come back as negative errnos; layer/native/native.ts turns them into errors. Pointers and
  * lengths are checked here, everything else there.
@@ -150,7 +151,7 @@ struct reader {
   uint32_t *filled;
   size_t slot_size, slot_count;
   int fd;
-  int is_datagram; /* a transparent UDP socket instead of a TUN device */
+  enum source { DEVICE, TRANSPARENT_UDP, LISTENER } source; /* in the order of native.ts */
 };
 
 static void put16(uint8_t *at, size_t value) {
@@ -230,11 +231,26 @@ static ssize_t read_datagram(int fd, uint8_t *slot, size_t size) {
   return (ssize_t)(VNET + headers) + n;
 }
 
+/* Accepts one connection: the slot gets its descriptor. */
+static ssize_t read_connection(int fd, uint8_t *slot, size_t size) {
+  int32_t accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (accepted < 0 || size < sizeof accepted) return -1;
+  memcpy(slot, &accepted, sizeof accepted);
+  return sizeof accepted;
+}
+
+static ssize_t read_slot(struct reader *r, uint8_t *slot) {
+  switch (r->source) {
+    case TRANSPARENT_UDP: return read_datagram(r->fd, slot, r->slot_size);
+    case LISTENER: return read_connection(r->fd, slot, r->slot_size);
+    default: return read(r->fd, slot, r->slot_size);
+  }
+}
+
 static uint32_t fill(struct reader *r) {
   uint32_t count = 0;
   while (count < r->slot_count) {
-    uint8_t *slot = r->slots + count * r->slot_size;
-    ssize_t n = r->is_datagram ? read_datagram(r->fd, slot, r->slot_size) : read(r->fd, slot, r->slot_size);
+    ssize_t n = read_slot(r, r->slots + count * r->slot_size);
     if (n <= 0) break; /* EAGAIN: drained. EIO: the link is down; the driver learns of the end otherwise. */
     r->filled[count++] = (uint32_t)n;
   }
@@ -267,16 +283,16 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   }
 }
 
-/* startReading(fd, ring, slotSize, lengths: Uint8Array over Uint32Array, callback, isDatagram) -> handle | -errno */
+/* startReading(fd, ring, slotSize, lengths: Uint8Array over Uint32Array, callback, source) -> handle | -errno */
 static napi_value start_reading(napi_env env, napi_callback_info info) {
   napi_value args[6];
   size_t ring_length, lengths_length;
-  bool is_datagram = false;
-  if (arguments(env, info, args, 6) < 6 || napi_get_value_bool(env, args[5], &is_datagram) != napi_ok) return number(env, -EINVAL);
+  if (arguments(env, info, args, 6) < 6) return number(env, -EINVAL);
+  int32_t source = int_argument(env, args[5]);
   uint8_t *ring = bytes_argument(env, args[1], &ring_length);
   uint8_t *lengths = bytes_argument(env, args[3], &lengths_length);
   int32_t slot_size = int_argument(env, args[2]);
-  if (!ring || !lengths || slot_size <= 0) return number(env, -EINVAL);
+  if (!ring || !lengths || slot_size <= 0 || source < DEVICE || source > LISTENER) return number(env, -EINVAL);
   size_t slot_count = ring_length / (size_t)slot_size;
   if (!slot_count || lengths_length < slot_count * sizeof(uint32_t)) return number(env, -EINVAL);
   struct reader *r = calloc(1, sizeof *r);
@@ -290,7 +306,7 @@ static napi_value start_reading(napi_env env, napi_callback_info info) {
                        .slot_size = (size_t)slot_size,
                        .slot_count = slot_count,
                        .fd = int_argument(env, args[0]),
-                       .is_datagram = is_datagram};
+                       .source = (enum source)source};
   int result = uv_poll_init(loop, poll, r->fd);
   if (result < 0) {
     free(r);

@@ -3,6 +3,7 @@
  *
  *   launcher serve FD -- PROGRAM [ARGUMENT…]
  *   launcher enter PID [--mount] [--keep-capabilities] [--die-with-parent] [--ping FD4 FD6] -- PROGRAM…
+ *   launcher records connected | dial NAME    (records.c)
  *
  * Theory of operation. Namespaces must be entered before a program starts threads, so Node can't do
  * it: this does. `serve` obeys commands on FD, a SOCK_SEQPACKET unix socket whose other end mirrord
@@ -186,6 +187,7 @@ static int obey(char **f, int count, struct answer *a) {
   if (IS("raw", 1)) return open_raw(args, a);
   if (IS("connect", 3)) return open_connection(args, a);
   if (IS("diag", 0)) return open_diagnostics(a);
+  if (IS("unix", 2)) return open_unix(args, n, a);
   if (IS("run", 2)) {
     f[count] = NULL;
     return run_helper(args[0], args + 1);
@@ -342,6 +344,7 @@ static int enter(int argc, char **argv) {
 int main(int argc, char **argv) {
   if (argc > 4 && !strcmp(argv[1], "serve") && !strcmp(argv[3], "--")) return serve(atoi(argv[2]), argv + 4);
   if (argc > 4 && !strcmp(argv[1], "enter")) return enter(argc, argv);
-  fprintf(stderr, "usage: launcher serve FD -- PROGRAM… | launcher enter PID [OPTION…] -- PROGRAM…\n");
+  if (argc > 2 && !strcmp(argv[1], "records")) return relay_records(argc - 2, argv + 2);
+  fprintf(stderr, "usage: launcher serve FD -- PROGRAM… | launcher enter PID [OPTION…] -- PROGRAM… | launcher records …\n");
   return 64;
 }

@@ -2,6 +2,7 @@
 #ifndef MIRRORD_LAUNCHER_H
 #define MIRRORD_LAUNCHER_H
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* The failed call of the last command, for the answer to it. */
@@ -25,6 +26,13 @@ enum capabilities { CAPABILITIES_CONTAINER, CAPABILITIES_KEEP, CAPABILITIES_UNTO
 int set_capabilities(enum capabilities wanted);
 
 /* Mounts; all paths absolute. */
+/* Any directory that every system has will do: it is covered for a moment, in our namespace only. */
+#define STAGE "/tmp"
+int stage(void);
+/* Fills STAGE "/thaw" with the entries of a directory, at most `limit` (E2BIG). */
+int stage_thawed(int directory, size_t limit);
+/* "/proc/self/fd/N": names an open place whatever gets mounted over its path. */
+void name_of(int fd, char *name, size_t size);
 int mount_file(const char *path, const char *content, size_t length);
 int mount_thawed(const char *directory);
 int mount_bind(const char *from, const char *to, const char *option);
@@ -34,11 +42,16 @@ int make_directories(const char *path);
 int write_file(const char *path, const char *content, size_t length, mode_t mode);
 int pivot(const char *root);
 
+/* Mounts while the program runs: a socket bound and shown at an open place, a directory that can be added to. */
+int show_socket(int place, int socket);
+int show_mirror(const char *directory);
+
 /* Sockets made inside, used outside; the arguments of the commands. */
 int open_listener(char **args, int count, struct answer *a);
 int open_raw(char **args, struct answer *a);
 int open_connection(char **args, struct answer *a);
 int open_diagnostics(struct answer *a);
+int open_unix(char **args, int count, struct answer *a);
 
 /* Guarding the program. */
 struct program_start {
@@ -52,5 +65,9 @@ void kill_descendants(void);
 /* What must not be left on disk. */
 int leave_no(const char *path);
 int leave(const char *path);
+void leave_made(const struct stat *status);
 void remove_leavings(void);
+
+/* The program `launcher records`. */
+int relay_records(int argc, char **argv);
 #endif

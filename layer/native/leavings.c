@@ -6,6 +6,8 @@
  * by its directory, not by its name: whatever the sandbox has mounted over that meanwhile, the same file
  * goes. If it was mounted over itself (a socket over its place-holder), that mount goes first.
  *
+ * A place-holder is told by what was made (`leave_made`): another file that has its name by then is somebody's.
+ *
  * `leave PATH` takes it back, for one that mirrord has removed itself: the name may be somebody else's now.
  */
 #define _GNU_SOURCE
@@ -16,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "launcher.h"
@@ -27,6 +30,8 @@ static struct {
   char *path;
   const char *name; /* its last part */
   int directory;
+  dev_t device; /* what was made there, if it is known */
+  ino_t inode;
 } leavings[LEAVINGS_MAX];
 static size_t count;
 
@@ -45,6 +50,7 @@ int leave_no(const char *path) {
     close(fd);
     return failed("strdup");
   }
+  leavings[count].inode = 0;
   leavings[count].path = copy;
   leavings[count].name = copy + (slash + 1 - path);
   leavings[count++].directory = fd;
@@ -63,6 +69,25 @@ int leave(const char *path) {
   return 0;
 }
 
+/* Notes that the path named last was made as this file: nothing else is to be removed there. */
+void leave_made(const struct stat *status) {
+  if (!count) return;
+  leavings[count - 1].device = status->st_dev;
+  leavings[count - 1].inode = status->st_ino;
+}
+
+/* Whether somebody has replaced what was made, or written into it. What covers it in here must go first. */
+static int is_others(size_t i) {
+  struct stat status;
+  char path[64 + NAME_MAX];
+  if (!leavings[i].inode) return 0;
+  snprintf(path, sizeof path, "/proc/self/fd/%d/%s", leavings[i].directory, leavings[i].name);
+  umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+  if (fstatat(leavings[i].directory, leavings[i].name, &status, AT_SYMLINK_NOFOLLOW) < 0) return 1;
+  if (status.st_dev != leavings[i].device || status.st_ino != leavings[i].inode) return 1;
+  return S_ISREG(status.st_mode) && status.st_size > 0;
+}
+
 static void remove_one(int directory, const char *name) {
   if (unlinkat(directory, name, 0) == 0) return;
   if (errno == EBUSY) {
@@ -78,7 +103,7 @@ static void remove_one(int directory, const char *name) {
 void remove_leavings(void) {
   while (count > 0) {
     count--;
-    remove_one(leavings[count].directory, leavings[count].name);
+    if (!is_others(count)) remove_one(leavings[count].directory, leavings[count].name);
     close(leavings[count].directory);
     free(leavings[count].path);
   }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,17 +19,13 @@
 
 #include "launcher.h"
 
-/* Any directory that every system has will do: it is covered for a moment, in our namespace only. */
-#define STAGE "/tmp"
-
-static int stage(void) {
+int stage(void) {
   return mount("mirrord", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0 ? failed("mount tmpfs") : 0;
 }
 
 static void unstage(void) { umount2(STAGE, MNT_DETACH); }
 
-/* "/proc/self/fd/N": names an open place whatever gets mounted over its path. */
-static void name_of(int fd, char *name, size_t size) { snprintf(name, size, "/proc/self/fd/%d", fd); }
+void name_of(int fd, char *name, size_t size) { snprintf(name, size, "/proc/self/fd/%d", fd); }
 
 int write_file(const char *path, const char *content, size_t length, mode_t mode) {
   int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
@@ -80,17 +77,26 @@ static int thaw_entry(int from, const char *name) {
   return mount(source, target, NULL, MS_BIND | MS_REC, NULL) < 0 ? failed("mount --bind") : 0;
 }
 
+int stage_thawed(int from, size_t limit) {
+  int result = 0;
+  size_t count = 0;
+  mkdir(STAGE "/thaw", 0755);
+  DIR *entries = fdopendir(dup(from));
+  for (struct dirent *e; !result && entries && (e = readdir(entries));) {
+    if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+    result = count++ < limit ? thaw_entry(from, e->d_name) : (errno = E2BIG, failed("mirror"));
+  }
+  if (entries) closedir(entries);
+  return result;
+}
+
 int mount_thawed(const char *directory) {
   char place[64];
   int from = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (from < 0) return failed("open");
   int result = stage();
   if (result) return close(from), result;
-  mkdir(STAGE "/thaw", 0755);
-  DIR *entries = fdopendir(dup(from));
-  for (struct dirent *e; !result && entries && (e = readdir(entries));)
-    if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) result = thaw_entry(from, e->d_name);
-  if (entries) closedir(entries);
+  result = stage_thawed(from, SIZE_MAX);
   name_of(from, place, sizeof place);
   if (!result && mount(STAGE "/thaw", place, NULL, MS_BIND | MS_REC, NULL) < 0) result = failed("mount --bind");
   unstage();

@@ -23,7 +23,7 @@ interface Addon {
     slotSize: number,
     lengths: Uint8Array,
     onBatch: (count: number) => void,
-    isDatagram: boolean,
+    source: number,
   ): object | number;
   sendPacket(fd: number, packet: Uint8Array, length: number): number;
   stopReading(handle: object): number;
@@ -142,13 +142,16 @@ export interface TunTapOptions {
   onBatch: (count: number) => void;
 }
 
-function startReading(options: TunTapOptions, isDatagram: boolean): Disposable {
+/** What is read, in the order of `enum source` in addon.c. */
+const sources = {device: 0, transparentUdp: 1, listener: 2} as const;
+
+function startReading(options: TunTapOptions, source: keyof typeof sources): Disposable {
   const {fd, ring, slotSize, lengths, onBatch} = options;
   const native = addon();
   const lengthBytes = new Uint8Array(lengths.buffer, lengths.byteOffset, lengths.byteLength);
   const handle = checked(
     'uv_poll_init',
-    native.startReading(fd, ring, slotSize, lengthBytes, onBatch, isDatagram),
+    native.startReading(fd, ring, slotSize, lengthBytes, onBatch, sources[source]),
   ) as object;
   let isOpen = true;
   return {
@@ -164,7 +167,7 @@ export const tunTap = {
   open(options: TunTapOptions): TunTap {
     const native = addon();
     const {fd} = options;
-    const reading = startReading(options, false);
+    const reading = startReading(options, 'device');
     return {
       write: (head, headLength, parts, count) =>
         native.writePacket(fd, head, headLength, parts, count),
@@ -178,7 +181,28 @@ export const tunTap = {
  * virtio_net_hdr and the destination that its sender meant. Owns `fd` from then on.
  */
 export function readTransparentUdp(options: TunTapOptions): Disposable {
-  return startReading(options, true);
+  return startReading(options, 'transparentUdp');
+}
+
+/** Connections that are accepted at once, before other events have their turn. */
+const acceptBatch = 16;
+
+/**
+ * Accepts connections of a non-blocking listening socket of any kind; their descriptors (non-blocking) are
+ * the callee's to close. Owns `fd` from then on.
+ */
+export function acceptConnections(fd: number, onConnection: (fd: number) => void): Disposable {
+  const accepted = new Int32Array(acceptBatch);
+  const options = {
+    fd,
+    ring: new Uint8Array(accepted.buffer),
+    slotSize: accepted.BYTES_PER_ELEMENT,
+    lengths: new Uint32Array(acceptBatch),
+    onBatch: (count: number) => {
+      for (const connection of accepted.slice(0, count)) onConnection(connection);
+    },
+  };
+  return startReading(options, 'listener');
 }
 
 /** Sends a whole IP packet by a raw socket. Returns 0 or a negative errno. */

@@ -4,7 +4,8 @@
  *
  *     standard   for people: on a terminal a spinner, elsewhere a line for each step over half a second
  *     dumb       a line for each step (`simple` is the same)
- *     json       a JSON object a line: NewTask, FinishedTask, Warning, Info
+ *     json       a JSON object a line: NewTask, FinishedTask, Warning, Info; IdeMessage, for those who say
+ *                by MIRRORD_PROGRESS_SUPPORT_IDE=true that they know what it is
  *     off        nothing, not even warnings
  *
  * All of it on stderr: stdout belongs to the program. (A command that is for IDEs only, mirrord's `ext`,
@@ -19,12 +20,23 @@ const noticeableMs = 500;
 
 export type ProgressMode = 'standard' | 'dumb' | 'json' | 'off';
 
+/** Something that is shown by itself, with links, and that a person may ask not to be shown again. */
+export interface Notice {
+  /** Stands for all that are muted together. */
+  id: string;
+  level: 'Info' | 'Warning';
+  text: string;
+  links?: readonly {label: string; link: string}[];
+}
+
 export interface Progress extends Disposable {
   /** Runs `work` as a step with this name. */
   step<T>(name: string, work: () => T | Promise<T>): Promise<T>;
   /** Something that a person should know although all goes on. */
   warn(message: string): void;
   info(message: string): void;
+  /** As `warn` or `info`, to those who can't show more; the links are in the text then. */
+  notify(notice: Notice): void;
   /** The task has succeeded. Disposed of without it, the task has failed. */
   finish(message?: string): void;
 }
@@ -34,6 +46,8 @@ export interface ProgressOptions {
   mode?: ProgressMode;
   /** By default stderr. */
   write?: (text: string) => void;
+  /** Whether IdeMessage is understood; by default what the environment says. */
+  supportsIde?: boolean;
 }
 
 type End = (success: boolean, message?: string) => void;
@@ -42,6 +56,8 @@ type End = (success: boolean, message?: string) => void;
 interface Display {
   begin(name: string, parent: string | null): End;
   say(kind: 'Warning' | 'Info', message: string): void;
+  /** Undefined where `say` has to do. */
+  notify?: (notice: Notice) => void;
 }
 
 /** The mode that MIRRORD_PROGRESS_MODE asks for; `standard` for anything unknown. */
@@ -52,7 +68,7 @@ export function progressMode(env: NodeJS.ProcessEnv = process.env): ProgressMode
 }
 
 /** mirrord's IDE protocol: the order of the keys is as mirrord writes them. */
-function jsonDisplay(write: (text: string) => void): Display {
+function jsonDisplay(write: (text: string) => void, supportsIde: boolean): Display {
   const line = (message: object): void => write(`${JSON.stringify(message)}\n`);
   return {
     begin(name, parent) {
@@ -61,6 +77,12 @@ function jsonDisplay(write: (text: string) => void): Display {
         line({type: 'FinishedTask', name, success, message: message ?? null});
     },
     say: (kind, message) => line({type: kind, message}),
+    ...(supportsIde && {
+      notify({id, level, text, links = []}) {
+        const actions = links.map(({label, link}) => ({kind: 'Link', label, link}));
+        line({type: 'IdeMessage', message: {id, level, text, actions}});
+      },
+    }),
   };
 }
 
@@ -108,10 +130,16 @@ function standardDisplay(write: (text: string) => void): Display {
 
 const silent: Display = {begin: () => () => undefined, say: () => undefined};
 
-function createDisplay(mode: ProgressMode, write: (text: string) => void): Display {
+interface DisplayOptions {
+  mode: ProgressMode;
+  write: (text: string) => void;
+  supportsIde: boolean;
+}
+
+function createDisplay({mode, write, supportsIde}: DisplayOptions): Display {
   switch (mode) {
     case 'json':
-      return jsonDisplay(write);
+      return jsonDisplay(write, supportsIde);
     case 'dumb':
       return dumbDisplay(write);
     case 'standard':
@@ -123,8 +151,11 @@ function createDisplay(mode: ProgressMode, write: (text: string) => void): Displ
 
 /** Begins to show the progress of a task, of which every step is a part. */
 export function createProgress(task: string, options: ProgressOptions = {}): Progress {
-  const write = options.write ?? ((text) => process.stderr.write(text));
-  const display = createDisplay(options.mode ?? progressMode(), write);
+  const display = createDisplay({
+    mode: options.mode ?? progressMode(),
+    write: options.write ?? ((text) => process.stderr.write(text)),
+    supportsIde: options.supportsIde ?? process.env['MIRRORD_PROGRESS_SUPPORT_IDE'] === 'true',
+  });
   const end = display.begin(task, null);
   let isFinished = false;
   const finish: End = (success, message) => {
@@ -145,6 +176,11 @@ export function createProgress(task: string, options: ProgressOptions = {}): Pro
     },
     warn: (message) => display.say('Warning', message),
     info: (message) => display.say('Info', message),
+    notify(notice) {
+      const {level, text, links = []} = notice;
+      if (display.notify !== undefined) display.notify(notice);
+      else display.say(level, [text, ...links.map(({link}) => link)].join(' '));
+    },
     finish: (message) => finish(true, message),
     [Symbol.dispose]: () => finish(false),
   };

@@ -20,6 +20,7 @@ import type {ResolvedConfig} from '../config/schema/root.ts';
 import {formatTarget, parseTargetPath} from '../config/target.ts';
 import {explainAgentEnd, startLocalAgent} from '../local-agent.ts';
 import {markInside, refuseNested} from '../nested.ts';
+import {debuggerPorts, networkOptions} from '../network-options.ts';
 import {createProgress} from '../progress.ts';
 import {skipOptions} from '../skip-options.ts';
 import {resolveTarget} from '../targets.ts';
@@ -93,7 +94,10 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
   const environment = environmentOptions(config);
   const log = createLog(process.env['MIRRORD_LOG']);
   using progress = createProgress('mirrord exec');
-  for (const warning of warnings) progress.warn(warning);
+  // Told at each run: in an IDE, each can be muted by itself.
+  for (const text of warnings) progress.notify({id: text, level: 'Warning', text});
+  const debuggers = debuggerPorts({argv, env: process.env});
+  for (const warning of debuggers.warnings) progress.warn(warning);
   const name = formatTarget(target);
   const pid = await progress.step(`finding ${name}`, () => resolveTarget(target));
   using agent = startLocalAgent(pid);
@@ -107,6 +111,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     argv,
     env: {...callersEnvironment(), ...markInside(config)},
     environment,
+    network: networkOptions(config, debuggers.ports),
     skip: skipOptions(config),
     ...ignoredSignals(),
     log,

@@ -36,6 +36,30 @@ test("json: the lines are those of mirrord's IDE protocol, to the letter", async
   ]);
 });
 
+function notified(mode: ProgressMode, supportsIde: boolean): string[] {
+  let text = '';
+  const write = (piece: string): void => {
+    text += piece;
+  };
+  using progress = createProgress('x', {mode, write, supportsIde});
+  const links = [{label: 'Read', link: 'https://example.com/'}];
+  progress.notify({id: 'one', level: 'Warning', text: 'with a link:', links});
+  progress.notify({id: 'two', level: 'Info', text: 'without'});
+  return text.split('\n').filter((line) => !line.includes('Task') && line !== '' && line !== 'x');
+}
+
+test('json: a notice is an IdeMessage to an IDE that knows it, and otherwise a Warning or Info', (t) => {
+  t.deepEqual(notified('json', true), [
+    '{"type":"IdeMessage","message":{"id":"one","level":"Warning","text":"with a link:","actions":[{"kind":"Link","label":"Read","link":"https://example.com/"}]}}',
+    '{"type":"IdeMessage","message":{"id":"two","level":"Info","text":"without","actions":[]}}',
+  ]);
+  t.deepEqual(notified('json', false), [
+    '{"type":"Warning","message":"with a link: https://example.com/"}',
+    '{"type":"Info","message":"without"}',
+  ]);
+  t.deepEqual(notified('dumb', true), ['with a link: https://example.com/', 'without']);
+});
+
 test('dumb: each step and message is a line', async (t) => {
   t.deepEqual(await told('dumb'), [
     'mirrord exec',

@@ -92,6 +92,22 @@ test('MIRRORD_PROGRESS_MODE=json: stderr has the protocol of the IDEs, stdout is
   });
 });
 
+test('MIRRORD_PROGRESS_SUPPORT_IDE: a warning about the configuration can be muted', async (t) => {
+  const {stderr} = await world.startExec(['true'], {
+    input: '',
+    env: {
+      MIRRORD_PROGRESS_MODE: 'json',
+      MIRRORD_PROGRESS_SUPPORT_IDE: 'true',
+      MIRRORD_AGENT_IMAGE: 'mine',
+    },
+  }).ended;
+  const lines = stderr.trim().split('\n');
+  const messages = lines.map((line) => JSON.parse(line) as {type: string; message: object});
+  const {message} = messages.find(({type}) => type === 'IdeMessage') ?? {};
+  t.like(message, {level: 'Warning', actions: []});
+  t.regex(JSON.stringify(message), /agent\.image/);
+});
+
 test('MIRRORD_PROGRESS_MODE=json: an error is one line of JSON with its remedy', async (t) => {
   const {status, stderr} = await world.startExec(['true'], {
     target: 'demo/nobody',
@@ -143,6 +159,33 @@ test('ls with MIRRORD_LS_RICH_OUTPUT tells availability and namespaces', async (
     {path: 'demo/gateway', available: true},
   );
   t.true(rich['namespaces']?.includes(rich['current_namespace']));
+});
+
+test('ls -n, and the namespace of the configuration of -f, choose among the pods', async (t) => {
+  const env = {MIRRORD_LS_RICH_OUTPUT: 'true', MIRRORD_LS_TARGET_TYPES: '["pod"]'};
+  const list = async (...flags: readonly string[]) => {
+    const {stdout} = await world.mirrord(['ls', ...flags], {env});
+    return JSON.parse(stdout) as {targets: unknown[]; current_namespace: string};
+  };
+  const path = join(world.directory, 'ls.json');
+  // Without a target: it is still to be chosen.
+  writeFileSync(path, JSON.stringify({target: {namespace: 'elsewhere'}}));
+  chmodSync(path, 0o644);
+  t.like(await list('-f', path), {targets: [], current_namespace: 'elsewhere'});
+  const chosen = await list('-f', path, '-n', 'default');
+  t.is(chosen.current_namespace, 'default');
+  t.true(chosen.targets.length > 0);
+  t.deepEqual(await list(), chosen);
+});
+
+test('ls -f with a configuration that can not be used is an error, and lists nothing', async (t) => {
+  const path = join(world.directory, 'bad.json');
+  writeFileSync(path, '{"feature": {"network": 3}}');
+  chmodSync(path, 0o644);
+  const {status, stdout, stderr} = await world.mirrord(['ls', '-f', path]);
+  t.is(status, 1);
+  t.is(stdout, '');
+  t.regex(stderr, /bad\.json.*feature\.network(.|\n)*MIRRORD_CONFIG_INVALID/);
 });
 
 test('ls without a demo is an empty list, and starts none', async (t) => {

@@ -1,0 +1,76 @@
+/**
+ * One request to an HTTP server over node:https, to its end: status, headers, body. The answer is bounded,
+ * and so is the wait.
+ */
+
+import http from 'node:http';
+import https from 'node:https';
+import {pipeline, type Readable} from 'node:stream';
+import {createGunzip} from 'node:zlib';
+
+/** An answer of more than this is refused, bytes: a page of 500 pods is below 10 MB. */
+const answerLimit = 64 * 1024 * 1024;
+
+/** What is asked, with the credentials in `tls`. */
+export interface HttpRequest {
+  url: URL;
+  method: string;
+  headers: http.OutgoingHttpHeaders;
+  body?: string | undefined;
+  /** Agent, certificates and the like. */
+  tls: https.RequestOptions;
+  signal: AbortSignal;
+}
+
+/** The head of an answer, and its body as it comes, unpacked. */
+export interface HttpAnswer {
+  status: number;
+  headers: http.IncomingHttpHeaders;
+  body: Readable;
+}
+
+/** A connection that was kept open and is found closed: nothing has reached the server. */
+export class StaleConnection extends Error {}
+
+/** Sends a request; resolves with the head. Rejects with the errors of Node, or the signal's reason. */
+export function sendRequest({url, method, headers, body, tls, signal}: HttpRequest) {
+  return new Promise<HttpAnswer>((resolve, reject) => {
+    const {request: send} = url.protocol === 'https:' ? https : http;
+    const request = send({
+      ...tls,
+      method,
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: url.port || (url.protocol === 'https:' ? 443 : 80),
+      path: url.pathname + url.search,
+      headers: {
+        ...tls.headers,
+        ...headers,
+        ...(body !== undefined && {'content-length': Buffer.byteLength(body)}),
+      },
+      signal,
+    });
+    request.on('error', (error: NodeJS.ErrnoException) => {
+      if (signal.aborted) reject(signal.reason);
+      else if (request.reusedSocket && error.code === 'ECONNRESET') reject(new StaleConnection());
+      else reject(error);
+    });
+    request.once('response', (response) => {
+      const packed = response.headers['content-encoding'] === 'gzip';
+      const stream = packed ? pipeline(response, createGunzip(), () => undefined) : response;
+      resolve({status: response.statusCode ?? 0, headers: response.headers, body: stream});
+    });
+    request.end(body);
+  });
+}
+
+/** Reads a body to its end. */
+export async function readBody(body: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > answerLimit) throw new Error(`the answer is larger than ${answerLimit} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

@@ -1,7 +1,7 @@
 /** The methods that the layer can call, and what answers them. */
 
 import {ItemWriter, parseCall} from '../tunnel/calls.ts';
-import {METHOD} from '../tunnel/target.ts';
+import {type ListeningPorts, METHOD} from '../tunnel/target.ts';
 import type {MuxStream} from '../tunnel/types.ts';
 import type {OwnPorts} from './dial/udp.ts';
 import {errnoOf} from './errno.ts';
@@ -12,6 +12,8 @@ import {watchListening} from './target/listening.ts';
 /** What the methods need to know. */
 export interface CallContext {
   readonly targetPid: number;
+  readonly isHome: boolean;
+  readonly listenPort?: number;
   readonly ownPorts: OwnPorts;
 }
 
@@ -22,11 +24,15 @@ type Subscription = (context: CallContext, onItem: (item: unknown) => void) => (
 
 const METHODS = new Map<string, Method>([
   [METHOD.ping, async () => 'pong'],
-  [METHOD.target, ({targetPid}) => readTargetInfo(targetPid)],
+  [METHOD.target, ({targetPid, isHome}) => readTargetInfo(targetPid, isHome)],
 ]);
 
 const SUBSCRIPTIONS = new Map<string, Subscription>([
-  [METHOD.listening, ({ownPorts}, onItem) => watchListening(ownPorts, onItem)],
+  [
+    METHOD.listening,
+    ({ownPorts, listenPort}, onItem) =>
+      watchListening(ownPorts, (ports) => onItem(withoutPort(ports, listenPort))),
+  ],
   [
     METHOD.lifecycle,
     ({targetPid}, onItem) => watchProcess(targetPid, () => onItem({event: 'target-gone'})),
@@ -106,4 +112,11 @@ function subscribe(
   stop = options.subscription(options.context, (item) => {
     if (!isGone && !items.send(item)) close();
   });
+}
+
+/** The agent's own port is no service of the pod. It is on loopback only. */
+function withoutPort(ports: ListeningPorts, own: number | undefined): ListeningPorts {
+  if (own === undefined) return ports;
+  const isOther = (port: number): boolean => port !== own;
+  return {...ports, tcp4: ports.tcp4.filter(isOther), tcp6: ports.tcp6.filter(isOther)};
 }

@@ -2,17 +2,51 @@
 
 import {parseArgs} from 'node:util';
 import {TOKEN_BYTES} from '../tunnel/handshake.ts';
+import type {LogFormat} from './log.ts';
 
-/** How the agent was started. */
-export interface AgentOptions {
+/** What both ways of serving have in common. */
+interface Serving {
   readonly targetPid: number;
-  /** The inherited connection to the one client. */
-  readonly connectionFd: number;
+  /**
+   * Whether the agent shares the target's place instead of visiting it: it may then fall back on its
+   * own files and environment, where it may not read the target's.
+   */
+  readonly isHome: boolean;
   readonly echo4Fd: number | undefined;
   readonly echo6Fd: number | undefined;
-  readonly token: Uint8Array;
   readonly handshakeTimeoutMs: number;
+  readonly logFormat: LogFormat;
 }
+
+/** The agent has one client, at the other end of an inherited connection. */
+export interface InheritedOptions extends Serving {
+  readonly kind: 'inherited';
+  readonly connectionFd: number;
+  readonly token: Uint8Array;
+}
+
+/** The agent has any number of clients, who know a token of which it knows the SHA-256. */
+export interface ListeningOptions extends Serving {
+  readonly kind: 'listening';
+  readonly listenFds: readonly number[];
+  readonly tokenHash: Uint8Array;
+  readonly idleTtlMs: number;
+}
+
+/** The agent has yet to find its target, listen, and go there: the first stage of the one above. */
+export interface LocateOptions {
+  readonly kind: 'locate';
+  readonly port: number;
+  /** The target's container; undefined without a target. */
+  readonly containerId: string | undefined;
+  readonly isHome: boolean;
+  readonly logFormat: LogFormat;
+  /** Flags for the second stage, as they came. */
+  readonly passed: readonly string[];
+}
+
+/** How the agent was started. */
+export type AgentOptions = InheritedOptions | ListeningOptions | LocateOptions;
 
 /** A command line or environment that makes no sense. */
 export class UsageError extends Error {
@@ -24,6 +58,31 @@ export class UsageError extends Error {
   }
 }
 
+/** How long the agent waits for its first client, seconds. */
+const COMMUNICATION_TIMEOUT = 30;
+
+const FLAGS = {
+  'target-pid': {type: 'string'},
+  fd: {type: 'string'},
+  'echo4-fd': {type: 'string'},
+  'echo6-fd': {type: 'string'},
+  'communication-timeout': {type: 'string'},
+  'log-format': {type: 'string'},
+  // In a cluster.
+  listen: {type: 'string'},
+  'token-sha256': {type: 'string'},
+  'container-id': {type: 'string'},
+  ephemeral: {type: 'boolean'},
+  targetless: {type: 'boolean'},
+  'idle-ttl': {type: 'string'},
+  // From the first stage to the second.
+  'listen4-fd': {type: 'string'},
+  'listen6-fd': {type: 'string'},
+  home: {type: 'boolean'},
+} as const;
+
+type Values = ReturnType<typeof parseFlags>;
+
 /**
  * Reads the arguments after the program's name, and the environment. The token is deleted from
  * `environment`, where every child and every reader of /proc would find it. Throws UsageError.
@@ -32,39 +91,56 @@ export function parseOptions(
   args: readonly string[],
   environment: Record<string, string | undefined>,
 ): AgentOptions {
-  const token = takeToken(environment);
   const values = parseFlags(args);
+  if (values.listen !== undefined) return locateOptions(values, values.listen);
   const targetPid = parseNumber('target-pid', values['target-pid']);
-  if (targetPid === undefined || targetPid === 0) throw new UsageError('--target-pid is missing');
-  const timeoutSeconds = parseNumber('communication-timeout', values['communication-timeout']);
-  return {
-    targetPid,
-    connectionFd: parseNumber('fd', values.fd) ?? 3,
+  const serving = {
+    isHome: values.home ?? false,
     echo4Fd: parseNumber('echo4-fd', values['echo4-fd']),
     echo6Fd: parseNumber('echo6-fd', values['echo6-fd']),
-    token,
-    handshakeTimeoutMs: (timeoutSeconds ?? 30) * 1000,
+    handshakeTimeoutMs: 1000 * seconds('communication-timeout', values, COMMUNICATION_TIMEOUT),
+    logFormat: parseLogFormat(values),
   };
+  const listenFds = [values['listen4-fd'], values['listen6-fd']]
+    .map((text) => parseNumber('listen-fd', text))
+    .filter((fd) => fd !== undefined);
+  if (targetPid === undefined || targetPid === 0) throw new UsageError('--target-pid is missing');
+  if (listenFds.length === 0) {
+    const connectionFd = parseNumber('fd', values.fd) ?? 3;
+    const token = takeToken(environment);
+    return {kind: 'inherited', targetPid, connectionFd, token, ...serving};
+  }
+  const tokenHash = parseTokenHash(values['token-sha256']);
+  const idleTtlMs = 1000 * seconds('idle-ttl', values, 0);
+  return {kind: 'listening', targetPid, listenFds, tokenHash, idleTtlMs, ...serving};
 }
 
-function parseFlags(args: readonly string[]): {
-  'target-pid'?: string | undefined;
-  fd?: string | undefined;
-  'echo4-fd'?: string | undefined;
-  'echo6-fd'?: string | undefined;
-  'communication-timeout'?: string | undefined;
-} {
+function locateOptions(values: Values, listen: string): LocateOptions {
+  const port = parseNumber('listen', listen);
+  if (port === undefined || port === 0 || port > 65_535) {
+    throw new UsageError('--listen is not a port');
+  }
+  const {'container-id': containerId, ephemeral = false, targetless = false} = values;
+  const isHome = ephemeral || targetless;
+  if (targetless === (containerId !== undefined)) {
+    throw new UsageError('one of --container-id and --targetless is needed');
+  }
+  // It is looked for in the paths of cgroups, where it must be one whole word.
+  if (containerId !== undefined && !/^[\w-]{12,128}$/.test(containerId)) {
+    throw new UsageError('--container-id is not the id of a container');
+  }
+  parseTokenHash(values['token-sha256']);
+  seconds('idle-ttl', values, 0);
+  seconds('communication-timeout', values, COMMUNICATION_TIMEOUT);
+  const passed = (['token-sha256', 'idle-ttl', 'communication-timeout', 'log-format'] as const)
+    .filter((name) => values[name] !== undefined)
+    .flatMap((name) => [`--${name}`, values[name] ?? '']);
+  return {kind: 'locate', port, containerId, isHome, logFormat: parseLogFormat(values), passed};
+}
+
+function parseFlags(args: readonly string[]) {
   try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        'target-pid': {type: 'string'},
-        fd: {type: 'string'},
-        'echo4-fd': {type: 'string'},
-        'echo6-fd': {type: 'string'},
-        'communication-timeout': {type: 'string'},
-      },
-    }).values;
+    return parseArgs({args: [...args], options: FLAGS}).values;
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
@@ -74,6 +150,26 @@ function parseNumber(name: string, text: string | undefined): number | undefined
   if (text === undefined) return undefined;
   if (!/^\d{1,9}$/.test(text)) throw new UsageError(`--${name} is not a number`);
   return Number(text);
+}
+
+function seconds(
+  name: 'communication-timeout' | 'idle-ttl',
+  values: Values,
+  byDefault: number,
+): number {
+  return parseNumber(name, values[name]) ?? byDefault;
+}
+
+function parseLogFormat({'log-format': format = 'json'}: Values): LogFormat {
+  if (format !== 'json' && format !== 'text') throw new UsageError('--log-format is unknown');
+  return format;
+}
+
+function parseTokenHash(text = ''): Uint8Array {
+  if (!/^[0-9a-f]{64}$/.test(text)) {
+    throw new UsageError('--token-sha256 is not a SHA-256 in hex');
+  }
+  return new Uint8Array(Buffer.from(text, 'hex'));
 }
 
 function takeToken(environment: Record<string, string | undefined>): Uint8Array {

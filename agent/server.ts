@@ -1,16 +1,21 @@
 /**
  * The WebSocket server of the agent, for connections that someone else accepts or hands over.
  *
- * It does not listen: `serve` takes one connection. In a cluster a listening socket will pass its
- * connections here, one session each. A connection has one patience for all it must show before it
- * is trusted: the request, and then the token.
+ * It does not listen: `serve` takes one connection, and makes it one session. A connection has one
+ * patience for all it must show before it is trusted: the request, and then the token. Before its
+ * upgrade it may ask for `GET /ready`, which is answered by 204: a port-forward opens before anything
+ * listens behind it, and only an answer tells that the agent does.
  */
 
 import {createServer, type Server} from 'node:http';
 import type {Duplex} from 'node:stream';
 import {WebSocketServer} from 'ws';
+import type {Mux} from '../tunnel/mux.ts';
 import {bindWebSocket, WEBSOCKET_OPTIONS} from '../tunnel/websocket.ts';
 import {type AgentContext, startSession} from './session.ts';
+
+/** Connections that may be without a tunnel at a time: the pod's other containers reach our port too. */
+const MAX_STRANGERS = 64;
 
 /** Serves the agent's protocol on connections. */
 export class AgentServer {
@@ -19,11 +24,16 @@ export class AgentServer {
   readonly #webSockets = new WebSocketServer({...WEBSOCKET_OPTIONS, noServer: true});
   /** Connections without a WebSocket yet. */
   readonly #strangers = new Map<Duplex, {readonly timer: NodeJS.Timeout; readonly since: number}>();
+  readonly #tunnels = new Set<Mux>();
 
   constructor(context: AgentContext) {
     this.#context = context;
-    // Anything but an upgrade is not ours.
-    this.#http = createServer((_request, response) => {
+    this.#http = createServer((request, response) => {
+      if (request.method === 'GET' && request.url === '/ready') {
+        response.writeHead(204).end();
+        return;
+      }
+      // Anything but an upgrade is not ours.
       response.writeHead(426, {connection: 'close', upgrade: 'websocket'});
       response.end();
     });
@@ -31,13 +41,25 @@ export class AgentServer {
       const handshakeTimeoutMs = this.#forgetStranger(socket);
       this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
         const mux = startSession({...this.#context, handshakeTimeoutMs});
+        this.#tunnels.add(mux);
+        webSocket.on('close', () => this.#tunnels.delete(mux));
         bindWebSocket(webSocket, mux);
       });
     });
   }
 
+  /** Tells every client that the agent goes away. */
+  close(): void {
+    for (const tunnel of this.#tunnels) tunnel.close('GOING_AWAY');
+  }
+
   /** Takes a connection over; it is destroyed when its session ends. */
   serve(connection: Duplex): void {
+    if (this.#strangers.size >= MAX_STRANGERS) {
+      this.#context.log.warn('too many connections without a token', {limit: MAX_STRANGERS});
+      connection.destroy();
+      return;
+    }
     // Node's own timeouts for requests only work in a server that listens.
     const timer = setTimeout(() => connection.destroy(), this.#context.handshakeTimeoutMs);
     this.#strangers.set(connection, {timer, since: performance.now()});

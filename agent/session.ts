@@ -9,6 +9,7 @@
 import {CAPABILITY} from '../tunnel/handshake.ts';
 import {Mux} from '../tunnel/mux.ts';
 import type {MuxStream, StreamKind} from '../tunnel/types.ts';
+import type {Attendance} from './attendance.ts';
 import {answerCall} from './calls.ts';
 import {dialEcho, type EchoSockets} from './dial/echo.ts';
 import {dialTcp} from './dial/tcp.ts';
@@ -18,7 +19,15 @@ import type {Log} from './log.ts';
 /** What all sessions of an agent share. */
 export interface AgentContext {
   readonly targetPid: number;
-  readonly token: Uint8Array;
+  /** The agent is in the target's place itself: see `options.ts`. */
+  readonly isHome: boolean;
+  /** What clients must show, or who else says whether it is right. */
+  readonly token?: Uint8Array;
+  readonly verifyToken?: (token: Uint8Array) => boolean;
+  /** Where clients are counted. */
+  readonly attendance?: Attendance;
+  /** The TCP port on the pod's loopback that is the agent's own. */
+  readonly listenPort?: number;
   readonly handshakeTimeoutMs: number;
   readonly echoSockets: EchoSockets;
   readonly ownPorts: OwnPorts;
@@ -38,15 +47,21 @@ const MAX_STREAMS: Readonly<Record<StreamKind, number>> = {
 export function startSession(context: AgentContext): Mux {
   const {log} = context;
   const open: Record<StreamKind, number> = {tcp: 0, udp: 0, echo: 0, call: 0};
+  let hasJoined = false;
   const options = {
     role: 'agent',
-    token: context.token,
+    ...(context.token !== undefined && {token: context.token}),
+    ...(context.verifyToken !== undefined && {verifyToken: context.verifyToken}),
     random: context.random,
     handshakeTimeoutMs: context.handshakeTimeoutMs,
     capabilities: capabilitiesOf(context.echoSockets),
   } as const;
   return new Mux(options, {
-    onReady: (peer) => log.info('client connected', {version: peer.version}),
+    onReady(peer) {
+      log.info('client connected', {version: peer.version});
+      hasJoined = true;
+      context.attendance?.joined();
+    },
     onOpen(stream, body) {
       const {kind} = stream;
       if (open[kind] >= MAX_STREAMS[kind]) {
@@ -59,6 +74,7 @@ export function startSession(context: AgentContext): Mux {
     },
     onClose(error) {
       log.info('client left', {reason: error?.code ?? 'NO_ERROR', origin: error?.origin});
+      if (hasJoined) context.attendance?.left(error === undefined);
     },
   });
 }

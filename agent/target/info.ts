@@ -3,6 +3,7 @@
 import {readFile} from 'node:fs/promises';
 import {hostname} from 'node:os';
 import type {TargetInfo} from '../../tunnel/target.ts';
+import {specifiedEnvironment} from '../cluster/specified-environment.ts';
 import {readDefaultRoutes, readInterfaces, readLocalPortRange} from './network.ts';
 import {readRootFile} from './root-files.ts';
 
@@ -10,30 +11,49 @@ const FILES = ['/etc/resolv.conf', '/etc/hosts', '/etc/hostname'];
 
 /**
  * Looks at the target process, from inside its network and UTS namespaces. Rejects with the errno
- * of reading `/proc/PID/environ` when that is not allowed or the process is gone.
+ * of reading `/proc/PID/environ` when that is not allowed or the process is gone; but an agent that
+ * `isHome` then does with what it was given of its own.
  */
-export async function readTargetInfo(pid: number): Promise<TargetInfo> {
-  const [environ, interfaces, routes, localPortRange] = await Promise.all([
-    readFile(`/proc/${pid}/environ`),
+export async function readTargetInfo(pid: number, isHome: boolean): Promise<TargetInfo> {
+  const [environment, interfaces, routes, localPortRange] = await Promise.all([
+    readEnvironment(pid, isHome),
     readInterfaces(),
     readDefaultRoutes(),
     readLocalPortRange(),
   ]);
   const files: Record<string, Uint8Array> = {};
   for (const path of FILES) {
-    const content = await readRootFile(`/proc/${pid}/root`, path);
+    let content = await readRootFile(`/proc/${pid}/root`, path);
+    // These the kubelet makes for all containers of a pod alike.
+    if (content === undefined && isHome) content = await readRootFile('/', path);
     if (content !== undefined) files[path] = content;
   }
   return {
     pid,
     hostName: hostname(),
-    environment: parseEnviron(environ),
+    environment,
     interfaces,
     defaultRoute4: routes.ipv4,
     defaultRoute6: routes.ipv6,
     files,
     localPortRange,
   };
+}
+
+/**
+ * The environment of the target's specification, as far as the agent was given it, under that of the
+ * process: one that rewrites its title may have overwritten the latter.
+ */
+async function readEnvironment(pid: number, isHome: boolean): Promise<Record<string, string>> {
+  const specified = specifiedEnvironment(process.env, isHome);
+  // Without a target the process is this one, whose own environment is nobody's business.
+  if (isHome && pid === process.pid) return specified;
+  try {
+    return {...specified, ...parseEnviron(await readFile(`/proc/${pid}/environ`))};
+  } catch (error) {
+    if (isHome) return specified;
+    throw error;
+  }
 }
 
 /** Reads `NAME=value` strings that each end with a zero byte. Of two with a name, the first counts. */

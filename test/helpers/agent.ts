@@ -30,6 +30,7 @@ export async function startAgent(
 ): Promise<{layer: Mux; context: AgentContext}> {
   const context: AgentContext = {
     targetPid: process.pid,
+    isHome: false,
     token: TOKEN,
     handshakeTimeoutMs: 10_000,
     echoSockets: {},

@@ -1,0 +1,57 @@
+/**
+ * The first stage of an agent in a cluster: finds the target, and becomes the second stage there.
+ *
+ * A process with threads can't enter namespaces as a whole, so this one executes the launcher, which
+ * listens in the agent's own pod, enters the target's network and UTS namespaces, and executes Node
+ * again, with the sockets inherited. It stays one process: what stops the container stops the agent.
+ * An agent that is at home already (an ephemeral container, or without a target) goes the same way,
+ * to itself.
+ */
+
+import {arch, machine} from 'node:os';
+import {fileURLToPath} from 'node:url';
+import type {LocateOptions} from '../options.ts';
+import {findContainerProcess} from './find-container.ts';
+
+/** The target's container has no process here. */
+export class TargetMissingError extends Error {
+  readonly code = 'MIRRORD_AGENT_TARGET_MISSING';
+
+  constructor(containerId: string) {
+    super(`container ${containerId} has no process on this node`);
+    this.name = 'TargetMissingError';
+  }
+}
+
+const LAUNCHER = fileURLToPath(new URL(`../../build/linux-${machine()}/launcher`, import.meta.url));
+/** Descriptors of the second stage: ping sockets and listening sockets, of both families. */
+const FDS = {echo4: '4', echo6: '5', listen4: '6', listen6: '7'} as const;
+
+/** Doesn't return, unless it throws: TargetMissingError, or what executing the launcher fails with. */
+export async function goToTarget(options: LocateOptions, main: string): Promise<void> {
+  if (process.execve === undefined) throw new Error(`no execve on ${process.version} ${arch()}`);
+  const pid = await findTarget(options);
+  process.execve(
+    LAUNCHER,
+    [
+      ...['launcher', 'enter', `${pid}`, '--ping', FDS.echo4, FDS.echo6],
+      ...['--listen', `${options.port}`, FDS.listen4, FDS.listen6, '--'],
+      ...[process.execPath, ...process.execArgv, main, '--target-pid', `${pid}`],
+      ...['--echo4-fd', FDS.echo4, '--echo6-fd', FDS.echo6],
+      ...['--listen4-fd', FDS.listen4, '--listen6-fd', FDS.listen6],
+      ...(options.isHome ? ['--home'] : []),
+      ...options.passed,
+    ],
+    process.env,
+  );
+}
+
+async function findTarget({containerId, isHome}: LocateOptions): Promise<number> {
+  if (containerId === undefined) return process.pid;
+  const pid = await findContainerProcess(containerId);
+  if (pid !== undefined) return pid;
+  // An ephemeral container sees the target's processes, but where groups have namespaces of their own
+  // (cgroup v2), a path may be shown without the name that we look for. The first process is the target's.
+  if (isHome) return 1;
+  throw new TargetMissingError(containerId);
+}

@@ -3,10 +3,11 @@
  * errnos. Who uses it decides which destinations come here, and which addresses they mean here.
  *
  * A destination may stand for several addresses. TCP tries them in order until one accepts; UDP takes
- * the first: a connected socket for each peer, so that the kernel tells when nobody listens there.
+ * the first: a connected socket for each peer, so that the kernel tells when nobody listens there. A name may
+ * stand in the place of an address: it counts if it resolves here, and is then the last one tried.
  */
 
-import {connect, type Socket} from 'node:net';
+import {connect, isIP, type Socket} from 'node:net';
 import {parseEndpoint} from '../tunnel/messages.ts';
 import type {StreamHandler} from '../tunnel/types.ts';
 import {addressText} from './address.ts';
@@ -17,7 +18,7 @@ import type {ByteStream, OpenStream, OutgoingStream} from './streams.ts';
 /** Sockets at a time; more are refused with EMFILE, which the program sees as EHOSTUNREACH. */
 const socketLimit = 4_096;
 
-/** The addresses here that a destination stands for, the best first. */
+/** The addresses here that a destination stands for, or names of such, the best first. */
 export type Candidates = (address: Uint8Array) => readonly string[];
 
 export interface HostDialer extends Disposable {
@@ -27,7 +28,7 @@ export interface HostDialer extends Disposable {
 }
 
 /** A stream that is refused, though not before it was returned. */
-function refusedStream(handler: StreamHandler, errno: string): OutgoingStream {
+export function refusedStream(handler: StreamHandler, errno: string): OutgoingStream {
   queueMicrotask(() => handler.onRefused?.(errno));
   const nothing = (): void => undefined;
   return {
@@ -53,7 +54,8 @@ function openTcp(
     const dialled = dial(address);
     const onFailure = (error: NodeJS.ErrnoException): void => {
       if (isOver) return;
-      if (others.length > 0) socket = attempt(others);
+      const isResolved = isIP(address) === 0 && error.syscall !== 'getaddrinfo';
+      if (others.length > 0 && !isResolved) socket = attempt(others);
       else handler.onRefused?.(error.code ?? 'EHOSTUNREACH');
     };
     dialled.once('error', onFailure);

@@ -27,6 +27,11 @@ export function hostCandidates(address: Uint8Array): readonly string[] | undefin
   }
 }
 
+/** The name's address of one family. */
+export function hostAddress(family: 4 | 6): string {
+  return family === 4 ? address4 : address6;
+}
+
 /** A hosts file that has the name too: by the families that the pod's own addresses have. */
 export function withHostName(hosts: string, podAddresses: readonly string[]): string {
   const has = (isSix: boolean): boolean =>

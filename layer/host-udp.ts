@@ -7,8 +7,9 @@
  */
 
 import {createSocket, type Socket} from 'node:dgram';
+import {lookup} from 'node:dns/promises';
 import {EventEmitter} from 'node:events';
-import {isIPv6} from 'node:net';
+import {isIP, isIPv6} from 'node:net';
 import {
   emitUdpFailure,
   emitUdpHead,
@@ -24,10 +25,20 @@ const peerLimit = 64;
 /** Datagrams that wait for their socket, which takes a turn of the loop; more are dropped. */
 const waitingLimit = 64;
 
-/** A socket for one peer, and what waits until it is connected. */
+/** A peer. Its datagrams wait until its socket is connected, which is made once the address is known. */
 interface Peer {
-  socket: Socket;
+  socket: Socket | undefined;
   waiting: Uint8Array[] | undefined;
+}
+
+/** The first of the candidates that is an address, or resolves to one. */
+async function firstAddress(candidates: readonly string[]): Promise<string> {
+  for (const candidate of candidates) {
+    if (isIP(candidate) !== 0) return candidate;
+    const found = await lookup(candidate).catch(() => undefined);
+    if (found !== undefined) return found.address;
+  }
+  return candidates.at(-1) ?? '';
 }
 
 /** A stream of kind `udp`. Emits `close` when it is over. */
@@ -47,7 +58,7 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
   sendDatagram(payload: Uint8Array, head: Uint8Array = new Uint8Array()): void {
     const key = Buffer.from(head).toString('latin1');
     const peer = this.#peers.get(key) ?? this.#addPeer(key, parseEndpoint(head.slice()));
-    if (peer.waiting === undefined) peer.socket.send(Uint8Array.from(payload));
+    if (peer.waiting === undefined) peer.socket?.send(Uint8Array.from(payload));
     else if (peer.waiting.length < waitingLimit) peer.waiting.push(Uint8Array.from(payload));
   }
 
@@ -57,7 +68,7 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
 
   /** Closes all sockets; no handler is called afterwards. */
   destroy(): void {
-    for (const {socket} of this.#peers.values()) socket.close();
+    for (const {socket} of this.#peers.values()) socket?.close();
     this.#peers.clear();
     this.emit('close');
   }
@@ -69,10 +80,20 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
 
   #addPeer(key: string, to: TunnelEndpoint): Peer {
     this.#makeRoom();
-    const [address = ''] = this.#candidates(to.address);
-    const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
-    const peer: Peer = {socket, waiting: []};
+    const candidates = this.#candidates(to.address);
+    const peer: Peer = {socket: undefined, waiting: []};
+    this.#peers.set(key, peer);
+    const [first = ''] = candidates;
+    if (isIP(first) !== 0) this.#connect(key, peer, to, first);
+    else void firstAddress(candidates).then((address) => this.#connect(key, peer, to, address));
+    return peer;
+  }
+
+  #connect(key: string, peer: Peer, to: TunnelEndpoint, address: string): void {
     const isOurs = (): boolean => this.#peers.get(key) === peer;
+    if (!isOurs()) return; // gone while its name was looked up
+    const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
+    peer.socket = socket;
     const head = emitUdpHead(to);
     socket.on('message', (payload) => {
       if (isOurs()) this.#handler.onDatagram?.(Buffer.concat([head, payload]));
@@ -86,8 +107,6 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
       peer.waiting = undefined;
     });
     socket.connect(to.port, address);
-    this.#peers.set(key, peer);
-    return peer;
   }
 
   #makeRoom(): void {
@@ -95,6 +114,6 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
     const [oldest] = this.#peers;
     if (oldest === undefined) return;
     this.#peers.delete(oldest[0]);
-    oldest[1].socket.close();
+    oldest[1].socket?.close();
   }
 }

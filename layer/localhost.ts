@@ -1,6 +1,7 @@
 /**
  * Localhost of the pod, and its own address: a port on which nothing in the sandbox listens, but
- * something in the pod does, reaches the pod.
+ * something in the pod does, reaches the pod. Where the routing says so, localhost is this machine's instead;
+ * which ports those are is worked out elsewhere (`localhost-ports.ts`).
  *
  * Theory of operation. In the sandbox's network namespace, packets on `lo` pass a filter chain before
  * their socket is looked up for good. The chain first lets go what already has a socket here (`socket
@@ -19,8 +20,8 @@ import type {Listener} from './listeners/listener.ts';
 import type {Log} from './log.ts';
 import {serveLoopbackTcp} from './loopback-tcp.ts';
 import {createLoopbackUdp, type LoopbackUdp} from './loopback-udp.ts';
+import type {Route} from './routing/router.ts';
 import type {Launcher} from './sandbox/launcher.ts';
-import type {OpenStream} from './streams.ts';
 
 type SetName = keyof ListeningPorts;
 type ListenerName = 'tcp4' | 'tcp6' | 'udp4' | 'udp6';
@@ -101,12 +102,13 @@ export interface Localhost extends Disposable {
   readonly udp: LoopbackUdp;
   /** Whether a listening socket of the sandbox is one of our transparent ones. */
   isOurs(listener: Listener): boolean;
-  /** What is open on the pod's loopback now. */
+  /** What is to be handed over now. */
   setPorts(ports: ListeningPorts): void;
 }
 
 export interface LocalhostOptions {
-  open: OpenStream;
+  /** Who opens the streams of what was handed over. */
+  route: Route;
   /** The sandbox's own addresses, as text. */
   addresses: readonly string[];
   warn: (message: string) => void;
@@ -157,7 +159,7 @@ export function openLocalhost(
     listenerNames
       .filter((name) => name.startsWith(protocol))
       .flatMap((name) => listeners.get(name)?.fd ?? []);
-  const tcp = serveLoopbackTcp(fds('tcp'), options.open);
+  const tcp = serveLoopbackTcp(fds('tcp'), options.route);
   const udp = createLoopbackUdp({
     transparent: fds('udp'),
     raw4: openRaw(launcher, '4'),

@@ -1,19 +1,19 @@
 /**
- * Connections of the program to the pod's loopback: accepted by the transparent listeners that the
- * rules of `localhost.ts` hand them to, connected by the agent to the same address in the pod.
+ * Connections of the program to the pod's loopback, or this machine's: accepted by the transparent listeners
+ * that the rules of `localhost.ts` hand them to, connected to the same address by whom the routing names.
  *
- * The kernel has answered the SYN before the agent is asked: it may, since the port is open there by the
- * agent's own report. Should the pod's server have gone meanwhile, the connection is reset.
+ * The kernel has answered the SYN before the other end is asked: it may, since the port is open there by the
+ * agent's own report, or by this kernel's. Should the server have gone meanwhile, the connection is reset.
  */
 
 import {createServer, type Server, type Socket} from 'node:net';
 import {emitEndpoint} from '../tunnel/messages.ts';
 import {addressBytes} from './address.ts';
 import {relay} from './relay.ts';
-import type {OpenStream} from './streams.ts';
+import type {Route} from './routing/router.ts';
 
 /** Serves listening sockets of the sandbox, which it owns. */
-export function serveLoopbackTcp(listeners: readonly number[], open: OpenStream): Disposable {
+export function serveLoopbackTcp(listeners: readonly number[], route: Route): Disposable {
   const sockets = new Set<Socket>();
   const servers = listeners.map((fd): Server => {
     const server = createServer({allowHalfOpen: true, pauseOnConnect: false}, (socket) => {
@@ -27,6 +27,11 @@ export function serveLoopbackTcp(listeners: readonly number[], open: OpenStream)
         address: addressBytes(socket.localAddress ?? ''),
         port: socket.localPort ?? 0,
       };
+      const source = {
+        address: addressBytes(socket.remoteAddress ?? ''),
+        port: socket.remotePort ?? 0,
+      };
+      const open = route('tcp', source, destination);
       return relay(socket, (handler) => open('tcp', emitEndpoint(destination), handler));
     });
     return server.listen({fd});

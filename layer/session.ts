@@ -7,27 +7,30 @@
  * the launcher and the agent end by that.
  */
 
+import {readFileSync} from 'node:fs';
 import {Stack} from '../netstack/stack.ts';
-import {subscribeLifecycle, subscribeListening} from '../tunnel/target.ts';
+import {subscribeLifecycle} from '../tunnel/target.ts';
 import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
 import {type EnvironmentOptions, mergeEnvironment} from './env/environment.ts';
 import {MirrordError} from './errors.ts';
-import {type Localhost, openLocalhost} from './localhost.ts';
+import {openLocalhost} from './localhost.ts';
+import {followLocalhost} from './localhost-ports.ts';
 import type {Log} from './log.ts';
 import {createOutgoing} from './outgoing.ts';
 import {openFlowProcesses} from './processes/flow-process.ts';
 import type {SkipOptions} from './processes/tools.ts';
 import {awaitEnd, endProgram} from './program-end.ts';
 import {type PublishedPort, type PublishedPorts, publishPorts} from './published-ports.ts';
-import type {NetworkOptions} from './routing/options.ts';
+import {defaultNetwork, type NetworkOptions} from './routing/options.ts';
+import {isDivided} from './routing/policy.ts';
 import {createRouter} from './routing/router.ts';
 import {type CapabilitySet, Launcher} from './sandbox/launcher.ts';
 import {type ProgramEnd, programStart, startProgram} from './sandbox/program.ts';
 import {createSandbox, type Sandbox} from './sandbox/sandbox.ts';
 import {listSessions} from './sessions/session-client.ts';
 import {type EnvironmentChanges, openSession} from './sessions/session-server.ts';
-import {podAddresses, podFiles, podMtu} from './target-view.ts';
+import {podMtu, sandboxAddresses, sandboxFiles} from './target-view.ts';
 import {driveTun} from './tun.ts';
 
 export interface SessionOptions {
@@ -63,47 +66,38 @@ interface RunContext {
   ports: () => readonly PublishedPort[];
 }
 
-/** Keeps localhost like the pod's. Resolves with the first report: the program's first connect counts on it. */
-function followPorts(localhost: Localhost, {mux}: AgentLink, {log}: SessionOptions): Promise<void> {
-  return new Promise((resolve) => {
-    subscribeListening(
-      mux,
-      (ports) => {
-        localhost.setPorts(ports);
-        resolve();
-      },
-      (errno) => {
-        log('localhost: no more reports', {errno});
-        resolve();
-      },
-    );
-  });
-}
-
 function serveSandbox(
   sandbox: Sandbox,
   link: AgentLink,
   options: SessionOptions,
 ): Disposable & {ready: Promise<void>; published: PublishedPorts} {
   const {mux, target} = link;
+  const {network = defaultNetwork} = options;
   const open = mux.open.bind(mux);
-  const localhost = openLocalhost(sandbox.launcher, {
-    open,
-    addresses: podAddresses(target),
-    warn: options.warn,
-    log: options.log,
-  });
-  const loopback = localhost?.udp === undefined ? [] : ['127.0.0.1', '::1'];
+  const addresses = sandboxAddresses(target, network);
   const processes = openFlowProcesses(sandbox.launcher, {
     log: options.log,
     ...(options.skip !== undefined && {skip: options.skip}),
   });
+  const isPublished = (port: number): boolean =>
+    published.ports.some(({hostPort}) => hostPort === port);
   const router = createRouter({
     open,
-    ...(options.network !== undefined && {network: options.network}),
-    addresses: podAddresses(target).map(addressBytes),
+    network,
+    addresses: addresses.map(addressBytes),
+    resolvConf: sandbox.text('/etc/resolv.conf'),
+    hosts: sandbox.text('/etc/hosts'),
     isSkipped: processes.isSkipped,
+    isPublished,
+    onLocalhost: () => followed?.update(),
   });
+  const localhost = openLocalhost(sandbox.launcher, {
+    route: router.route,
+    addresses,
+    warn: options.warn,
+    log: options.log,
+  });
+  const loopback = localhost?.udp === undefined ? [] : ['127.0.0.1', '::1'];
   const handler = createOutgoing({
     open,
     route: router.route,
@@ -117,7 +111,7 @@ function serveSandbox(
       new Stack(
         {
           mtu: podMtu(target),
-          addresses: [...podAddresses(target), ...loopback].map(addressBytes),
+          addresses: [...addresses, ...loopback].map(addressBytes),
           random: secureRandom,
           gso,
         },
@@ -130,9 +124,18 @@ function serveSandbox(
     info: options.info,
     log: options.log,
   });
-  const ready = localhost === undefined ? Promise.resolve() : followPorts(localhost, link, options);
+  const followed =
+    localhost &&
+    followLocalhost({
+      localhost,
+      mux,
+      router,
+      isPublished,
+      hostDiagnostics: sandbox.hostDiagnostics,
+      log: options.log,
+    });
   return {
-    ready,
+    ready: followed?.ready ?? Promise.resolve(),
     published,
     [Symbol.dispose]() {
       options.log('session: counters', {
@@ -144,6 +147,7 @@ function serveSandbox(
         published: published.counters,
       });
       driver[Symbol.dispose]();
+      followed?.[Symbol.dispose]();
       localhost?.[Symbol.dispose]();
       published[Symbol.dispose]();
       router[Symbol.dispose]();
@@ -203,6 +207,7 @@ async function run(
       ports: ports(),
     }),
     environment: environmentChanges(link, options),
+    ipv6: options.network?.ipv6 ?? true,
     onStop: () => void endProgram(program),
     leaveNo: (path) => launcher.leaveNo(path),
     log: options.log,
@@ -213,17 +218,29 @@ async function run(
   return await awaitEnd(program, lost);
 }
 
+/** The text of a file of this machine; empty when there is none. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 /** Runs the program in the pod's network, with its name, files of names, and environment. */
 export async function runInContext(link: AgentLink, options: SessionOptions): Promise<ProgramEnd> {
   const {target} = link;
+  const {network = defaultNetwork} = options;
   using sandbox = createSandbox({
     argv: options.argv,
     env: mergeEnvironment(options.env, target.environment, options.environment),
     hostname: target.hostName,
-    addresses: podAddresses(target),
+    addresses: sandboxAddresses(target, network),
+    ipv6: network.ipv6,
     mtu: podMtu(target),
     portRange: target.localPortRange.join(' '),
-    files: podFiles(target),
+    files: sandboxFiles(target, network, readText),
+    hostDiagnostics: isDivided(network),
     log: options.log,
   });
   using service = serveSandbox(sandbox, link, options);

@@ -2,8 +2,14 @@
  * What of the target the sandbox shows: its addresses, MTU and resolver files. Pure.
  */
 
+import {isIPv6} from 'node:net';
 import type {TargetInfo, TargetInterface} from '../tunnel/target.ts';
 import {withHostName} from './host-name.ts';
+import type {NetworkOptions} from './routing/options.ts';
+import {hostHosts, hostResolvConf} from './routing/resolver-files.ts';
+
+const resolvConf = '/etc/resolv.conf';
+const hostsFile = '/etc/hosts';
 
 /** The pod's MTU when it can't be known, bytes. */
 const defaultMtu = 1_500;
@@ -37,13 +43,32 @@ export function podMtu(target: TargetInfo): number {
   return Math.min(Math.max(mtu, mtuRange[0]), mtuRange[1]);
 }
 
-/** The files of the target that replace the local ones; its hosts file has this machine's name too. */
-export function podFiles(target: TargetInfo): {path: string; content: string}[] {
-  return Object.entries(target.files).map(([path, bytes]) => {
-    const text = Buffer.from(bytes).toString('utf8');
-    return {
-      path,
-      content: path === '/etc/hosts' ? withHostName(text, podAddresses(target)) : text,
-    };
-  });
+/** The text of a file of the target; empty when it has none. */
+export function podText(target: TargetInfo, path: string): string {
+  return Buffer.from(target.files[path] ?? new Uint8Array()).toString('utf8');
+}
+
+/** The pod's addresses as far as the program has their family. */
+export function sandboxAddresses(target: TargetInfo, {ipv6}: NetworkOptions): string[] {
+  return podAddresses(target).filter((address) => ipv6 || !isIPv6(address));
+}
+
+/**
+ * The files that the program sees instead of the local ones: the pod's, with this machine's name in the hosts
+ * file; or with resolver files of this machine, whose texts `readHost` gives, where names are its business.
+ */
+export function sandboxFiles(
+  target: TargetInfo,
+  network: NetworkOptions,
+  readHost: (path: string) => string,
+): {path: string; content: string}[] {
+  const addresses = sandboxAddresses(target, network);
+  const texts = new Map(Object.keys(target.files).map((path) => [path, podText(target, path)]));
+  if (!network.dns.isEnabled) {
+    texts.set(resolvConf, hostResolvConf(readHost(resolvConf), addresses));
+    texts.set(hostsFile, hostHosts(readHost(hostsFile), podText(target, hostsFile), addresses));
+  }
+  const hosts = texts.get(hostsFile);
+  if (hosts !== undefined) texts.set(hostsFile, withHostName(hosts, addresses));
+  return [...texts].map(([path, content]) => ({path, content}));
 }

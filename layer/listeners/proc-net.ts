@@ -7,8 +7,8 @@
 
 import {type Listener, listenerAt} from './listener.ts';
 
-/** "Linux include/net/tcp_states.h" */
-const TCP_LISTEN = '0A';
+/** "Linux include/net/tcp_states.h": TCP_LISTEN; TCP_CLOSE, which a UDP socket is in that isn't connected. */
+const states = {tcp: '0A', udp: '07'} as const;
 
 function parseAddress(text: string): Uint8Array {
   const bytes = Buffer.from(text, 'hex');
@@ -16,15 +16,15 @@ function parseAddress(text: string): Uint8Array {
   return bytes;
 }
 
-/** Reads `/proc/net/tcp` or `/proc/net/tcp6`. */
-export function parseTcpTable(table: string): Listener[] {
+/** Reads `/proc/net/tcp` or `/proc/net/tcp6`, or those of UDP. */
+export function parseTable(table: string, protocol: 'tcp' | 'udp' = 'tcp'): Listener[] {
   return table
     .split('\n')
     .slice(1)
     .flatMap((line) => {
       const [, bound = '', , state] = line.trim().split(/\s+/, 4);
       const [address = '', port = ''] = bound.split(':');
-      if (state !== TCP_LISTEN) return [];
+      if (state !== states[protocol]) return [];
       return [listenerAt(parseAddress(address), Number.parseInt(port, 16))];
     });
 }

@@ -1,7 +1,8 @@
 /**
- * Asks the kernel for the listening TCP sockets of a network namespace, by sock_diag(7). Pure.
+ * Asks the kernel for the listening TCP sockets of a network namespace, or the UDP sockets that take datagrams
+ * of anybody, by sock_diag(7). Pure.
  *
- * Only the table of listeners is walked, while /proc/net/tcp walks that of all connections of all
+ * Of TCP only the table of listeners is walked, while /proc/net/tcp walks that of all connections of all
  * namespaces, which is hundreds of thousands of buckets on a machine with much memory.
  *
  *     nlmsghdr          u32 length, u16 type, u16 flags, u32 sequence, u32 port
@@ -20,20 +21,24 @@ const NLMSG_ERROR = 2;
 const SOCK_DIAG_BY_FAMILY = 20;
 const NLM_F_REQUEST = 0x1;
 const NLM_F_DUMP = 0x300;
-const IPPROTO_TCP = 6;
-const TCP_LISTEN = 10;
+/** By protocol: its number, and the state of a socket that isn't connected. */
+const protocols = {
+  tcp: {number: 6, state: 10 /* TCP_LISTEN */},
+  udp: {number: 17, state: 7 /* TCP_CLOSE */},
+} as const;
 const familyNumbers = {4: 2, 6: 10} as const;
 
 /** Returns the request for the listeners of one family. */
-export function emitListenersRequest(family: 4 | 6): Uint8Array {
+export function emitListenersRequest(family: 4 | 6, protocol: 'tcp' | 'udp' = 'tcp'): Uint8Array {
+  const {number, state} = protocols[protocol];
   const bytes = new Uint8Array(headerLength + 8 + 48);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, bytes.length, true);
   view.setUint16(4, SOCK_DIAG_BY_FAMILY, true);
   view.setUint16(6, NLM_F_REQUEST | NLM_F_DUMP, true);
   bytes[headerLength] = familyNumbers[family];
-  bytes[headerLength + 1] = IPPROTO_TCP;
-  view.setUint32(headerLength + 4, 1 << TCP_LISTEN, true);
+  bytes[headerLength + 1] = number;
+  view.setUint32(headerLength + 4, 1 << state, true);
   return bytes;
 }
 

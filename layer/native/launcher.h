@@ -53,6 +53,9 @@ int open_connection(char **args, struct answer *a);
 int open_diagnostics(struct answer *a);
 int open_unix(char **args, int count, struct answer *a);
 
+/* No IPv6 sockets from now on, for the program and for us. */
+int forbid_ipv6(void);
+
 /* Guarding the program. */
 struct program_start {
   char **argv;

@@ -26,8 +26,6 @@ export interface Destination {
 export interface Policy {
   /** Everything is the agent's: no destination needs to be looked at. */
   readonly isAllAgent: boolean;
-  /** Some port of localhost may be this machine's. */
-  readonly dividesLocalhost: boolean;
   /** Who carries the traffic to a destination. */
   side(destination: Destination): Side;
 }
@@ -105,6 +103,12 @@ function compileFilter(
   return (destination) => (rules.some((fits) => fits(destination)) ? filter.side : other);
 }
 
+/** Whether some destination, and hence some port of localhost, may be this machine's. */
+export function isDivided(options: Omit<NetworkOptions, 'dns' | 'ipv6'>): boolean {
+  const {tcp, udp, ignoreLocalhost, filter, debuggerPorts} = options;
+  return !tcp || !udp || ignoreLocalhost || filter !== undefined || debuggerPorts.length > 0;
+}
+
 /** Makes the policy that a person's choices amount to. */
 export function createPolicy(
   options: Omit<NetworkOptions, 'dns' | 'ipv6'>,
@@ -114,10 +118,8 @@ export function createPolicy(
   const filtered = compileFilter(filter, searchDomains);
   const isOwn = (address: IpAddress): boolean =>
     own.some((each) => hasPrefix(address, each, each.length * 8));
-  const isDivided = !tcp || !udp || filter !== undefined;
   return {
-    isAllAgent: !isDivided && !ignoreLocalhost && debuggerPorts.length === 0,
-    dividesLocalhost: isDivided || ignoreLocalhost || debuggerPorts.length > 0,
+    isAllAgent: !isDivided(options),
     side(destination) {
       const {protocol, address, port} = destination;
       if (isOwn(address)) return 'agent';

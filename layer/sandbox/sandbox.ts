@@ -14,6 +14,7 @@
 import {existsSync, readFileSync} from 'node:fs';
 import {isIPv6} from 'node:net';
 import {dirname} from 'node:path';
+import {openDiagnostics} from '../listeners/watch.ts';
 import type {Log} from '../log.ts';
 import {SystemError} from '../native/native.ts';
 import {Launcher} from './launcher.ts';
@@ -37,12 +38,16 @@ export interface SandboxOptions {
   hostname: string;
   /** The pod's own addresses, as text. */
   addresses: readonly string[];
+  /** Whether the program has IPv6. Without it, sockets of that family can't be made. */
+  ipv6: boolean;
   /** The pod's MTU, bytes. */
   mtu: number;
   /** The pod's ephemeral ports, as in net.ipv4.ip_local_port_range, if known. */
   portRange?: string;
   /** Files of the pod that the program sees instead of the local ones. */
   files: readonly {path: string; content: string}[];
+  /** Whether this machine's own listeners will be looked at. */
+  hostDiagnostics: boolean;
   log: Log;
 }
 
@@ -50,6 +55,10 @@ export interface Sandbox extends Disposable {
   readonly launcher: Launcher;
   /** The TUN device, non-blocking, with virtio_net_hdr; the caller's to close. */
   readonly tunFd: number;
+  /** A netlink socket of this machine's namespace for sock_diag; the caller's to close. */
+  readonly hostDiagnostics: number | undefined;
+  /** The text of a file that replaces a local one; empty when there is none. */
+  text(path: string): string;
 }
 
 /** Runs a step that the program can do without. */
@@ -73,6 +82,7 @@ function configureKernel(launcher: Launcher, options: SandboxOptions): void {
     ['net.ipv4.tcp_rmem', '4096 1048576 33554432'],
     ['net.ipv4.tcp_wmem', '4096 1048576 33554432'],
     ['net.core.somaxconn', 4096],
+    ...(options.ipv6 ? [] : ([['net.ipv6.conf.all.disable_ipv6', 1]] as [string, number][])),
     ['net.ipv4.conf.all.rp_filter', 0],
     [`net.ipv4.conf.${deviceName}.rp_filter`, 0],
     [`net.ipv4.conf.${deviceName}.route_localnet`, 1],
@@ -131,9 +141,16 @@ function configureFiles(launcher: Launcher, options: SandboxOptions): void {
 }
 
 /** Runs the steps in order; a failing one is named to whoever has to mend it. */
-function build(launcher: Launcher, options: SandboxOptions): number {
+function build(
+  launcher: Launcher,
+  options: SandboxOptions,
+): Pick<Sandbox, 'tunFd' | 'hostDiagnostics'> {
   let step = 'make namespaces';
   try {
+    // While the launcher is still in this machine's namespace.
+    const hostDiagnostics = options.hostDiagnostics
+      ? openDiagnostics(launcher, options.log)
+      : undefined;
     if (isPrivileged()) launcher.unshare('net', 'mnt', 'uts');
     else launcher.unshare('user', 'net', 'mnt', 'uts');
     step = 'open the TUN device';
@@ -148,7 +165,8 @@ function build(launcher: Launcher, options: SandboxOptions): number {
     configureFiles(launcher, options);
     // The launcher's own directory: a relative program path, and its view of covered directories.
     launcher.command('chdir', options.cwd ?? process.cwd());
-    return tun.fd;
+    if (!options.ipv6) attempt(options, 'no-ipv6', () => launcher.command('no-ipv6'));
+    return {tunFd: tun.fd, hostDiagnostics};
   } catch (error) {
     throw explainSandboxFailure(step, error);
   }
@@ -158,10 +176,11 @@ function build(launcher: Launcher, options: SandboxOptions): number {
 export function createSandbox(options: SandboxOptions): Sandbox {
   const launcher = new Launcher({argv: options.argv, env: options.env});
   try {
-    const tunFd = build(launcher, options);
+    const made = build(launcher, options);
     return {
       launcher,
-      tunFd,
+      ...made,
+      text: (path) => options.files.find((file) => file.path === path)?.content ?? '',
       [Symbol.dispose]: () => launcher[Symbol.dispose](),
     };
   } catch (error) {

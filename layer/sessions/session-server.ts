@@ -46,12 +46,15 @@ export interface SessionContext {
   readonly launcherPid: number;
   readonly target: string;
   readonly environment: EnvironmentChanges;
+  /** Whether programs have IPv6. */
+  readonly ipv6: boolean;
 }
 
 export interface SessionDescription {
   /** Asked for each time: ports come and go. */
   info: () => Omit<SessionInfo, 'id'>;
   environment: EnvironmentChanges;
+  ipv6: boolean;
   onStop: () => void;
   /** Sees to it that a path goes even if we are killed. Throws where that can't be done. */
   leaveNo: (path: string) => void;
@@ -78,7 +81,8 @@ function createHandler(id: string, options: SessionDescription, open: Set<Server
         break;
       case 'GET /join': {
         const {launcherPid, target} = info;
-        answerJson(response, 200, {launcherPid, target, environment: options.environment});
+        const {environment, ipv6} = options;
+        answerJson(response, 200, {launcherPid, target, environment, ipv6});
         keep(response);
         break;
       }

@@ -1,7 +1,7 @@
 import test from 'ava';
 import {addressBytes} from '../../layer/address.ts';
 import {listenerAt} from '../../layer/listeners/listener.ts';
-import {parseTcpTable} from '../../layer/listeners/proc-net.ts';
+import {parseTable} from '../../layer/listeners/proc-net.ts';
 import {emitListenersRequest, parseListeners} from '../../layer/listeners/sock-diag.ts';
 
 /** An answer's message about one listener, as Linux lays it out. */
@@ -65,7 +65,7 @@ test('tables of /proc/net name listeners in both families; other sockets are lef
     '   3: 0000000000000000FFFF00000100007F:0050 00000000000000000000000000000000:0000 0A …',
     '',
   ].join('\n');
-  t.deepEqual(parseTcpTable(table), [
+  t.deepEqual(parseTable(table), [
     {address: '127.0.0.1', port: 8080},
     {address: '::1', port: 443},
     {address: '127.0.0.1', port: 80},

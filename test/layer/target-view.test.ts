@@ -1,5 +1,6 @@
 import test from 'ava';
-import {podAddresses, podFiles, podMtu} from '../../layer/target-view.ts';
+import {defaultNetwork} from '../../layer/routing/options.ts';
+import {podAddresses, podMtu, sandboxAddresses, sandboxFiles} from '../../layer/target-view.ts';
 import type {TargetInfo} from '../../tunnel/target.ts';
 
 const lo = {
@@ -55,7 +56,42 @@ test('an MTU that IPv6 can not live with is raised', (t) => {
   t.is(podMtu({...target, interfaces: [{...eth0, mtu: 576}]}), 1_280);
 });
 
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+const nothing = (): string => '';
+
 test('files come as text', (t) => {
-  const files = {'/etc/hostname': new TextEncoder().encode('orders-0\n')};
-  t.deepEqual(podFiles({...target, files}), [{path: '/etc/hostname', content: 'orders-0\n'}]);
+  const files = {'/etc/hostname': encode('orders-0\n')};
+  t.deepEqual(sandboxFiles({...target, files}, defaultNetwork, nothing), [
+    {path: '/etc/hostname', content: 'orders-0\n'},
+  ]);
+});
+
+test('without IPv6 the addresses and the names of the host are of IPv4 only', (t) => {
+  const network = {...defaultNetwork, ipv6: false};
+  const files = {'/etc/hosts': encode('10.244.0.3\torders-0\n')};
+  t.deepEqual(sandboxAddresses(target, network), ['10.244.0.3']);
+  t.deepEqual(sandboxFiles({...target, files}, network, nothing), [
+    {path: '/etc/hosts', content: '10.244.0.3\torders-0\n192.0.0.8\thost.mirrord.internal\n'},
+  ]);
+});
+
+test("names of this machine: its resolver files, with our name server and the pod's own name", (t) => {
+  const network = {...defaultNetwork, dns: {isEnabled: false}};
+  const files = {
+    '/etc/resolv.conf': encode('nameserver 10.96.0.10\nsearch default.svc.cluster.local\n'),
+    '/etc/hosts': encode('127.0.0.1 localhost\n10.244.0.3 orders-0 o\n'),
+    '/etc/hostname': encode('orders-0\n'),
+  };
+  const host: Record<string, string> = {
+    '/etc/resolv.conf': '# by hand\nnameserver 127.0.0.53\noptions edns0\nsearch corp.example\n',
+    '/etc/hosts': '127.0.0.1 localhost\n127.0.1.1 laptop',
+  };
+  const found = sandboxFiles({...target, files}, network, (path) => host[path] ?? '');
+  t.deepEqual(Object.fromEntries(found.map(({path, content}) => [path, content])), {
+    '/etc/resolv.conf': 'nameserver 192.0.0.8\noptions edns0\nsearch corp.example\n',
+    '/etc/hosts':
+      '127.0.0.1 localhost\n127.0.1.1 laptop\n10.244.0.3\torders-0 o\n' +
+      '192.0.0.8\thost.mirrord.internal\n2001:db8::8\thost.mirrord.internal\n',
+    '/etc/hostname': 'orders-0\n',
+  });
 });

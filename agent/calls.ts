@@ -8,6 +8,7 @@ import {errnoOf} from './errno.ts';
 import {readTargetInfo} from './target/info.ts';
 import {watchProcess} from './target/lifecycle.ts';
 import {watchListening} from './target/listening.ts';
+import {parseUnixParams, watchUnixSockets} from './target/unix-sockets.ts';
 
 /** What the methods need to know. */
 export interface CallContext {
@@ -20,7 +21,11 @@ export interface CallContext {
 /** A unary method: one value, or an errno by rejecting. */
 type Method = (context: CallContext) => Promise<unknown>;
 /** A subscription: calls `onItem` until what it returned is called. */
-type Subscription = (context: CallContext, onItem: (item: unknown) => void) => () => void;
+type Subscription = (
+  context: CallContext,
+  onItem: (item: unknown) => void,
+  params: unknown,
+) => () => void;
 
 const METHODS = new Map<string, Method>([
   [METHOD.ping, async () => 'pong'],
@@ -37,6 +42,11 @@ const SUBSCRIPTIONS = new Map<string, Subscription>([
     METHOD.lifecycle,
     ({targetPid}, onItem) => watchProcess(targetPid, () => onItem({event: 'target-gone'})),
   ],
+  [
+    METHOD.unix,
+    ({targetPid}, onItem, params) =>
+      watchUnixSockets(`/proc/${targetPid}/root`, parseUnixParams(params), onItem),
+  ],
 ]);
 
 /**
@@ -48,12 +58,13 @@ export function answerCall(
   body: Uint8Array,
   {context, onClosed}: {readonly context: CallContext; readonly onClosed: () => void},
 ): void {
-  const {method: name} = parseCall(body);
+  const {method: name, params} = parseCall(body);
   const method = METHODS.get(name);
   const subscription = SUBSCRIPTIONS.get(name);
   if (method !== undefined) void answerOnce(stream, method(context), onClosed);
-  else if (subscription !== undefined) subscribe(stream, {context, subscription, onClosed});
-  else {
+  else if (subscription !== undefined) {
+    subscribe(stream, {context, subscription, params, onClosed});
+  } else {
     stream.refuse('ENOSYS');
     onClosed();
   }
@@ -90,6 +101,7 @@ function subscribe(
   options: {
     readonly context: CallContext;
     readonly subscription: Subscription;
+    readonly params: unknown;
     readonly onClosed: () => void;
   },
 ): void {
@@ -109,9 +121,10 @@ function subscribe(
     onClose: close,
   };
   stream.accept(new Uint8Array(0));
-  stop = options.subscription(options.context, (item) => {
+  const onItem = (item: unknown): void => {
     if (!isGone && !items.send(item)) close();
-  });
+  };
+  stop = options.subscription(options.context, onItem, options.params);
 }
 
 /** The agent's own port is no service of the pod. It is on loopback only. */

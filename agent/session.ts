@@ -14,6 +14,7 @@ import {answerCall} from './calls.ts';
 import {dialEcho, type EchoSockets} from './dial/echo.ts';
 import {dialTcp} from './dial/tcp.ts';
 import {dialUdp, type OwnPorts} from './dial/udp.ts';
+import {dialUnix} from './dial/unix.ts';
 import type {Log} from './log.ts';
 
 /** What all sessions of an agent share. */
@@ -41,12 +42,13 @@ const MAX_STREAMS: Readonly<Record<StreamKind, number>> = {
   udp: 4096,
   echo: 1024,
   call: 1024,
+  unix: 2048,
 };
 
 /** Makes the agent's end of a tunnel, which cleans up after itself. */
 export function startSession(context: AgentContext): Mux {
   const {log} = context;
-  const open: Record<StreamKind, number> = {tcp: 0, udp: 0, echo: 0, call: 0};
+  const open: Record<StreamKind, number> = {tcp: 0, udp: 0, echo: 0, call: 0, unix: 0};
   let hasJoined = false;
   const options = {
     role: 'agent',
@@ -97,11 +99,15 @@ function dispatch(
     case 'call':
       answerCall(stream, body, {context, onClosed});
       break;
+    case 'unix':
+      dialUnix(stream, body, {root: `/proc/${context.targetPid}/root`, onClosed});
+      break;
     default:
       stream.kind satisfies never;
   }
 }
 
 function capabilitiesOf(sockets: EchoSockets): number {
-  return (sockets[4] ? CAPABILITY.echo4 : 0) | (sockets[6] ? CAPABILITY.echo6 : 0);
+  const echo = (sockets[4] ? CAPABILITY.echo4 : 0) | (sockets[6] ? CAPABILITY.echo6 : 0);
+  return echo | CAPABILITY.unix;
 }

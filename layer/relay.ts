@@ -1,4 +1,4 @@
-/** Joins a TCP socket and a stream, so that each end sees the other as if they were connected. */
+/** Joins a TCP or unix socket and a stream, so that each end sees the other as if they were connected. */
 
 import type {Socket} from 'node:net';
 import type {StreamHandler} from '../tunnel/types.ts';
@@ -6,12 +6,13 @@ import type {ByteStream} from './streams.ts';
 
 /**
  * Joins an accepted connection (made with `allowHalfOpen`) and a new stream: bytes, ends and resets, both
- * ways, by credit. A stream that is refused resets the connection.
+ * ways, by credit. A stream that is refused resets the connection; a unix socket knows no reset, it closes.
  */
 export function relay(socket: Socket, open: (handler: StreamHandler) => ByteStream): void {
   let consumed = 0;
   const abort = (): void => {
-    socket.resetAndDestroy();
+    if (socket.remotePort === undefined) socket.destroy();
+    else socket.resetAndDestroy();
   };
   const stream = open({
     onOpened: () => forward(),

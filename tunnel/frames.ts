@@ -47,7 +47,7 @@ export const FRAME = {
 } as const;
 
 const ERRNO_MAX_BYTES = 24;
-const KINDS: readonly StreamKind[] = ['tcp', 'udp', 'echo', 'call'];
+const KINDS: readonly StreamKind[] = ['tcp', 'udp', 'echo', 'call', 'unix'];
 
 /** The allowed lengths of the payload by type, [least, most]. */
 const LENGTHS = new Map<number, readonly [number, number]>([

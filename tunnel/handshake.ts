@@ -26,7 +26,7 @@ import {HEADER_BYTES, LARGE_FRAME_BYTES, type Limits, TICKET_BYTES} from './limi
 export const VERSIONS = {lowest: 1, highest: 1} as const;
 
 /** Abilities that a side may or may not have. A bit that we do not know is ignored. */
-export const CAPABILITY = {echo4: 1, echo6: 2} as const;
+export const CAPABILITY = {echo4: 1, echo6: 2, unix: 4} as const;
 
 /** Bytes of a session token: 256 bits. */
 export const TOKEN_BYTES = 32;

@@ -12,6 +12,11 @@
  *     echo  OPEN      uint8 family
  *           to agent  address, uint16 id, uint16 seq, payload
  *           to layer  address of who answers, uint16 id, uint16 seq, uint8 ttl or 0, payload
+ *     unix  OPEN      uint8 type (1 stream, 2 seqpacket), name: UTF-8, a path or, after a zero byte, an
+ *                     abstract name
+ *           OPENED    nothing
+ *           seqpacket: records, each after its length as uint32; 0xffffffff instead says that the sender has
+ *           shut its direction down, without which an end means that the connection broke
  *     call  OPEN      MessagePack {method, params}       (calls.ts)
  *
  * Numbers are big-endian. Every `parse` throws ProtocolError BODY_MALFORMED; addresses and payloads
@@ -29,6 +34,16 @@ export type Family = 4 | 6;
 export interface TunnelEndpoint {
   readonly address: Uint8Array;
   readonly port: number;
+}
+
+/** What kind of unix socket. */
+export type UnixType = 'stream' | 'seqpacket';
+
+/** A unix socket of the pod. */
+export interface UnixSocket {
+  readonly type: UnixType;
+  /** A path, or an abstract name with its zero byte in front. */
+  readonly name: string;
 }
 
 /** What the agent says on a udp stream. */
@@ -54,6 +69,10 @@ export interface EchoMessage {
 export interface EchoReply extends EchoMessage {
   readonly ttl: number | undefined;
 }
+
+const UNIX_TYPES: readonly (UnixType | undefined)[] = [undefined, 'stream', 'seqpacket'];
+/** "Linux include/uapi/linux/un.h: UNIX_PATH_MAX". */
+const UNIX_NAME_BYTES = 108;
 
 const REPORT = {datagram: 0, failure: 1} as const;
 
@@ -88,6 +107,28 @@ export function parseFamily(bytes: Uint8Array): Family {
     throw new ProtocolError('BODY_MALFORMED');
   }
   return family;
+}
+
+/** Returns the body of an OPEN of unix. Throws RangeError when the name is longer than the kernel takes. */
+export function emitUnix({type, name}: UnixSocket): Uint8Array {
+  const bytes = new TextEncoder().encode(`\0${name}`);
+  if (bytes.length > 1 + UNIX_NAME_BYTES)
+    throw new RangeError('the name of the socket is too long');
+  bytes[0] = UNIX_TYPES.indexOf(type);
+  return bytes;
+}
+
+/** Reads the body of an OPEN of unix. */
+export function parseUnix(bytes: Uint8Array): UnixSocket {
+  const type = UNIX_TYPES[bytes[0] ?? 0];
+  if (type === undefined || bytes.length < 2 || bytes.length > 1 + UNIX_NAME_BYTES) {
+    throw new ProtocolError('BODY_MALFORMED');
+  }
+  try {
+    return {type, name: new TextDecoder('utf-8', {fatal: true}).decode(bytes.subarray(1))};
+  } catch {
+    throw new ProtocolError('BODY_MALFORMED');
+  }
 }
 
 /** Reads a datagram for the agent. */

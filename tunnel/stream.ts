@@ -107,13 +107,13 @@ export class Stream implements MuxStream, Sender {
     this.#raiseAllowed();
   }
 
-  /** Whether this stream carries datagrams (udp, echo) instead of bytes (tcp, call). */
+  /** Whether this stream carries datagrams (udp, echo) instead of bytes (tcp, unix, call). */
   get hasDatagrams(): boolean {
     return this.kind === 'udp' || this.kind === 'echo';
   }
 
   get isBulk(): boolean {
-    return this.kind === 'tcp';
+    return this.kind === 'tcp' || this.kind === 'unix';
   }
 
   accept(body: Uint8Array, receiveLimit: number = INITIAL_WINDOW_BYTES): void {

@@ -5,10 +5,12 @@
  *     target     unary         TargetInfo
  *     listening  subscription  ListeningPorts: the full sets first, then after each change
  *     lifecycle  subscription  LifecycleEvent
+ *     unix       subscription  UnixSockets, likewise; its parameters are UnixParams
  */
 
 import {type CallHandler, callOnce, startCall} from './calls.ts';
 import {ProtocolError} from './errors.ts';
+import type {UnixSocket} from './messages.ts';
 import type {Mux} from './mux.ts';
 import type {ErrnoName, MuxStream} from './types.ts';
 
@@ -18,6 +20,7 @@ export const METHOD = {
   target: 'target',
   listening: 'listening',
   lifecycle: 'lifecycle',
+  unix: 'unix',
 } as const;
 
 /** One address of an interface of the pod. */
@@ -70,6 +73,20 @@ export interface ListeningPorts {
   readonly ownUdp6: readonly number[];
 }
 
+/** What the agent is to look for besides the sockets that listen in the pod's network namespace. */
+export interface UnixParams {
+  /** Sockets of the target's file system whose server may be elsewhere: the node's, by a host path. */
+  readonly paths: readonly string[];
+}
+
+/** Unix sockets that the target can connect to. */
+export interface UnixSockets {
+  /** In the order of their names. */
+  readonly sockets: readonly UnixSocket[];
+  /** How many more there are, over the agent's limit. */
+  readonly omitted: number;
+}
+
 /** What happens to the target. */
 export interface LifecycleEvent {
   readonly event: 'target-gone';
@@ -119,6 +136,28 @@ export function subscribeLifecycle(
     },
     onEnd,
   });
+}
+
+/** Subscribes to the unix sockets; the returned stream's `reset('ECANCELED')` ends it. */
+export function subscribeUnix(
+  mux: Mux,
+  params: UnixParams,
+  handler: {
+    onSockets(sockets: UnixSockets): void;
+    onEnd(errno: ErrnoName | undefined): void;
+  },
+): MuxStream {
+  return startCall(
+    mux,
+    {method: METHOD.unix, params},
+    {
+      onItem(item) {
+        if (!hasShape(item, ['sockets', 'omitted'])) throw new ProtocolError('CALL_MALFORMED');
+        handler.onSockets(item as unknown as UnixSockets);
+      },
+      onEnd: (errno) => handler.onEnd(errno),
+    },
+  );
 }
 
 function subscribe(mux: Mux, method: string, handler: CallHandler): MuxStream {

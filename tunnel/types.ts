@@ -7,7 +7,7 @@
  */
 
 /** What a stream carries. The body of OPEN and of OPENED depends on it (`messages.ts`). */
-export type StreamKind = 'tcp' | 'udp' | 'echo' | 'call';
+export type StreamKind = 'tcp' | 'udp' | 'echo' | 'call' | 'unix';
 
 /** The name of an errno, as Linux spells it: failures cross the tunnel by name. */
 export type ErrnoName = string;
@@ -56,7 +56,7 @@ export interface StreamHandler {
   onOpened?(body: Uint8Array): void;
   /** The peer said no. The stream is gone. */
   onRefused?(errno: ErrnoName): void;
-  /** In-order bytes (kinds tcp and call only). `chunk` is not reused: it may be kept. */
+  /** In-order bytes (kinds tcp, unix and call only). `chunk` is not reused: it may be kept. */
   onData?(chunk: Uint8Array): void;
   /** The peer sends no more bytes. */
   onEnd?(): void;

@@ -1,5 +1,5 @@
 /**
- * Reads files of the target inside its own root, `/proc/PID/root`, and never outside.
+ * Opens and reads files of the target inside its own root, `/proc/PID/root`, and never outside.
  *
  * Theory of operation. Every path component is opened by itself, relative to the directory opened
  * before (`/proc/self/fd/N/name` stands for openat), and without following a link. Links are
@@ -27,8 +27,7 @@ export async function readRootFile(root: string, path: string): Promise<Uint8Arr
   // The directories on the way, each below the one before; the first is the root itself.
   const way: FileHandle[] = [];
   try {
-    way.push(await open(root, O_PATH | constants.O_DIRECTORY));
-    const file = await walk(way, path);
+    const file = await walk(way, root, path);
     return file === undefined ? undefined : await readRegular(file);
   } catch {
     // Absent, forbidden, or changed under our hands: to the caller all the same.
@@ -38,13 +37,42 @@ export async function readRootFile(root: string, path: string): Promise<Uint8Arr
   }
 }
 
-/** Returns the opened last component, which `way` owns. */
-async function walk(way: FileHandle[], path: string): Promise<FileHandle | undefined> {
+/** A file of the target, opened for its name only (O_PATH). */
+export interface RootEntry {
+  /** The caller's to close. */
+  readonly handle: FileHandle;
+  /** Its path below the root, without links. */
+  readonly path: string;
+}
+
+/** Opens `path` below `root`, whatever is there. Rejects with the errno of what kept it: ENOENT, ELOOP, … */
+export async function openRootEntry(root: string, path: string): Promise<RootEntry> {
+  const way: FileHandle[] = [];
+  const names: string[] = [];
+  try {
+    const entry = await walk(way, root, path, names);
+    if (entry === undefined) throw Object.assign(new Error('no such file'), {code: 'ENOENT'});
+    way.pop();
+    return {handle: entry, path: `/${names.join('/')}`};
+  } finally {
+    for (const directory of way) await directory.close();
+  }
+}
+
+/** Returns the opened last component, which `way` owns; `names` are those of all but the root. */
+async function walk(
+  way: FileHandle[],
+  root: string,
+  path: string,
+  names: string[] = [],
+): Promise<FileHandle | undefined> {
+  way.push(await open(root, O_PATH | constants.O_DIRECTORY));
   const todo = split(path);
   let links = 0;
   for (let name = todo.shift(); name !== undefined; name = todo.shift()) {
     if (name === '..') {
       if (way.length > 1) await way.pop()?.close();
+      names.pop();
       continue;
     }
     const directory = way.at(-1);
@@ -52,13 +80,18 @@ async function walk(way: FileHandle[], path: string): Promise<FileHandle | undef
     const entryPath = `/proc/self/fd/${directory.fd}/${name}`;
     const entry = await open(entryPath, LINK_FLAGS);
     way.push(entry);
+    names.push(name);
     const stat = await entry.stat();
     if (stat.isSymbolicLink()) {
       way.pop();
+      names.pop();
       await entry.close();
       if (++links > MAX_LINKS) return undefined;
       const target = await readlink(entryPath);
-      if (target.startsWith('/')) await backToRoot(way);
+      if (target.startsWith('/')) {
+        await backToRoot(way);
+        names.length = 0;
+      }
       todo.unshift(...split(target));
     } else if (todo.length > 0 && !stat.isDirectory()) {
       return undefined;

@@ -1,27 +1,8 @@
 /**
- * Regular expressions and JSONPaths of a configuration, written for Rust's libraries and used in ours.
+ * Why regular expressions and JSONPaths of a configuration can't be used.
  */
 
-/** Longest pattern: what people write has some hundred letters. */
-const maxPattern = 5000;
-
-/**
- * Compiles a regular expression in Rust's syntax: `(?i)` and the like at the beginning, `(?P<name>…)`, `\A`,
- * `\z`, `\h` and POSIX classes are put in JavaScript's words. Throws SyntaxError for what has none.
- */
-export function compilePattern(pattern: string, flags = ''): RegExp {
-  if (pattern.length > maxPattern) throw new SyntaxError('it is too long');
-  const [, leading = '', rest = ''] = /^(?:\(\?([imsu]+)\))?(.*)$/s.exec(pattern) ?? [];
-  const source = rest
-    .replaceAll('(?P<', '(?<')
-    .replace(/\\[AzhR]/g, (sign) => ({'\\A': '^', '\\z': '$', '\\h': '[0-9A-Fa-f]'})[sign] ?? sign)
-    .replaceAll('[:alpha:]', 'a-zA-Z')
-    .replaceAll('[:digit:]', '0-9')
-    .replaceAll('[:alnum:]', 'a-zA-Z0-9')
-    .replaceAll('[:space:]', '\\s');
-  const all = new Set([...flags, ...leading.replace('u', '')]);
-  return new RegExp(source, [...all].join(''));
-}
+import {compilePattern} from '../../layer/pattern.ts';
 
 /** Why a regular expression can't be used; undefined if it can. */
 export function patternProblem(pattern: string): string | undefined {
@@ -33,6 +14,9 @@ export function patternProblem(pattern: string): string | undefined {
     return message.replace(/^Invalid regular expression: .*: /s, '');
   }
 }
+
+/** Longest path: what people write has some hundred letters. */
+const maxPath = 5000;
 
 const segment =
   /\.\.?(?:\*|[A-Za-z_\u0080-\uffff][\w\u0080-\uffff-]*)|(?:\.\.)?\[(?:[^[\]'"]|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")*\]/y;
@@ -50,7 +34,7 @@ function flatten(path: string): string {
 
 /** Why a text is no JSONPath (RFC 9535, section 2.1.1); undefined if it looks like one. */
 export function jsonPathProblem(path: string): string | undefined {
-  if (path.length > maxPattern) return 'it is too long';
+  if (path.length > maxPath) return 'it is too long';
   if (!path.startsWith('$')) return 'it does not begin with $';
   const flat = flatten(path);
   for (let at = 1; at < flat.length; ) {

@@ -13,6 +13,7 @@
  */
 
 import {MirrordError} from '../errors.ts';
+import {compilePattern} from '../pattern.ts';
 import {isExcluded} from './exclusions.ts';
 import {compileGlobs} from './glob.ts';
 
@@ -42,14 +43,10 @@ function createFilter({include, exclude}: EnvironmentOptions): (name: string) =>
   return (name) => !isExcluded(name) && isIncluded(name) && !isLeftOut(name);
 }
 
-/**
- * Compiles a regular expression of the configuration, whose dialect begins with its flags, as in
- * `(?i)token`; JavaScript knows these only around a group.
- */
-function compilePattern(pattern: string): RegExp {
-  const [, flags = '', rest = pattern] = /^\(\?([ims]+)\)(.*)$/s.exec(pattern) ?? [];
+/** Compiles a key of the mapping. Throws MIRRORD_ENV_PATTERN_INVALID. */
+function compileKey(pattern: string): RegExp {
   try {
-    return new RegExp(rest, [...new Set(flags)].join(''));
+    return compilePattern(pattern);
   } catch (cause) {
     throw new MirrordError(
       'MIRRORD_ENV_PATTERN_INVALID',
@@ -65,7 +62,7 @@ function compilePattern(pattern: string): RegExp {
 /** What a mapping makes of a variable's value. */
 function createMapping(mapping: Readonly<Record<string, string>>) {
   const rules = Object.entries(mapping).map(([key, value]) => ({
-    pattern: compilePattern(key),
+    pattern: compileKey(key),
     value,
   }));
   return (name: string, value: string): string =>

@@ -3,7 +3,7 @@
  *
  *   launcher serve FD -- PROGRAM [ARGUMENT…]
  *   launcher enter PID [--mount] [--keep-capabilities] [--die-with-parent] [--ping FD4 FD6] -- PROGRAM…
- *   launcher records connected | dial NAME    (records.c)
+ *   launcher records connected | dial NAME LENGTH    (records.c)
  *
  * Theory of operation. Namespaces must be entered before a program starts threads, so Node can't do
  * it: this does. `serve` obeys commands on FD, a SOCK_SEQPACKET unix socket whose other end mirrord

@@ -2,8 +2,10 @@
  * Records of a SOCK_SEQPACKET unix socket as bytes of a stream, for Node, which knows no such sockets.
  *
  *   launcher records connected     relays between the stream, descriptor 3, and the socket, descriptor 4
- *   launcher records dial NAME     connects the socket itself, to a path or to an abstract @NAME; says on the
- *                                  stream first how that went, by one byte: 0 or the errno
+ *   launcher records dial NAME LENGTH
+ *                                  connects the socket itself, to a path, or to an abstract @NAME that zero
+ *                                  bytes fill up to LENGTH; says on the stream first how that went, by one
+ *                                  byte: 0 or the errno
  *
  * On the stream a record is its length (uint32, big-endian) and so many bytes; NO_MORE instead of a length
  * says that the sender has shut its direction down. A stream that ends without it was broken off, and so is
@@ -123,21 +125,22 @@ static void relay(int socket) {
   }
 }
 
-static int dial(const char *name) {
+static int dial(const char *name, size_t padded) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   size_t length = strlen(name);
-  if (length >= sizeof address.sun_path) return errno = ENAMETOOLONG, -1;
+  if (length >= sizeof address.sun_path || padded > sizeof address.sun_path) return errno = ENAMETOOLONG, -1;
   memcpy(address.sun_path, name, length);
   if (*name == '@') address.sun_path[0] = 0;
-  socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (*name != '@'));
+  if (*name != '@' || padded < length) padded = length + (*name != '@');
+  socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + padded);
   int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   return fd < 0 || connect(fd, (struct sockaddr *)&address, size) < 0 ? -1 : fd;
 }
 
 int relay_records(int argc, char **argv) {
   int socket = SOCKET;
-  if (!strcmp(argv[0], "dial") && argc > 1) {
-    socket = dial(argv[1]);
+  if (!strcmp(argv[0], "dial") && argc > 2) {
+    socket = dial(argv[1], (size_t)atoi(argv[2]));
     uint8_t code = socket < 0 ? (uint8_t)errno : 0;
     if (send(STREAM, &code, 1, MSG_NOSIGNAL) != 1 || code) return BROKEN_OFF;
   }

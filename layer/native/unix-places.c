@@ -14,7 +14,8 @@
  *              mounted back, where the socket is made. Read-only, as the real one is for this user
  *
  * A socket that comes back after its server went takes the place of the old one. A closed one stays where it
- * is, and refuses. An abstract name is of the network namespace alone, and needs none of this; `LENGTH`
+ * is, and refuses. The answer is the word above; of a held one also the inode of the place-holder and how
+ * much of the path was there, for mirrord to clean up should we be killed. An abstract name is of the network namespace alone, and needs none of this; `LENGTH`
  * counts the zero bytes that some servers pad it with.
  */
 #define _GNU_SOURCE
@@ -22,6 +23,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +46,8 @@ static struct place {
   char *path;
   char *shown; /* the same without links: what a mount is named by */
   enum how how;
+  ino_t inode; /* of the place-holder */
+  size_t there;
 } places[PLACES_MAX];
 static size_t place_count;
 
@@ -128,17 +132,20 @@ static int mirror(const char *directory) {
 }
 
 /* Makes a path where nothing is. */
-static int make_room(const char *path, enum how *how) {
+static int make_room(const char *path, struct place *place) {
   char directory[PATH_MAX];
+  struct stat status;
   size_t there = existing_part(path);
   snprintf(directory, sizeof directory, "%.*s", (int)there, path);
   if (!is_mirror(directory)) {
     int result = make_rest(path, there, 1);
-    *how = HELD;
+    place->how = HELD;
+    place->there = there;
+    if (!result && lstat(path, &status) == 0) place->inode = status.st_ino;
     if (result != -EACCES && result != -EPERM && result != -EROFS) return result;
     if ((result = mirror(directory)) < 0) return result;
   }
-  *how = MIRRORED;
+  place->how = MIRRORED;
   return make_rest(path, existing_part(path), 0);
 }
 
@@ -174,20 +181,19 @@ static int replace(const struct place *known, int socket) {
   return result;
 }
 
-static int place_socket(const char *path, int socket, enum how *how) {
+static int place_socket(const char *path, int socket, struct place *place) {
   struct place *known = find_place(path);
-  if (known) return *how = known->how, replace(known, socket);
+  if (known) return *place = *known, replace(known, socket);
   if (strlen(path) >= PATH_MAX) return errno = ENAMETOOLONG, failed("unix");
   if (place_count == PLACES_MAX) return errno = ENOSPC, failed("unix");
-  char *shown = NULL;
   int at = open(path, O_PATH | O_CLOEXEC), result = 0;
-  *how = COVERED;
   if (at >= 0) close(at);
-  else if (errno == ENOENT || errno == EACCES) result = make_room(path, how);
+  else if (errno == ENOENT || errno == EACCES) result = make_room(path, place);
   else result = failed("open");
-  if (!result) result = *how == MIRRORED ? bind_at(socket, path) : cover(path, socket, &shown);
-  if (result) return free(shown), result;
-  places[place_count++] = (struct place){strdup(path), shown, *how};
+  if (!result) result = place->how == MIRRORED ? bind_at(socket, path) : cover(path, socket, &place->shown);
+  if (result) return free(place->shown), result;
+  place->path = strdup(path);
+  places[place_count++] = *place;
   return 0;
 }
 
@@ -204,21 +210,21 @@ static int bind_abstract(int socket, const char *name, int length) {
 int open_unix(char **args, int count, struct answer *a) {
   int type = !strcmp(args[0], "seqpacket") ? SOCK_SEQPACKET : SOCK_STREAM;
   const char *name = args[1], *told = "abstract";
+  struct place place = {NULL, NULL, COVERED, 0, 0};
   int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), result;
   if (fd < 0) return failed("socket");
   if (*name == '@') {
     result = bind_abstract(fd, name, count > 2 ? atoi(args[2]) : (int)strlen(name));
   } else {
-    enum how how = COVERED;
-    result = *name == '/' ? place_socket(name, fd, &how) : (errno = EINVAL, failed("unix"));
-    told = how_names[how];
+    result = *name == '/' ? place_socket(name, fd, &place) : (errno = EINVAL, failed("unix"));
+    told = how_names[place.how];
   }
   if (!result && listen(fd, BACKLOG) < 0) result = failed("listen");
   if (result) {
     close(fd);
     return result;
   }
-  snprintf(a->text, sizeof a->text, "%s", told);
+  snprintf(a->text, sizeof a->text, "%s %ju %zu", told, (uintmax_t)place.inode, place.there);
   a->fd = fd;
   return 0;
 }

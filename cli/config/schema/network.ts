@@ -43,7 +43,7 @@ export const outgoing = object(
       "Regular expressions of Unix sockets that are the target's.",
       {
         env: 'MIRRORD_OUTGOING_REMOTE_UNIX_STREAMS',
-        instead: 'Unix sockets are local',
+        status: 'available',
       },
     ),
   },

@@ -1,0 +1,198 @@
+/**
+ * A unix stream: one connection to a unix socket of the target.
+ *
+ * Theory of operation. A path is resolved below the target's root, component by component, to the socket
+ * itself, and connected through that descriptor (`/proc/self/fd/N`): there is no moment at which it could
+ * lead elsewhere. An abstract name belongs to the network namespace, which is the target's. Node connects
+ * stream sockets; records are relayed by the launcher (`launcher records dial`, records.c), whose first
+ * byte tells how the connect went, and whose stream of framed records is what the tunnel carries.
+ *
+ * Backpressure is the stream's: the socket is read as far as the stream takes it, and what came is consumed
+ * when the kernel has taken it.
+ */
+
+import {type ChildProcess, spawn} from 'node:child_process';
+import type {FileHandle} from 'node:fs/promises';
+import {connect, type Socket} from 'node:net';
+import {machine} from 'node:os';
+import {fileURLToPath} from 'node:url';
+import {getSystemErrorName} from 'node:util';
+import {parseUnix, type UnixSocket} from '../../tunnel/messages.ts';
+import type {MuxStream} from '../../tunnel/types.ts';
+import {errnoOf} from '../errno.ts';
+import {openRootEntry} from '../target/root-files.ts';
+
+const LAUNCHER = fileURLToPath(new URL(`../../build/linux-${machine()}/launcher`, import.meta.url));
+/** Connections with records at a time, of all clients: each has a process. */
+const MAX_RECORD_CONNECTIONS = 256;
+
+let recordConnections = 0;
+
+export interface UnixDialOptions {
+  /** Of the target's file system: `/proc/PID/root`. */
+  readonly root: string;
+  /** Called once, when nothing is left. */
+  readonly onClosed: () => void;
+}
+
+/** Connects to the socket in `body` and ties the stream to it. Throws ProtocolError BODY_MALFORMED. */
+export function dialUnix(stream: MuxStream, body: Uint8Array, options: UnixDialOptions): void {
+  const target = parseUnix(body);
+  let isGone = false;
+  const leave = (): void => {
+    isGone = true;
+  };
+  stream.handler = {onReset: leave, onClose: leave};
+  // What comes before there is somebody to take it is bounded by the credit for early bytes.
+  const early: Uint8Array[] = [];
+  let hasEnded = false;
+  stream.handler.onData = (chunk) => void early.push(chunk);
+  stream.handler.onEnd = () => {
+    hasEnded = true;
+  };
+  void dial(target, options.root).then(
+    ({socket, onGone}) => {
+      onGone(options.onClosed);
+      if (isGone) {
+        socket.destroy();
+        return;
+      }
+      stream.accept(new Uint8Array(0));
+      const handler = join(stream, socket);
+      for (const chunk of early) handler.onData?.(chunk);
+      if (hasEnded) handler.onEnd?.();
+    },
+    (error: unknown) => {
+      if (!isGone) stream.refuse(errnoOf(error));
+      options.onClosed();
+    },
+  );
+}
+
+interface Dialled {
+  readonly socket: Socket;
+  /** Calls back once, when the connection is gone. */
+  readonly onGone: (call: () => void) => void;
+}
+
+async function dial({type, name}: UnixSocket, root: string): Promise<Dialled> {
+  if (name.startsWith('\0')) {
+    return type === 'stream' ? await dialStream(name) : await dialRecords(name);
+  }
+  const {handle} = await openRootEntry(root, name);
+  try {
+    if (type === 'stream') return await dialStream(`/proc/self/fd/${handle.fd}`);
+    return await dialRecords(name, handle);
+  } finally {
+    await handle.close();
+  }
+}
+
+function dialStream(path: string): Promise<Dialled> {
+  const socket = connect({path, allowHalfOpen: true});
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.off('error', reject);
+      resolve({socket, onGone: (call) => socket.once('close', call)});
+    });
+  });
+}
+
+/** The descriptors of `launcher records`: its stream, and what is to be connected. */
+const STREAM_FD = 3;
+const SOCKET_FD = 4;
+
+async function dialRecords(name: string, handle?: FileHandle): Promise<Dialled> {
+  if (recordConnections >= MAX_RECORD_CONNECTIONS) throw failure('EMFILE');
+  // An argument can't have the zero bytes that some names are padded with.
+  const abstract = `@${name.slice(1).replace(/\0+$/, '')}`;
+  const address = handle === undefined ? abstract : `/proc/self/fd/${SOCKET_FD}`;
+  const child = spawn(LAUNCHER, ['records', 'dial', address, String(Buffer.byteLength(name))], {
+    env: {},
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', handle?.fd ?? 'ignore'],
+  });
+  recordConnections++;
+  const gone = new Promise<void>((resolve) => {
+    child.once('error', () => resolve());
+    child.once('exit', () => resolve());
+  });
+  void gone.then(() => recordConnections--);
+  const socket = child.stdio[STREAM_FD] as Socket;
+  socket.allowHalfOpen = true;
+  await connected(child, socket);
+  return {socket, onGone: (call) => void gone.then(call)};
+}
+
+/** Waits for the byte that tells how the connect went; rejects with its errno. */
+function connected(child: ChildProcess, socket: Socket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    socket.once('error', reject);
+    const look = (): void => {
+      const answer: Buffer | null = socket.read(1);
+      if (answer === null) {
+        if (socket.readableEnded || socket.destroyed) reject(failure('EIO'));
+        return;
+      }
+      socket.off('readable', look).off('end', look).off('error', reject);
+      const code = answer[0] ?? 0;
+      if (code === 0) resolve();
+      else reject(failure(getSystemErrorName(-code)));
+    };
+    socket.on('readable', look).on('end', look);
+  });
+}
+
+function failure(code: string): Error {
+  return Object.assign(new Error(code), {code});
+}
+
+/** Ties an accepted stream to a connected socket; returns the handler, which the stream has. */
+function join(stream: MuxStream, socket: Socket): NonNullable<MuxStream['handler']> {
+  let consumed = 0;
+  let isOver = false;
+  let isDiscarding = false;
+  /** Reads no more from the socket than the stream takes. */
+  const forward = (): void => {
+    while (isDiscarding || stream.writable > 0) {
+      const room = isDiscarding ? socket.readableLength : stream.writable;
+      const chunk: Buffer | null = socket.read(Math.min(room, socket.readableLength)) ?? null;
+      if (chunk === null || chunk.length === 0) return;
+      if (!isDiscarding) stream.write(chunk);
+    }
+  };
+  const handler = {
+    onData(chunk: Uint8Array): void {
+      socket.write(chunk, () => {
+        consumed += chunk.length;
+        if (!isOver) stream.consumed(consumed);
+      });
+    },
+    onEnd: (): unknown => socket.end(),
+    onWritable: forward,
+    onStop(): void {
+      isDiscarding = true;
+      forward();
+    },
+    onReset(): void {
+      isOver = true;
+      socket.destroy();
+    },
+  };
+  stream.handler = handler;
+  socket.on('readable', forward);
+  socket.on('end', () => stream.end());
+  socket.on('error', (error) => {
+    // EPIPE is our writing into a connection that the server has closed.
+    const errno = errnoOf(error);
+    if (!isOver) stream.reset(errno === 'EPIPE' ? 'ECONNRESET' : errno);
+    isOver = true;
+  });
+  socket.on('close', () => {
+    if (!isOver && !(socket.readableEnded && socket.writableFinished)) stream.reset('ECONNRESET');
+    isOver = true;
+  });
+  forward();
+  return handler;
+}

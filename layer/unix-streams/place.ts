@@ -1,0 +1,71 @@
+/**
+ * One listening socket of the sandbox under a name of the pod's, made by the launcher (unix-places.c).
+ */
+
+import {lstatSync, rmdirSync, unlinkSync} from 'node:fs';
+import type {UnixSocket} from '../../tunnel/messages.ts';
+import {MirrordError} from '../errors.ts';
+import {SystemError} from '../native/native.ts';
+import type {Launcher} from '../sandbox/launcher.ts';
+
+/** A place-holder on this machine, under a socket that is seen in the sandbox only. */
+export interface PlaceHolder {
+  readonly path: string;
+  readonly inode: bigint;
+  /** How much of the path was there before: the rest are directories that were made. */
+  readonly there: number;
+}
+
+/** The name as people write it. */
+export function writtenName(name: string): string {
+  return name.startsWith('\0') ? `@${name.slice(1).replace(/\0+$/, '')}` : name;
+}
+
+/**
+ * Makes the socket. Returns its descriptor, which is the caller's. Throws MIRRORD_UNIX_SOCKET_FAILED, which
+ * says why it can't be under that name.
+ */
+export function placeSocket(
+  launcher: Launcher,
+  {type, name}: UnixSocket,
+): {fd: number; placeHolder?: PlaceHolder} {
+  const path = writtenName(name);
+  try {
+    const {fd, value} = launcher.open('unix', type, path, Buffer.byteLength(name));
+    const [how, inode = '', there = ''] = value.split(' ');
+    if (how !== 'held') return {fd};
+    return {fd, placeHolder: {path, inode: BigInt(inode), there: Number(there)}};
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new MirrordError(
+      'MIRRORD_UNIX_SOCKET_FAILED',
+      `the pod's socket ${path} can't be shown to the program (${error.syscall}: ${error.code})`,
+      {hint: hintFor(error, path), cause: error},
+    );
+  }
+}
+
+function hintFor({code, syscall}: SystemError, path: string): string {
+  if (syscall === 'mirror /') return `make the directory once: sudo mkdir /${path.split('/')[1]}`;
+  if (code === 'E2BIG')
+    return 'the nearest directory that is there has too many entries; make the one below it';
+  if (code === 'EADDRINUSE') return 'the program has it itself';
+  if (code === 'EISDIR' || code === 'ENOTDIR' || code === 'EEXIST')
+    return `something else is there on this machine: ls -ld ${path}`;
+  if (code === 'ENOSYS') return 'it takes Linux 5.2';
+  return 'MIRRORD_LOG=debug tells more';
+}
+
+/** Removes a place-holder, if it still is one, as the launcher does where it wasn't killed. */
+export function removePlaceHolder({path, inode, there}: PlaceHolder): void {
+  try {
+    const status = lstatSync(path, {bigint: true});
+    if (status.ino !== inode || status.size > 0n) return;
+    unlinkSync(path);
+    for (let end = path.lastIndexOf('/'); end > there; end = path.lastIndexOf('/', end - 1)) {
+      rmdirSync(path.slice(0, end));
+    }
+  } catch {
+    // It is gone, or a directory is somebody's by now.
+  }
+}

@@ -34,7 +34,7 @@ const tools = [
     'mkdir',
     'rm',
   ],
-  ...['kill', 'tar', 'curl', 'dig', 'redis-server', 'redis-cli'],
+  ...['sort', 'wc', 'kill', 'tar', 'curl', 'dig', 'redis-server', 'redis-cli'],
 ];
 
 /** Where the machine keeps a program. */

@@ -18,6 +18,8 @@ import {openLocalhost} from './localhost.ts';
 import {followLocalhost} from './localhost-ports.ts';
 import type {Log} from './log.ts';
 import {createOutgoing} from './outgoing.ts';
+import {createCapture} from './pcap/capture.ts';
+import type {PacketFile} from './pcap/packet-file.ts';
 import {openFlowProcesses} from './processes/flow-process.ts';
 import type {SkipOptions} from './processes/tools.ts';
 import {awaitEnd, endProgram} from './program-end.ts';
@@ -32,7 +34,6 @@ import {listSessions} from './sessions/session-client.ts';
 import {type EnvironmentChanges, openSession} from './sessions/session-server.ts';
 import {podMtu, sandboxAddresses, sandboxFiles} from './target-view.ts';
 import {driveTun} from './tun.ts';
-import {serveUnixStreams, type UnixStreams} from './unix-streams/unix-streams.ts';
 
 export interface SessionOptions {
   /** As it was written, for those who list sessions. */
@@ -44,10 +45,10 @@ export interface SessionOptions {
   environment?: EnvironmentOptions;
   /** Which connections and names are the pod's; all by default. */
   network?: NetworkOptions;
-  /** Regular expressions on unix sockets of the pod that the program finds under their names; none by default. */
-  unixStreams?: readonly string[];
   /** Whose traffic stays on this machine's network; that of the build tools by default. */
   skip?: SkipOptions;
+  /** Records what crosses the TUN device; the caller's to close. */
+  pcap?: PacketFile;
   /** Signals that mirrord was told to ignore when it was called: the program ignores them too. */
   signalsIgnored?: string;
   log: Log;
@@ -107,8 +108,16 @@ function serveSandbox(
     kick: () => driver.kick(),
     echoReply: (reply) => driver.stack.echoReply(reply),
   });
+  const capture =
+    options.pcap &&
+    createCapture(options.pcap, {
+      find: processes.find,
+      description: `mirrord exec -t ${options.target}`,
+      warn: options.warn,
+    });
   const driver = driveTun({
     fd: sandbox.tunFd,
+    ...(capture !== undefined && {tap: capture}),
     ...(localhost?.udp !== undefined && {loopbackUdp: localhost.udp}),
     createStack: (gso) =>
       new Stack(
@@ -147,9 +156,11 @@ function serveSandbox(
         tunnel: mux.counters,
         routing: router.counters,
         processes: processes.counters,
+        pcap: capture?.counters,
         published: published.counters,
       });
       driver[Symbol.dispose]();
+      capture?.[Symbol.dispose]();
       followed?.[Symbol.dispose]();
       localhost?.[Symbol.dispose]();
       published[Symbol.dispose]();
@@ -230,16 +241,6 @@ function readText(path: string): string {
   }
 }
 
-/** Shows the unix sockets of the pod that are wanted, if any are. */
-function showUnixSockets(
-  {launcher}: Sandbox,
-  {mux}: AgentLink,
-  {unixStreams: patterns = [], warn, log}: SessionOptions,
-): UnixStreams | undefined {
-  if (patterns.length === 0) return undefined;
-  return serveUnixStreams(launcher, {mux, patterns, warn, log});
-}
-
 /** Runs the program in the pod's network, with its name, files of names, and environment. */
 export async function runInContext(link: AgentLink, options: SessionOptions): Promise<ProgramEnd> {
   const {target} = link;
@@ -257,8 +258,7 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
     log: options.log,
   });
   using service = serveSandbox(sandbox, link, options);
-  using unixSockets = showUnixSockets(sandbox, link, options);
-  await Promise.all([service.ready, unixSockets?.ready]);
+  await service.ready;
   const ports = () => service.published.ports;
   const lost = contextLost(link);
   return await run(sandbox.launcher, 'container', {link, options, lost, ports});

@@ -14,6 +14,7 @@ import type {Stack} from '../netstack/stack.ts';
 import type {OutPacket} from '../netstack/types.ts';
 import type {LoopbackUdp} from './loopback-udp.ts';
 import {type TunTap, tunTap} from './native/native.ts';
+import type {PacketTap} from './pcap/capture.ts';
 
 const slotSize = 66_048;
 const slotCount = 64;
@@ -34,6 +35,8 @@ export interface TunDriverOptions {
   createStack: (gso: boolean) => Stack;
   /** Carries the datagrams between the program and the pod's loopback, where there is one. */
   loopbackUdp?: LoopbackUdp;
+  /** Sees what crosses the device. */
+  tap?: PacketTap;
 }
 
 /** A GSO super-segment of two pieces that the kernel's IP layer drops: its time to live is 0. */
@@ -70,6 +73,7 @@ export function driveTun({
   fd,
   createStack,
   loopbackUdp,
+  tap,
 }: TunDriverOptions): TunDriver & {readonly stack: Stack} {
   const ring = new Uint8Array(slotSize * slotCount);
   const lengths = new Uint32Array(slotCount);
@@ -87,6 +91,7 @@ export function driveTun({
     const result = device.write(packet.head, packet.headLength, packet.parts, packet.partCount);
     if (result === 0) {
       counters.packetsOut++;
+      tap?.onWritten(packet);
     } else if (result === -11 /* EAGAIN */ || result === -105 /* ENOBUFS */) {
       counters.full++;
       return false;
@@ -123,7 +128,11 @@ export function driveTun({
   const onBatch = (count: number): void => {
     const now = performance.now();
     counters.packetsIn += count;
-    for (let i = 0; i < count; i++) stack.process(ring, i * slotSize, lengths[i] ?? 0, now);
+    for (let i = 0; i < count; i++) {
+      const length = lengths[i] ?? 0;
+      tap?.onRead(ring, i * slotSize, length);
+      stack.process(ring, i * slotSize, length, now);
+    }
     service();
   };
 

@@ -11,6 +11,7 @@ import {readEnvFile} from '../../layer/env/env-file.ts';
 import type {EnvironmentOptions} from '../../layer/env/environment.ts';
 import {runInSession} from '../../layer/joined.ts';
 import {createLog} from '../../layer/log.ts';
+import {PacketFile} from '../../layer/pcap/packet-file.ts';
 import type {ProgramEnd} from '../../layer/sandbox/program.ts';
 import {runInContext, runWithEnvironment} from '../../layer/session.ts';
 import {findSession, joinSession} from '../../layer/sessions/session-client.ts';
@@ -30,6 +31,7 @@ interface ExecFlags {
   target?: string;
   tun?: boolean;
   join?: string;
+  pcap?: string;
 }
 
 /**
@@ -98,6 +100,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
   for (const text of warnings) progress.notify({id: text, level: 'Warning', text});
   const debuggers = debuggerPorts({argv, env: process.env});
   for (const warning of debuggers.warnings) progress.warn(warning);
+  await using pcap = flags.pcap === undefined ? undefined : await PacketFile.open(flags.pcap);
   const name = formatTarget(target);
   const pid = await progress.step(`finding ${name}`, () => resolveTarget(target));
   using agent = startLocalAgent(pid);
@@ -112,8 +115,8 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     env: {...callersEnvironment(), ...markInside(config)},
     environment,
     network: networkOptions(config, debuggers.ports),
-    unixStreams: config.feature.network.outgoing.unix_streams ?? [],
     skip: skipOptions(config),
+    ...(pcap !== undefined && {pcap}),
     ...ignoredSignals(),
     log,
     warn: progress.warn,
@@ -134,6 +137,12 @@ export function execCommand(): Command {
         '--join <session>',
         'in a session that runs already: mirrord session list',
       ).conflicts(['target', 'configFile', 'tun']),
+    )
+    .addOption(
+      new Option(
+        '--pcap <file>',
+        'record the network traffic, for Wireshark or tcpdump; not that on localhost',
+      ).conflicts(['join', 'tun']),
     )
     .option('--tun', 'a network of its own for the program (the default)')
     .option('--no-tun', 'the environment of the target only; the network stays local')

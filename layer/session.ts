@@ -34,6 +34,7 @@ import {listSessions} from './sessions/session-client.ts';
 import {type EnvironmentChanges, openSession} from './sessions/session-server.ts';
 import {podMtu, sandboxAddresses, sandboxFiles} from './target-view.ts';
 import {driveTun} from './tun.ts';
+import {serveUnixStreams, type UnixStreams} from './unix-streams/unix-streams.ts';
 
 export interface SessionOptions {
   /** As it was written, for those who list sessions. */
@@ -45,6 +46,8 @@ export interface SessionOptions {
   environment?: EnvironmentOptions;
   /** Which connections and names are the pod's; all by default. */
   network?: NetworkOptions;
+  /** Regular expressions on unix sockets of the pod that the program finds under their names; none by default. */
+  unixStreams?: readonly string[];
   /** Whose traffic stays on this machine's network; that of the build tools by default. */
   skip?: SkipOptions;
   /** Records what crosses the TUN device; the caller's to close. */
@@ -241,6 +244,16 @@ function readText(path: string): string {
   }
 }
 
+/** Shows the unix sockets of the pod that are wanted, if any are. */
+function showUnixSockets(
+  {launcher}: Sandbox,
+  {mux}: AgentLink,
+  {unixStreams: patterns = [], warn, log}: SessionOptions,
+): UnixStreams | undefined {
+  if (patterns.length === 0) return undefined;
+  return serveUnixStreams(launcher, {mux, patterns, warn, log});
+}
+
 /** Runs the program in the pod's network, with its name, files of names, and environment. */
 export async function runInContext(link: AgentLink, options: SessionOptions): Promise<ProgramEnd> {
   const {target} = link;
@@ -258,7 +271,8 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
     log: options.log,
   });
   using service = serveSandbox(sandbox, link, options);
-  await service.ready;
+  using unixSockets = showUnixSockets(sandbox, link, options);
+  await Promise.all([service.ready, unixSockets?.ready]);
   const ports = () => service.published.ports;
   const lost = contextLost(link);
   return await run(sandbox.launcher, 'container', {link, options, lost, ports});

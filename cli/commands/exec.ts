@@ -115,6 +115,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     env: {...callersEnvironment(), ...markInside(config)},
     environment,
     network: networkOptions(config, debuggers.ports),
+    unixStreams: config.feature.network.outgoing.unix_streams ?? [],
     skip: skipOptions(config),
     ...(pcap !== undefined && {pcap}),
     ...ignoredSignals(),

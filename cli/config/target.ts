@@ -25,30 +25,26 @@ export type Target =
   /** A process of this machine. */
   | {kind: 'process'; pid: number};
 
-/** Kinds that only an operator can resolve. */
-export const operatorKinds: readonly TargetKind[] = [
-  'job',
-  'cronjob',
-  'statefulset',
-  'service',
-  'replicaset',
-  'label',
-];
-
 /** Every kind, in the order in which mirrord lists them; ours come last. */
 export const allKinds: readonly TargetKind[] = [
   'targetless',
   'pod',
   'deployment',
   'rollout',
-  ...operatorKinds,
+  'job',
+  'cronjob',
+  'statefulset',
+  'daemonset',
+  'service',
+  'replicaset',
+  'label',
   'demo',
   'process',
 ];
 
 const forms =
-  'a target is kind/name[/container/name] (pod, deployment, rollout, job, cronjob, statefulset, service, ' +
-  'replicaset), label/key=value[,key=value], targetless, demo/pod or process/pid';
+  'a target is kind/name[/container/name] (pod, deployment, rollout, job, cronjob, statefulset, daemonset, ' +
+  'service, replicaset), label/key=value[,key=value], targetless, demo/pod or process/pid';
 
 function invalid(text: string, why: string): MirrordError {
   return new MirrordError('MIRRORD_TARGET_INVALID', `${quote(text)} is not a target: ${why}`, {

@@ -11,7 +11,7 @@ import * as rest from './rules/rest.ts';
 import type {Finding, Rule} from './rules/rule.ts';
 import * as targetRules from './rules/target.ts';
 import * as traffic from './rules/traffic.ts';
-import {allKinds, operatorKinds, parseTarget, type Target, type TargetKind} from './target.ts';
+import {allKinds, parseTarget, type Target, type TargetKind} from './target.ts';
 
 /** All rules. */
 export const rules: readonly Rule[] = [http, traffic, targetRules, rest].flatMap((group) =>
@@ -58,7 +58,6 @@ export function compatibleKinds({config}: Pick<LoadedConfig, 'config'>): TargetK
     copies || config.multi_cluster === true || queues !== undefined || branches.length > 0;
   const needsTarget = copies || config.agent.ephemeral || network.incoming.mode === 'steal';
   return allKinds.filter((kind) => {
-    if (config.operator === false && operatorKinds.includes(kind)) return false;
     if (kind === 'label') return !withoutLabels;
     if (kind === 'targetless') return !needsTarget;
     if (kind === 'service') return !copies;

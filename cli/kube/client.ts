@@ -271,13 +271,10 @@ class Client implements KubeClient {
       opened.resolve();
     });
     socket.once('error', (error) => opened.reject(this.#connectionError(request, error)));
-    socket.once('unexpected-response', (sent, response) => {
-      readBody(response)
-        .catch(() => '')
-        .then((body) =>
-          opened.reject(errorOfAnswer(this.#describe(request), response.statusCode ?? 0, body)),
-        )
-        .finally(() => sent.destroy());
+    socket.once('unexpected-response', async (sent, response) => {
+      const body = await readBody(response).catch(() => '');
+      opened.reject(errorOfAnswer(this.#describe(request), response.statusCode ?? 0, body));
+      sent.destroy();
     });
     await opened.promise;
     return socket;

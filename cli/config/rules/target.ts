@@ -2,7 +2,6 @@
  * Rules of what goes with which target.
  */
 
-import {operatorKinds} from '../target.ts';
 import {error, type Rule, type Subject, warning, when} from './rule.ts';
 
 /** Whether the session will have no target; an IDE may still choose one. */
@@ -71,13 +70,6 @@ export const labelLimits: Rule = ({target, config}) => {
     ...when(branches.length > 0, error('feature.db_branches', 'excludes a label target')),
   ];
 };
-
-/** Some kinds of target are resolved by an operator. */
-export const kindNeedsOperator: Rule = ({target, config}) =>
-  when(
-    config.operator === false && operatorKinds.includes(target.kind),
-    error('target.path', `is a ${target.kind}, which needs an operator, and operator is false`),
-  );
 
 /** An ephemeral container runs in its pod's namespace. */
 export const ephemeralIgnoresNamespace: Rule = ({config}) =>

@@ -12,6 +12,7 @@ export const targetKinds = {
   job: 'job',
   cron_job: 'cronjob',
   stateful_set: 'statefulset',
+  daemon_set: 'daemonset',
   service: 'service',
   replica_set: 'replicaset',
 } as const;
@@ -36,6 +37,7 @@ const targetObjects = [
   byName('job', 'job'),
   byName('cron_job', 'cron job'),
   byName('stateful_set', 'stateful set'),
+  byName('daemon_set', 'daemon set'),
   byName('service', 'service'),
   byName('replica_set', 'replica set'),
   object({
@@ -62,8 +64,6 @@ export const target = object(
       'Namespace of the target; by default that of the kubeconfig context.',
       {
         env: 'MIRRORD_TARGET_NAMESPACE',
-        status: 'later',
-        instead: 'demo and process targets have no namespace',
       },
     ),
   },

@@ -126,13 +126,6 @@ const errors: Case[] = [
     labels({feature: {db_branches: [branch]}}),
     /db_branches excludes a label/,
   ],
-  ...['job', 'cronjob', 'statefulset', 'service', 'replicaset', 'label'].map(
-    (kind): Case => [
-      `a ${kind} target needs an operator`,
-      {target: kind === 'label' ? 'label/a=b' : `${kind}/x`, operator: false},
-      /which needs an operator/,
-    ],
-  ),
   [
     'include and exclude exclude each other',
     {feature: {env: {include: 'A', exclude: 'B'}}},

@@ -5,7 +5,7 @@
 
 /** What of resolv.conf(5) matters here. */
 export interface ResolverConfig {
-  /** Addresses as they are written, without a scope. */
+  /** Addresses as they are written, a link-local one with its scope. */
   readonly nameServers: readonly string[];
   readonly searchDomains: readonly string[];
 }
@@ -21,7 +21,7 @@ export function parseResolvConf(text: string): ResolverConfig {
       .split(/\s+/);
     const [first] = values;
     if (first === undefined) continue;
-    if (keyword === 'nameserver') nameServers.push(first.replace(/%.*/, ''));
+    if (keyword === 'nameserver') nameServers.push(first);
     if (keyword === 'search') searchDomains = values.map(plainName);
     if (keyword === 'domain') searchDomains = [plainName(first)];
   }

@@ -29,7 +29,6 @@ const serverTimeoutMs = 1_500;
 const serverLimit = 3;
 /** What we don't know of an answer of the system's, seconds. */
 const ttl = 5;
-const port = 53;
 
 export type Transport = 'udp' | 'tcp';
 
@@ -45,6 +44,13 @@ export interface HostResolver {
     /** Over the limit. */
     readonly refused: number;
   };
+}
+
+export interface HostResolverOptions {
+  /** The machine's own name servers; of its resolv.conf by default. */
+  servers?: () => Promise<readonly string[]>;
+  /** Where they listen; 53. */
+  port?: number;
 }
 
 /** What the system knows of a name: its addresses, or that there is no such name. */
@@ -72,8 +78,13 @@ async function hostNameServers(): Promise<string[]> {
   return parseResolvConf(text).nameServers.slice(0, serverLimit);
 }
 
+interface ServerPort {
+  server: string;
+  port: number;
+}
+
 /** Asks one name server. Rejects when it can't be reached or takes too long. */
-function askByUdp(server: string, query: Uint8Array): Promise<Uint8Array> {
+function askByUdp({server, port}: ServerPort, query: Uint8Array): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const socket = createSocket(isIPv6(server) ? 'udp6' : 'udp4');
     const timer = setTimeout(() => end(new Error('no answer')), serverTimeoutMs);
@@ -94,7 +105,7 @@ function askByUdp(server: string, query: Uint8Array): Promise<Uint8Array> {
   });
 }
 
-function askByTcp(server: string, query: Uint8Array): Promise<Uint8Array> {
+function askByTcp({server, port}: ServerPort, query: Uint8Array): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const reader = new FrameReader();
     const socket = connect({host: server, port, timeout: serverTimeoutMs});
@@ -116,18 +127,6 @@ function askByTcp(server: string, query: Uint8Array): Promise<Uint8Array> {
   });
 }
 
-async function forward(query: Uint8Array, transport: Transport): Promise<Uint8Array | undefined> {
-  const ask = transport === 'udp' ? askByUdp : askByTcp;
-  for (const server of await hostNameServers()) {
-    try {
-      return await ask(server, query);
-    } catch {
-      // The next one may know.
-    }
-  }
-  return undefined;
-}
-
 function addressAnswer(query: Query, found: Found, transport: Transport): Buffer {
   if ('code' in found) return emitAnswer(query, found.code, {transport});
   const {name, type} = query.question;
@@ -147,8 +146,15 @@ function addressAnswer(query: Query, found: Found, transport: Transport): Buffer
 
 class SystemResolver implements HostResolver {
   readonly counters = {looked: 0, forwarded: 0, failed: 0, refused: 0};
+  readonly #servers: () => Promise<readonly string[]>;
+  readonly #port: number;
   readonly #lookUps = new Map<string, Promise<Found>>();
   #underWay = 0;
+
+  constructor({servers = hostNameServers, port = 53}: HostResolverOptions) {
+    this.#servers = servers;
+    this.#port = port;
+  }
 
   async answer(
     message: Uint8Array,
@@ -187,9 +193,21 @@ class SystemResolver implements HostResolver {
       return addressAnswer(query, await this.#lookUp(name), transport);
     }
     this.counters.forwarded++;
-    if (name === query.name) return await forward(message, transport);
-    const answer = await forward(renameQuery(query, name), transport);
+    if (name === query.name) return await this.#forward(message, transport);
+    const answer = await this.#forward(renameQuery(query, name), transport);
     return answer === undefined ? undefined : renameAnswer(answer, query);
+  }
+
+  async #forward(query: Uint8Array, transport: Transport): Promise<Uint8Array | undefined> {
+    const ask = transport === 'udp' ? askByUdp : askByTcp;
+    for (const server of await this.#servers()) {
+      try {
+        return await ask({server, port: this.#port}, query);
+      } catch {
+        // The next one may know.
+      }
+    }
+    return undefined;
   }
 
   #lookUp(name: string): Promise<Found> {
@@ -203,6 +221,6 @@ class SystemResolver implements HostResolver {
 }
 
 /** Makes a resolver by this machine's own means. */
-export function createHostResolver(): HostResolver {
-  return new SystemResolver();
+export function createHostResolver(options: HostResolverOptions = {}): HostResolver {
+  return new SystemResolver(options);
 }

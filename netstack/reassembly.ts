@@ -11,7 +11,7 @@
 import type {Counters} from './counters.ts';
 import type {Limits} from './limits.ts';
 import {checksum, sumWords} from './wire/checksum.ts';
-import {type IpHeader, ipHeaderLength, MAX_PACKET} from './wire/ip.ts';
+import {type IpHeader, ipHeaderLength, maxPayload} from './wire/ip.ts';
 import {type Octets, octets} from './wire/octets.ts';
 
 interface Fragment {
@@ -55,9 +55,8 @@ export class Reassembly {
   add(frame: Octets, ip: IpHeader, now: number): Octets | undefined {
     this.#counters.fragments += 1;
     const end = ip.fragmentOffset + ip.payloadLength;
-    const room = MAX_PACKET - (ip.version === 4 ? 20 : 0);
     const isRagged = ip.moreFragments && (ip.payloadLength & 7) !== 0;
-    if (ip.payloadLength === 0 || isRagged || end > room) {
+    if (ip.payloadLength === 0 || isRagged || end > maxPayload(ip.version)) {
       this.#counters.malformed += 1;
       return undefined;
     }

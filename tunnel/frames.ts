@@ -21,6 +21,7 @@
 import {ProtocolError} from './errors.ts';
 import {
   BODY_BYTES,
+  DATAGRAM_BYTES,
   HANDSHAKE_BYTES,
   HEADER_BYTES,
   LARGE_FRAME_BYTES,
@@ -64,7 +65,7 @@ const LENGTHS = new Map<number, readonly [number, number]>([
   [FRAME.reset, [2, ERRNO_MAX_BYTES]],
   [FRAME.stop, [2, ERRNO_MAX_BYTES]],
   [FRAME.credit, [8, 8]],
-  [FRAME.datagram, [0, LARGE_FRAME_BYTES]],
+  [FRAME.datagram, [0, DATAGRAM_BYTES]],
 ]);
 
 /** One frame inside a message: its payload is `message[start, end)`. Filled again and again. */

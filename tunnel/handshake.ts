@@ -20,7 +20,7 @@
 
 import {ProtocolError} from './errors.ts';
 import {FRAME, newFrame, readUint16, readUint32, writeUint16, writeUint32} from './frames.ts';
-import {HEADER_BYTES, LARGE_FRAME_BYTES, type Limits, TICKET_BYTES} from './limits.ts';
+import {DATAGRAM_BYTES, HEADER_BYTES, type Limits, TICKET_BYTES} from './limits.ts';
 
 /** The versions of the protocol that this code speaks. */
 export const VERSIONS = {lowest: 1, highest: 1} as const;
@@ -149,7 +149,7 @@ function parseTerms(bytes: Uint8Array): Terms {
       streams: readUint32(bytes, 4),
       opensPerSecond: readUint32(bytes, 8),
       // A peer may say that it takes more than a frame can hold.
-      datagramBytes: Math.min(readUint32(bytes, 12), LARGE_FRAME_BYTES),
+      datagramBytes: Math.min(readUint32(bytes, 12), DATAGRAM_BYTES),
       earlyBytes: readUint32(bytes, 16),
     },
     ticket: bytes.slice(TERMS_BYTES),

@@ -13,8 +13,10 @@ export const SMALL_FRAME_BYTES = 16_384;
 export const FAST_LINK_BYTES_PER_MS = 25_000;
 /** Each frame starts with type (1 byte), length (3), stream (4). */
 export const HEADER_BYTES = 8;
-/** The largest WebSocket message, both ways: one large frame with its header. */
-export const MESSAGE_BYTES = HEADER_BYTES + LARGE_FRAME_BYTES;
+/** A datagram with its address in front: 65,527 bytes are the most that UDP carries, over IPv6. */
+export const DATAGRAM_BYTES = LARGE_FRAME_BYTES + 64;
+/** The largest WebSocket message, both ways: one datagram with its header. */
+export const MESSAGE_BYTES = HEADER_BYTES + DATAGRAM_BYTES;
 /** Frames up to this are gathered into one message by a copy; larger ones travel as they are. */
 export const GATHER_BYTES = 8192;
 /** After so many bytes of datagrams and calls, waiting bulk has a turn: it may never starve. */
@@ -86,6 +88,6 @@ export interface Limits {
 export const DEFAULT_LIMITS: Limits = {
   streams: 65_536,
   opensPerSecond: 10_000,
-  datagramBytes: LARGE_FRAME_BYTES,
+  datagramBytes: DATAGRAM_BYTES,
   earlyBytes: 16_384,
 };

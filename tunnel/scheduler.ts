@@ -97,7 +97,7 @@ export class Scheduler {
     let length = first.length;
     let message: Uint8Array | undefined;
     for (;;) {
-      const room = Math.min(GATHER_BYTES, MESSAGE_BYTES - length);
+      const room = Math.min(GATHER_BYTES, HEADER_BYTES + LARGE_FRAME_BYTES - length);
       const frame = this.#take(now, room);
       if (frame === undefined) break;
       if (message === undefined) {

@@ -28,7 +28,7 @@ import {
   type IpHeader,
   ipHeaderLength,
   isGroupDestination,
-  MAX_PACKET,
+  maxPayload,
   PROTOCOL_ICMP,
   PROTOCOL_ICMPV6,
   PROTOCOL_UDP,
@@ -105,7 +105,7 @@ export class Icmp {
     const version = echo.source.length === 4 ? 4 : 6;
     if (
       echo.destination.length !== echo.source.length ||
-      ipHeaderLength(version) + ICMP_LENGTH + echo.payload.length > MAX_PACKET
+      ICMP_LENGTH + echo.payload.length > maxPayload(version)
     ) {
       this.#shared.counters.malformed += 1;
       return;

@@ -11,7 +11,7 @@ import type {Limits} from '../limits.ts';
 import type {PacketWriter} from '../packet-writer.ts';
 import {Slab} from '../slab.ts';
 import type {Emit, Endpoint} from '../types.ts';
-import {createPath, ipHeaderLength, MAX_PACKET, PROTOCOL_UDP} from '../wire/ip.ts';
+import {createPath, maxPayload, PROTOCOL_UDP} from '../wire/ip.ts';
 import {createUdpHeader, emitUdp, UDP_LENGTH} from '../wire/udp.ts';
 import type {UdpSocket} from './flow.ts';
 
@@ -43,7 +43,7 @@ export class UdpSendQueue {
   /** Queues a copy of `payload`; false: it was dropped. */
   push(flow: UdpSocket, from: Endpoint, payload: Uint8Array): boolean {
     const version = from.address.length === 4 ? 4 : 6;
-    const most = MAX_PACKET - ipHeaderLength(version) - UDP_LENGTH;
+    const most = maxPayload(version) - UDP_LENGTH;
     if (from.address.length !== flow.source.address.length || payload.length > most) {
       this.#counters.udpUnsendable += 1;
       return false;

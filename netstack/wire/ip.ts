@@ -11,7 +11,7 @@ export const PROTOCOL_TCP = 6;
 export const PROTOCOL_UDP = 17;
 export const PROTOCOL_ICMPV6 = 58;
 
-/** The largest IP packet we build, header included: the limit of IPv4, kept for IPv6. */
+/** The largest TCP packet we build, IP header included: the limit of IPv4, kept for IPv6. */
 export const MAX_PACKET = 65_535;
 
 /** Hop limit of what we send: Linux's net.ipv4.ip_default_ttl. */
@@ -107,6 +107,11 @@ export function createPath(protocol: number, from: IpAddress, to: IpAddress): Pa
     to,
     pseudoSum: sumAddress(from) + sumAddress(to) + protocol,
   };
+}
+
+/** The most bytes that can follow the IP header that we build: IPv4's length counts it, IPv6's doesn't. */
+export function maxPayload(version: 4 | 6): number {
+  return version === 4 ? 65_535 - 20 : 65_535;
 }
 
 /** Bytes of the IP header that we build: no options, no extension headers. */

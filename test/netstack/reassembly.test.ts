@@ -72,7 +72,7 @@ for (const version of [4, 6] as const) {
 
   test(`a datagram is put together of its fragments (IPv${version})`, (t) => {
     const rig = new FragmentRig({version});
-    for (const length of [1_473, 9_000, version === 4 ? 65_507 : 65_487]) {
+    for (const length of [1_473, 9_000, version === 4 ? 65_507 : 65_527]) {
       for (const fragment of rig.cut(length, step)) {
         t.is(rig.datagrams.length, 0);
         rig.fragment(fragment);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';
 import {emitPing, FRAME} from '../../tunnel/frames.ts';
-import {MESSAGE_BYTES} from '../../tunnel/limits.ts';
+import {DATAGRAM_BYTES, MESSAGE_BYTES} from '../../tunnel/limits.ts';
 import {Mux} from '../../tunnel/mux.ts';
 import {Ear, feed, holds, NONE, Pair, pattern, seeded, TOKEN} from '../helpers/tunnel.ts';
 
@@ -282,13 +282,14 @@ test('a datagram keeps its boundaries, the empty one too', (t) => {
   const {stream} = pair.open('udp');
   stream.sendDatagram(NONE);
   stream.sendDatagram(new Uint8Array([3]), new Uint8Array([1, 2]));
-  stream.sendDatagram(new Uint8Array(65_526));
-  stream.sendDatagram(new Uint8Array(65_537));
+  // The most that UDP over IPv6 carries, with an address in front.
+  stream.sendDatagram(new Uint8Array(65_527), new Uint8Array(19));
+  stream.sendDatagram(new Uint8Array(DATAGRAM_BYTES + 1));
   pair.settle();
   const {datagrams} = pair.there(0).ear;
   t.deepEqual(
     datagrams.map(({length}) => length),
-    [0, 3, 65_526],
+    [0, 3, 65_546],
   );
   t.deepEqual([...(datagrams[1] ?? [])], [1, 2, 3]);
   t.is(pair.layer.counters.datagramsDroppedFull, 1);

@@ -57,7 +57,7 @@ function ports({transport}: ParsedPacket): [number, number] {
 }
 
 for (const version of [4, 6] as const) {
-  for (const length of [0, 1, 1472, 1473, version === 4 ? 65_507 : 65_487]) {
+  for (const length of [0, 1, 1472, 1473, version === 4 ? 65_507 : 65_527]) {
     test(`a datagram of ${length} bytes goes both ways (IPv${version})`, (t) => {
       const rig = new UdpRig({version});
       rig.datagram(length);
@@ -116,6 +116,14 @@ test('replies come from their true sender', (t) => {
   const [packet] = rig.take();
   t.deepEqual(packet?.source, ip('203.0.113.9'));
   t.deepEqual(packet && ports(packet), [99, 5000]);
+});
+
+test('an IPv6 datagram that its length field can not tell is dropped and counted', (t) => {
+  const rig = new UdpRig({version: 6});
+  rig.datagram(1);
+  rig.udpFlow.send({address: SERVER6, port: 7}, new Uint8Array(65_528));
+  t.deepEqual(rig.take(), []);
+  t.is(rig.stack.counters.udpUnsendable, 1);
 });
 
 test('a datagram of the other IP version, or too long, is dropped and counted', (t) => {

@@ -103,7 +103,8 @@ class FileCapture implements Capture {
     const [received, startUs, endUs] = [this.#packets, this.#startUs, nowUs()];
     this.#file.add(emitStatistics({startUs, endUs, received, dropped: left}));
     if (left === 0) return;
-    const reason = failure === undefined ? 'the disk is too slow' : codeOf(failure);
+    const reason =
+      failure === undefined ? 'they came faster than they could be written' : codeOf(failure);
     this.#options.warn(`${left} of ${received} packets are missing in ${path}: ${reason}`);
   }
 

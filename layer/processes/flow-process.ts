@@ -41,16 +41,14 @@ export function openFlowProcesses(
   {skip = {buildTools: true, names: []}, log}: FlowProcessesOptions,
 ): FlowProcesses {
   const sockets = openSocketFinder(launcher, log);
-  const names = skippedNames(skip);
   const processes = new SandboxProcesses({
     pid: launcher.process.pid ?? 0,
-    classify: matchTools(names),
+    classify: matchTools(skippedNames(skip)),
   });
   const counters = {skipped: 0, unknown: 0, looking: processes.counters};
   return {
     counters,
     isSkipped(kind, source, destination) {
-      if (names.size === 0) return false;
       processes.look();
       const marked = [...processes.values()].filter(({isMarked}) => isMarked);
       if (marked.length === 0) return false;

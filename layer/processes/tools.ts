@@ -1,8 +1,10 @@
 /**
- * Which processes stay on this machine's network, by their names.
+ * Which processes stay on this machine's network: by their names, or because they were told to.
  *
  * A name counts for a process, not for what it starts: `go run .` builds with this machine's network, and
  * what it has built runs in the pod's. Helpers that a tool starts for its own traffic count as the tool.
+ * MIRRORD_HOST_NETWORK=1 in the environment that a process was started with counts for it, and, since that is
+ * inherited, for all that it starts.
  */
 
 import {readFileSync, readlinkSync} from 'node:fs';
@@ -42,7 +44,17 @@ function parentName(pid: number): string | undefined {
   }
 }
 
-/** Returns whether a process has one of these names, or works for one that has. */
+/** Whether a process was started with MIRRORD_HOST_NETWORK. */
+function isTold(pid: number): boolean {
+  try {
+    const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
+    return /(^|\0)MIRRORD_HOST_NETWORK=(1|true)(\0|$)/.test(environment);
+  } catch {
+    return false; // it has ended
+  }
+}
+
+/** Returns whether a process has one of these names, works for one that has, or was told to be skipped. */
 export function matchTools(
   names: ReadonlySet<string>,
 ): (process: Pick<SandboxProcess, 'pid' | 'names'>) => boolean {
@@ -53,6 +65,6 @@ export function matchTools(
       if (hasGit && name.startsWith('git-')) return true; // git-remote-https
       if (hasGit && name === 'ssh' && parentName(process.pid) === 'git') return true;
     }
-    return false;
+    return isTold(process.pid);
   };
 }

@@ -89,6 +89,14 @@ test.serial('names are asked of this machine, not of the pod', async (t) => {
   t.regex(stdout, /^curl 6\n10\.96\.0\.\d+\s+orders/);
 });
 
+test.serial('MIRRORD_HOST_NETWORK is for a command and all that it starts', async (t) => {
+  const script = `
+    MIRRORD_HOST_NETWORK=1 sh -c 'curl -sS "$0"; exit $?' ${origin}/
+    curl -sS ${origin}/ 2>&1 || echo "curl $?"`;
+  const {stdout} = await exec(['sh', '-c', script]);
+  t.regex(stdout, /^this machine\n.*\ncurl 7\n$/);
+});
+
 test.serial('npm, whose process is named node, is skipped by what it calls itself', async (t) => {
   const dist = {tarball: `${origin}/x.tgz`, shasum: '0'.repeat(40)};
   const version = {name: 'example', version: '4.7.11', dist};

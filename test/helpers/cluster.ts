@@ -4,12 +4,13 @@
  * What a test makes in it should have a name of its own, and go with the test.
  */
 
-import {type ChildProcess, spawn} from 'node:child_process';
+import {type ChildProcess, spawn, spawnSync} from 'node:child_process';
 import {chmodSync, chownSync, copyFileSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import type {TestFn} from 'ava';
 import {hasGo, isBuilt} from '../cluster/node/build.ts';
 import {output} from '../cluster/node/process.ts';
+import type {ClusterStatus} from '../cluster/node/status.ts';
 
 const script = fileURLToPath(new URL('../../scripts/cluster', import.meta.url));
 const demo = fileURLToPath(new URL('../cluster/manifests/demo.yaml', import.meta.url));
@@ -29,6 +30,13 @@ export class TestCluster {
   async command(args: readonly string[], input?: string): Promise<string> {
     const env = this.#environment;
     return await output(script, args, {env, ...(input === undefined ? {} : {input})});
+  }
+
+  /** Tells what of the cluster runs. */
+  status(): ClusterStatus {
+    // Its exit status is 0 only if the cluster is ready.
+    const {stdout} = spawnSync(script, ['status', '-o', 'json'], {env: this.#environment});
+    return JSON.parse(String(stdout)) as ClusterStatus;
   }
 
   /** Starts `scripts/cluster`, as the leader of a process group. */
@@ -91,7 +99,8 @@ export class TestCluster {
 
 function whyNot(): string | undefined {
   if (process.getuid?.() !== 0) return 'the test cluster needs root';
-  if (!isBuilt() && !hasGo()) return 'the test cluster is built by Go, which is not installed';
+  if (!isBuilt() && !hasGo())
+    return 'the test cluster is built by Go (1.21), which is not installed';
   return undefined;
 }
 

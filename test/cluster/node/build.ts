@@ -83,9 +83,11 @@ export function isBuilt(): boolean {
   return existsSync(programDirectory());
 }
 
-/** Whether Go is installed here, without which nothing can be built. */
+/** Whether a Go is installed here that can get the one that `modules/` ask for. */
 export function hasGo(): boolean {
-  return spawnSync('go', ['version'], {stdio: 'ignore'}).status === 0;
+  const {stdout} = spawnSync('go', ['version'], {encoding: 'utf8'});
+  const [, major, minor] = /go(\d+)\.(\d+)/.exec(stdout ?? '') ?? [];
+  return Number(major) > 1 || Number(minor) >= 21;
 }
 
 async function buildModule(module: Module, into: string): Promise<void> {
@@ -118,7 +120,7 @@ async function buildAll(): Promise<void> {
 export async function build(): Promise<string> {
   if (!isBuilt()) {
     if (!hasGo()) {
-      throw new ClusterError('the test cluster is built by Go: apt-get install golang-go');
+      throw new ClusterError('the test cluster is built by Go, 1.21 or newer: https://go.dev/dl');
     }
     mkdirSync(cacheDirectory(), {recursive: true});
     await run('flock', ['-o', join(cacheDirectory(), 'lock'), process.execPath, self]);

@@ -23,15 +23,14 @@
 
 #include "launcher.h"
 
-/* Each holds a descriptor, of the 1,024 that a process has by default. */
+/* Each holds a descriptor or two, of the 1,024 that a process has by default. */
 #define LEAVINGS_MAX 512
 
 static struct {
   char *path;
   const char *name; /* its last part */
   int directory;
-  dev_t device; /* what was made there, if it is known */
-  ino_t inode;
+  int made; /* what was made there, if it is known: held open, lest its inode number be given to another */
 } leavings[LEAVINGS_MAX];
 static size_t count;
 
@@ -50,41 +49,44 @@ int leave_no(const char *path) {
     close(fd);
     return failed("strdup");
   }
-  leavings[count].inode = 0;
+  leavings[count].made = -1;
   leavings[count].path = copy;
   leavings[count].name = copy + (slash + 1 - path);
   leavings[count++].directory = fd;
   return 0;
 }
 
+static void release(size_t i) {
+  close(leavings[i].directory);
+  if (leavings[i].made >= 0) close(leavings[i].made);
+  free(leavings[i].path);
+}
+
 /* Forgets PATH, if it was noted. */
 int leave(const char *path) {
   for (size_t i = count; i-- > 0;) {
     if (strcmp(leavings[i].path, path)) continue;
-    close(leavings[i].directory);
-    free(leavings[i].path);
+    release(i);
     memmove(&leavings[i], &leavings[i + 1], (--count - i) * sizeof *leavings);
     return 0;
   }
   return 0;
 }
 
-/* Notes that the path named last was made as this file: nothing else is to be removed there. */
-void leave_made(const struct stat *status) {
-  if (!count) return;
-  leavings[count - 1].device = status->st_dev;
-  leavings[count - 1].inode = status->st_ino;
+/* Notes that the path named last is there now: nothing else is to be removed there. */
+void leave_made(void) {
+  if (count) leavings[count - 1].made = open(leavings[count - 1].path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
 /* Whether somebody has replaced what was made, or written into it. What covers it in here must go first. */
 static int is_others(size_t i) {
-  struct stat status;
+  struct stat status, made;
   char path[64 + NAME_MAX];
-  if (!leavings[i].inode) return 0;
+  if (leavings[i].made < 0 || fstat(leavings[i].made, &made) < 0) return 0;
   snprintf(path, sizeof path, "/proc/self/fd/%d/%s", leavings[i].directory, leavings[i].name);
   umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
   if (fstatat(leavings[i].directory, leavings[i].name, &status, AT_SYMLINK_NOFOLLOW) < 0) return 1;
-  if (status.st_dev != leavings[i].device || status.st_ino != leavings[i].inode) return 1;
+  if (status.st_dev != made.st_dev || status.st_ino != made.st_ino) return 1;
   return S_ISREG(status.st_mode) && status.st_size > 0;
 }
 
@@ -104,7 +106,6 @@ void remove_leavings(void) {
   while (count > 0) {
     count--;
     if (!is_others(count)) remove_one(leavings[count].directory, leavings[count].name);
-    close(leavings[count].directory);
-    free(leavings[count].path);
+    release(count);
   }
 }

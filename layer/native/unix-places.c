@@ -14,8 +14,8 @@
  *              mounted back, where the socket is made. Read-only, as the real one is for this user
  *
  * A socket that comes back after its server went takes the place of the old one. A closed one stays where it
- * is, and refuses. The answer is the word above; of a held one also the inode of the place-holder and how
- * much of the path was there, for mirrord to clean up should we be killed. An abstract name is of the network namespace alone, and needs none of this; `LENGTH`
+ * is, and refuses. The answer is the word above; of a held one also how much of the path was there, for
+ * mirrord to clean up should we be killed. An abstract name is of the network namespace alone, and needs none of this; `LENGTH`
  * counts the zero bytes that some servers pad it with.
  */
 #define _GNU_SOURCE
@@ -23,7 +23,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +45,7 @@ static struct place {
   char *path;
   char *shown; /* the same without links: what a mount is named by */
   enum how how;
-  ino_t inode; /* of the place-holder */
-  size_t there;
+  size_t there; /* of a held one: how much of its path was there, bytes */
 } places[PLACES_MAX];
 static size_t place_count;
 
@@ -94,7 +92,6 @@ static size_t existing_part(const char *path) {
 
 /* Makes one thing on this machine, to be removed at the end. */
 static int make_held(const char *path, int is_directory) {
-  struct stat status;
   int result = leave_no(path);
   if (result) return result;
   int fd = is_directory ? mkdir(path, 0755) : open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
@@ -103,7 +100,7 @@ static int make_held(const char *path, int is_directory) {
     leave(path);
     return result;
   }
-  if (lstat(path, &status) == 0) leave_made(&status);
+  leave_made();
   if (!is_directory) close(fd);
   return 0;
 }
@@ -134,14 +131,12 @@ static int mirror(const char *directory) {
 /* Makes a path where nothing is. */
 static int make_room(const char *path, struct place *place) {
   char directory[PATH_MAX];
-  struct stat status;
   size_t there = existing_part(path);
   snprintf(directory, sizeof directory, "%.*s", (int)there, path);
   if (!is_mirror(directory)) {
     int result = make_rest(path, there, 1);
     place->how = HELD;
     place->there = there;
-    if (!result && lstat(path, &status) == 0) place->inode = status.st_ino;
     if (result != -EACCES && result != -EPERM && result != -EROFS) return result;
     if ((result = mirror(directory)) < 0) return result;
   }
@@ -210,7 +205,7 @@ static int bind_abstract(int socket, const char *name, int length) {
 int open_unix(char **args, int count, struct answer *a) {
   int type = !strcmp(args[0], "seqpacket") ? SOCK_SEQPACKET : SOCK_STREAM;
   const char *name = args[1], *told = "abstract";
-  struct place place = {NULL, NULL, COVERED, 0, 0};
+  struct place place = {NULL, NULL, COVERED, 0};
   int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), result;
   if (fd < 0) return failed("socket");
   if (*name == '@') {
@@ -224,7 +219,7 @@ int open_unix(char **args, int count, struct answer *a) {
     close(fd);
     return result;
   }
-  snprintf(a->text, sizeof a->text, "%s %ju %zu", told, (uintmax_t)place.inode, place.there);
+  snprintf(a->text, sizeof a->text, "%s %zu", told, place.there);
   a->fd = fd;
   return 0;
 }

@@ -2,7 +2,7 @@
  * One listening socket of the sandbox under a name of the pod's, made by the launcher (unix-places.c).
  */
 
-import {lstatSync, rmdirSync, unlinkSync} from 'node:fs';
+import {type BigIntStats, lstatSync, rmdirSync, unlinkSync} from 'node:fs';
 import type {UnixSocket} from '../../tunnel/messages.ts';
 import {MirrordError} from '../errors.ts';
 import {SystemError} from '../native/native.ts';
@@ -11,7 +11,8 @@ import type {Launcher} from '../sandbox/launcher.ts';
 /** A place-holder on this machine, under a socket that is seen in the sandbox only. */
 export interface PlaceHolder {
   readonly path: string;
-  readonly inode: bigint;
+  /** What was made there. An inode's number alone may be given to the next file. */
+  readonly made: BigIntStats;
   /** How much of the path was there before: the rest are directories that were made. */
   readonly there: number;
 }
@@ -32,9 +33,9 @@ export function placeSocket(
   const path = writtenName(name);
   try {
     const {fd, value} = launcher.open('unix', type, path, Buffer.byteLength(name));
-    const [how, inode = '', there = ''] = value.split(' ');
-    if (how !== 'held') return {fd};
-    return {fd, placeHolder: {path, inode: BigInt(inode), there: Number(there)}};
+    const [how, there = ''] = value.split(' ');
+    const made = how === 'held' && lstatSync(path, {bigint: true, throwIfNoEntry: false});
+    return made ? {fd, placeHolder: {path, made, there: Number(there)}} : {fd};
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     throw new MirrordError(
@@ -57,10 +58,11 @@ function hintFor({code, syscall}: SystemError, path: string): string {
 }
 
 /** Removes a place-holder, if it still is one, as the launcher does where it wasn't killed. */
-export function removePlaceHolder({path, inode, there}: PlaceHolder): void {
+export function removePlaceHolder({path, made, there}: PlaceHolder): void {
   try {
     const status = lstatSync(path, {bigint: true});
-    if (status.ino !== inode || status.size > 0n) return;
+    const isSame = status.ino === made.ino && status.birthtimeNs === made.birthtimeNs;
+    if (!isSame || status.size > 0n) return;
     unlinkSync(path);
     for (let end = path.lastIndexOf('/'); end > there; end = path.lastIndexOf('/', end - 1)) {
       rmdirSync(path.slice(0, end));

@@ -1,39 +1,38 @@
 /**
- * `mirrord ls`: what `-t` may name, as JSON, in the forms that mirrord's IDE plugins read. Lists the pods
- * of the embedded cluster if it runs; it isn't started for this.
+ * `mirrord ls`: what `-t` may name, as JSON, in the forms that mirrord's IDE plugins read. Lists what a
+ * Kubernetes cluster has, if there is a kubeconfig, then the pods of the embedded cluster if it runs; it isn't
+ * started for this.
  */
 
 import {Command, Option} from 'commander';
+import {MirrordError} from '../../layer/errors.ts';
 import {addConfigFlags, configFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
+import type {ResolvedConfig} from '../config/schema/root.ts';
 import {demoStatus} from '../demo/client.ts';
-import type {DemoStatus} from '../demo/control.ts';
+import {loadKubeClient} from '../kube/client.ts';
+import {hasKubeconfig} from '../kube/kubeconfig.ts';
+import {
+  type ListedTarget,
+  listedKinds,
+  listKubeTargets,
+  listNamespaces,
+} from '../kube/list/targets.ts';
+import {kubeClientOptions} from '../kube/options.ts';
 import {progressMode} from '../progress.ts';
-
-/** mirrord's kinds of targets, in the order in which they are listed. */
-const targetTypes = [
-  'deployment',
-  'rollout',
-  'statefulset',
-  'cronjob',
-  'job',
-  'service',
-  'replicaset',
-  'pod',
-] as const;
 
 /** Where the pods of the embedded cluster are. */
 const demoNamespace = 'default';
 
+/** The flags of `exec` that say where to look. */
+const takenFlags = ['--target-namespace', '--context', '--accept-invalid-certificates'];
+
+/** Whoever completes a line or opens an IDE's list doesn't wait longer for a cluster. */
+const listTimeoutMs = 15_000;
+
 interface LsFlags {
   type?: readonly string[];
   configFile?: string | true;
-}
-
-/** One target; `available` when a program could be run in its context right now. */
-interface ListedTarget {
-  path: string;
-  available: boolean;
 }
 
 /** The kinds that MIRRORD_LS_TARGET_TYPES asks for: a JSON array. Kinds of a newer mirrord are none of ours. */
@@ -50,26 +49,50 @@ function typesFromEnvironment(text: string | undefined): readonly string[] | und
 /** What to list, as flags, variables and the configuration file together say. */
 interface Wanted {
   types: readonly string[];
-  namespace: string;
+  /** Undefined for that of the kubeconfig's context. */
+  namespace: string | undefined;
+  config: ResolvedConfig;
 }
 
-function listTargets(status: DemoStatus | undefined, {types, namespace}: Wanted): ListedTarget[] {
-  if (!types.includes('pod') || namespace !== demoNamespace) return [];
-  return (status?.pods ?? []).map(({name, ready, pid}) => ({
-    path: `demo/${name}`,
-    available: ready && pid !== 0,
-  }));
+/** What there is, in one cluster or in both. */
+interface Listing {
+  targets: ListedTarget[];
+  currentNamespace: string;
+  namespaces: string[];
 }
 
-/** The form that IDE plugins ask for by MIRRORD_LS_RICH_OUTPUT. */
-function richOutput(
-  targets: readonly ListedTarget[],
-  status: DemoStatus | undefined,
-  {namespace}: Wanted,
-): object {
-  const others = status?.services.map((service) => service.namespace) ?? [];
-  const namespaces = [...new Set([demoNamespace, ...others])];
-  return {targets, current_namespace: namespace, namespaces};
+const isRich = process.env['MIRRORD_LS_RICH_OUTPUT'] === 'true';
+
+/** What the embedded cluster has. */
+async function listDemo({types, namespace = demoNamespace}: Wanted): Promise<Listing | undefined> {
+  const status = await demoStatus();
+  if (status === undefined) return undefined;
+  const isHere = types.includes('pod') && namespace === demoNamespace;
+  const others = status.services.map((service) => service.namespace);
+  return {
+    targets: (isHere ? status.pods : []).map(({name, ready, pid}) => ({
+      path: `demo/${name}`,
+      available: ready && pid !== 0,
+    })),
+    currentNamespace: namespace,
+    namespaces: [demoNamespace, ...others],
+  };
+}
+
+/** What a Kubernetes cluster has. Loads the client only if there is a kubeconfig, or one is asked for. */
+async function listKube({types, namespace, config}: Wanted): Promise<Listing | undefined> {
+  const options = kubeClientOptions(config);
+  const isAskedFor = config.kubeconfig !== undefined || config.kube_context !== undefined;
+  if (!isAskedFor && !hasKubeconfig(options)) return undefined;
+  const {retry: _, ...once} = options; // whoever waits for a list would rather hear of the failure
+  using client = await loadKubeClient(once);
+  const signal = AbortSignal.timeout(listTimeoutMs);
+  const from = namespace ?? client.namespace;
+  const [targets, namespaces] = await Promise.all([
+    listKubeTargets(client, {namespace: from, kinds: types, signal}),
+    isRich ? listNamespaces(client, from, signal) : [],
+  ]);
+  return {targets, currentNamespace: from, namespaces};
 }
 
 /** Throws MIRRORD_CONFIG_NOT_FOUND and MIRRORD_CONFIG_INVALID, which `exec` would later. */
@@ -81,22 +104,42 @@ function readWanted({type, configFile}: LsFlags, command: Command): Wanted {
     ide: true, // the target is still to be chosen
   });
   return {
-    types: type ?? typesFromEnvironment(process.env['MIRRORD_LS_TARGET_TYPES']) ?? targetTypes,
-    namespace: config.target.namespace ?? demoNamespace,
+    types: type ?? typesFromEnvironment(process.env['MIRRORD_LS_TARGET_TYPES']) ?? listedKinds,
+    namespace: config.target.namespace,
+    config,
   };
+}
+
+/** The cluster's failure matters less where there is something to list in any case. */
+async function listAll(wanted: Wanted): Promise<Listing[]> {
+  const [kube, demo] = await Promise.allSettled([listKube(wanted), listDemo(wanted)]);
+  if (demo.status === 'rejected') throw demo.reason;
+  if (kube.status === 'rejected') {
+    if (demo.value === undefined || !(kube.reason instanceof MirrordError)) throw kube.reason;
+    process.stderr.write(`mirrord: ${kube.reason.message}\n`);
+  }
+  const listings = [kube.status === 'fulfilled' ? kube.value : undefined, demo.value];
+  return listings.filter((listing) => listing !== undefined);
 }
 
 async function ls(flags: LsFlags, command: Command): Promise<void> {
   const wanted = readWanted(flags, command);
-  const status = await demoStatus();
-  if (status === undefined && process.stderr.isTTY && progressMode() === 'standard') {
-    process.stderr.write('mirrord: the demo cluster is not running (mirrord demo up)\n');
+  const listings = await listAll(wanted);
+  if (listings.length === 0 && process.stderr.isTTY && progressMode() === 'standard') {
+    process.stderr.write(
+      'mirrord: there is no kubeconfig, and the demo cluster is not running (mirrord demo up)\n',
+    );
   }
-  const targets = listTargets(status, wanted);
-  const output =
-    process.env['MIRRORD_LS_RICH_OUTPUT'] === 'true'
-      ? richOutput(targets, status, wanted)
-      : targets.filter(({available}) => available).map(({path}) => path);
+  const targets = listings.flatMap((listing) => listing.targets);
+  const namespaces = listings.flatMap((listing) => listing.namespaces);
+  const current = listings[0]?.currentNamespace ?? wanted.namespace ?? demoNamespace;
+  const output = isRich
+    ? {
+        targets,
+        current_namespace: current,
+        namespaces: namespaces.length === 0 ? [demoNamespace] : [...new Set(namespaces)],
+      }
+    : targets.filter(({available}) => available).map(({path}) => path);
   process.stdout.write(`${JSON.stringify(output)}\n`);
 }
 
@@ -107,12 +150,13 @@ export function lsCommand(): Command {
   const command = new Command('ls')
     .description('list the targets that -t may name')
     .addOption(new Option('-o, --output <format>', 'how').choices(['json']).default('json'))
-    .addOption(type.choices([...targetTypes]))
+    .addOption(type.choices([...listedKinds]))
     .helpOption('-h, --help', 'show this help')
     .addHelpText(
       'after',
       `
-The answer is a JSON array of targets. Nothing is started for it: see mirrord demo up.
+The answer is a JSON array of targets with a ready pod, of the kubeconfig's cluster and of the embedded one.
+Nothing is started for it: see mirrord demo up.
 
 Environment (for IDE plugins):
   MIRRORD_LS_RICH_OUTPUT=true        an object: targets with their availability, namespaces
@@ -127,6 +171,6 @@ Examples:
     .action(ls);
   return addConfigFlags(
     command,
-    others.filter((long) => long !== '--target-namespace'),
+    others.filter((long) => !takenFlags.includes(long)),
   );
 }

@@ -318,7 +318,9 @@ class Client implements KubeClient {
   }
 
   #connectionError(request: KubeRequest, error: unknown): Error {
-    if (error instanceof KubeError || request.signal?.aborted === true) return error as Error;
+    if (error instanceof KubeError) return error;
+    const isCancelled = request.signal?.aborted === true;
+    if (isCancelled && (error as Error | undefined)?.name !== 'TimeoutError') return error as Error;
     return errorOfConnection(this.#describe(request), error, this.#credentials.loaded.proxy);
   }
 }

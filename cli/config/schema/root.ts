@@ -17,8 +17,6 @@ const startupRetry = object({
   max_retries: key(integer(), 'How many more attempts; 0 for none.', {default: 2}),
 });
 
-const cluster = 'no Kubernetes cluster is used';
-
 /** The whole configuration. */
 export const root = object({
   accept_invalid_certificates: key(
@@ -27,7 +25,7 @@ export const root = object({
     {
       env: 'MIRRORD_ACCEPT_INVALID_CERTIFICATES',
       effective: 'what the kubeconfig says',
-      instead: cluster,
+      status: 'available',
     },
   ),
   agent: section(agent, 'What works for the session inside the cluster.', {
@@ -73,14 +71,16 @@ export const root = object({
   }),
   kube_context: key(string(), 'Context of the kubeconfig.', {
     env: 'MIRRORD_KUBE_CONTEXT',
-    instead: cluster,
+    effective: 'the current one',
+    status: 'available',
   }),
   kubeconfig: key(
     string(),
     'Kubeconfig files, separated by colons; ~ and variables are expanded.',
     {
       env: 'MIRRORD_KUBECONFIG',
-      instead: cluster,
+      effective: 'KUBECONFIG, then ~/.kube/config',
+      status: 'available',
     },
   ),
   multi_cluster: key(boolean(), 'false: one cluster only, where the operator would use several.', {
@@ -95,7 +95,7 @@ export const root = object({
     instead: 'no operator is used',
   }),
   profile: key(string(), 'Profile in the cluster, as name or namespace/name, laid over this.', {
-    instead: cluster,
+    instead: 'no profile is looked for',
   }),
   sip_binaries: key(list(string()), 'macOS: more binaries to patch.', {status: 'no-effect-here'}),
   skip_build_tools: key(
@@ -121,7 +121,7 @@ export const root = object({
     status: 'no-effect-here',
   }),
   startup_retry: section(startupRetry, 'How the first calls of the API server are repeated.', {
-    instead: cluster,
+    status: 'available',
   }),
   target: section(target, 'Whose context the program gets.', {status: 'available'}),
   telemetry: key(boolean(), 'Tell the vendor about the use.', {
@@ -137,7 +137,7 @@ export const root = object({
   use_proxy: key(boolean(), 'false: leave http_proxy and https_proxy out of account.', {
     default: true,
     env: 'MIRRORD_PROXY',
-    instead: cluster,
+    status: 'available',
   }),
 });
 

@@ -45,10 +45,13 @@ function explainSpawnFailure(error: unknown): unknown {
 export class Launcher implements Disposable {
   /** Ends as the program does: same status, same signal. */
   readonly process: ChildProcess;
+  /** PATH of the program, where it is looked up. */
+  readonly path: string;
   #control: number;
 
   constructor(options: LauncherOptions) {
     const [ours, theirs] = socketPair();
+    this.path = options.env['PATH'] ?? '';
     const streams = options.stdio ?? 'inherit';
     const stdio: StdioOptions =
       streams === 'inherit' ? ['inherit', 'inherit', 'inherit', theirs] : [...streams, theirs];

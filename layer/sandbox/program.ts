@@ -21,13 +21,13 @@ export interface RunningProgram {
 export interface ProgramStart {
   /** What the person typed. */
   command: string;
-  /** Where it is looked up. */
-  path: string;
+  /** The local PATH. */
+  localPath: string;
   /** The signals it ignores, as a mask in hexadecimal (SigIgn of proc(5)); none by default. */
   signalsIgnored?: string;
 }
 
-/** How the program of a command line is to be started. PATH is never the pod's. */
+/** How the program of a command line is to be started. `env` is the local environment. */
 export function programStart({
   argv,
   env,
@@ -39,7 +39,7 @@ export function programStart({
 }): ProgramStart {
   return {
     command: argv[0] ?? '',
-    path: env['PATH'] ?? '',
+    localPath: env['PATH'] ?? '',
     ...(signalsIgnored !== undefined && {signalsIgnored}),
   };
 }
@@ -49,7 +49,18 @@ function isInPath(command: string, path: string): boolean {
   return path.split(':').some((directory) => existsSync(join(directory || '.', command)));
 }
 
-function explainExecFailure(command: string, path: string, error: unknown): unknown {
+/** Where a command was looked for, in vain. */
+function placesHint(path: string, localPath: string): string {
+  return path === localPath
+    ? 'it is looked up in the local PATH'
+    : `it is looked up in the PATH that the configuration gives the program: ${path || '(none)'}`;
+}
+
+function explainExecFailure(
+  {command, localPath}: ProgramStart,
+  path: string,
+  error: unknown,
+): unknown {
   if (!(error instanceof SystemError) || error.syscall !== 'execve') return error;
   // execvp(3) says EACCES when a directory of PATH may not be searched, though nothing was found.
   const isNowhere = !command.includes('/') && !isInPath(command, path);
@@ -57,7 +68,7 @@ function explainExecFailure(command: string, path: string, error: unknown): unkn
     return new MirrordError('MIRRORD_COMMAND_NOT_FOUND', `${command}: command not found`, {
       hint: command.includes('/')
         ? 'the file, or the interpreter that its first line names, is not there'
-        : 'it is looked up in the local PATH',
+        : placesHint(path, localPath),
       exitCode: 127,
       cause: error,
     });
@@ -77,13 +88,15 @@ function explainExecFailure(command: string, path: string, error: unknown): unkn
 }
 
 /**
- * Starts the program that the launcher was made for, with the terminal in its hands. Throws MIRRORD_COMMAND_NOT_FOUND (status 127) or MIRRORD_COMMAND_NOT_EXECUTABLE (126).
+ * Starts the program that the launcher was made for, with the terminal in its hands. It is looked up in its
+ * own PATH: the local one, unless the configuration says otherwise; never the pod's. Throws MIRRORD_COMMAND_NOT_FOUND (status 127) or MIRRORD_COMMAND_NOT_EXECUTABLE (126).
  */
 export function startProgram(
   launcher: Launcher,
-  {command, path, signalsIgnored}: ProgramStart,
+  start: ProgramStart,
   capabilities: CapabilitySet,
 ): RunningProgram {
+  const {signalsIgnored} = start;
   const endOrphans = adoptOrphans();
   const ended = new Promise<ProgramEnd>((resolve) => {
     launcher.process.once('exit', async (code, signal) => {
@@ -99,6 +112,6 @@ export function startProgram(
     return {pid: launcher.exec(capabilities, true), ended};
   } catch (error) {
     relaySignals(0);
-    throw explainExecFailure(command, path, error);
+    throw explainExecFailure(start, launcher.path, error);
   }
 }

@@ -1,4 +1,4 @@
-import {writeFileSync} from 'node:fs';
+import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import {type Running, useDemo} from '../helpers/e2e.ts';
@@ -70,6 +70,33 @@ test.serial('a command that is not there is status 127', async (t) => {
     t.regex(stderr, /\[MIRRORD_COMMAND_NOT_FOUND\]/);
   }
 });
+
+test.serial(
+  'a command is looked up in the PATH that the configuration gives the program',
+  async (t) => {
+    const directory = join(demo.directory, 'tools');
+    mkdirSync(directory, {mode: 0o755});
+    writeFileSync(join(directory, 'tool'), '#!/bin/sh\necho "$PATH"\n', {mode: 0o755});
+    const envFile = join(demo.directory, 'path.env');
+    writeFileSync(envFile, `PATH=${directory}\n`, {mode: 0o644});
+    const config = join(demo.directory, 'path.json');
+    const feature = {env: {override: {PATH: directory}}};
+    writeFileSync(config, JSON.stringify({feature}), {mode: 0o644});
+    for (const flags of [
+      ['--env-file', envFile],
+      ['-f', config],
+    ]) {
+      t.is(await demo.exec(['tool'], {flags}), `${directory}\n`);
+      const {status, stderr} = await demo.startExec(['env'], {flags}).ended;
+      t.is(status, 127);
+      t.true(
+        stderr.includes(`in the PATH that the configuration gives the program: ${directory}\n`),
+      );
+    }
+    const {stderr} = await demo.startExec(['tool']).ended;
+    t.regex(stderr, /it is looked up in the local PATH\n/);
+  },
+);
 
 test.serial('a file that is not executable is status 126', async (t) => {
   const file = join(demo.directory, 'notes.txt');

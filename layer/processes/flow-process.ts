@@ -16,7 +16,7 @@ import type {Log} from '../log.ts';
 import type {IsSkipped} from '../routing/router.ts';
 import type {Launcher} from '../sandbox/launcher.ts';
 import {type SandboxProcess, SandboxProcesses} from './sandbox-processes.ts';
-import {holdsSocket, openSocketFinder} from './socket-owner.ts';
+import {holderOf, openSocketFinder} from './socket-owner.ts';
 import type {SocketKind} from './socket-query.ts';
 import {matchTools, type SkipOptions, skippedNames} from './tools.ts';
 
@@ -55,7 +55,7 @@ export function openFlowProcesses(
       const socket = sockets.find(kind, source, destination);
       if (socket === undefined) counters.unknown++;
       if (socket === undefined || socket.isListener) return false;
-      const isSkipped = marked.some(({pid}) => holdsSocket(pid, socket));
+      const isSkipped = holderOf(marked, socket) !== undefined;
       if (isSkipped) counters.skipped++;
       return isSkipped;
     },
@@ -66,7 +66,7 @@ export function openFlowProcesses(
         return undefined;
       }
       processes.look();
-      return [...processes.values()].findLast(({pid}) => holdsSocket(pid, socket));
+      return holderOf([...processes.values()].reverse(), socket);
     },
     [Symbol.dispose]() {
       sockets[Symbol.dispose]();

@@ -9,7 +9,7 @@ import {closeFd, netlinkDump} from '../native/native.ts';
 import type {Launcher} from '../sandbox/launcher.ts';
 import {emitSocketQuery, parseSocketAnswer, type Socket, type SocketKind} from './socket-query.ts';
 
-/** Descriptors of one process that are looked at for a socket, 3 µs each. */
+/** Descriptors that are looked at for one socket, 3 µs each. */
 const descriptorLimit = 4_096;
 
 /** Finds sockets of a sandbox. */
@@ -42,14 +42,30 @@ export function openSocketFinder(launcher: Launcher, log: Log): SocketFinder {
   };
 }
 
-/** Whether a process holds a socket. The youngest descriptors are looked at first. */
-export function holdsSocket(pid: number, {inode}: Socket): boolean {
+/**
+ * Which of some processes holds a socket; undefined if none does, or none of their first `descriptorLimit`
+ * descriptors, beginning with the youngest of each.
+ */
+export function holderOf<P extends {readonly pid: number}>(
+  processes: readonly P[],
+  {inode}: Socket,
+): P | undefined {
   const wanted = `socket:[${inode}]`;
+  let left = descriptorLimit;
+  for (const process of processes) {
+    const directory = `/proc/${process.pid}/fd`;
+    const descriptors = descriptorsIn(directory).slice(0, left);
+    if (descriptors.some((fd) => linkOf(`${directory}/${fd}`) === wanted)) return process;
+    left -= descriptors.length;
+  }
+  return undefined;
+}
+
+function descriptorsIn(directory: string): string[] {
   try {
-    const descriptors = readdirSync(`/proc/${pid}/fd`).reverse().slice(0, descriptorLimit);
-    return descriptors.some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === wanted);
+    return readdirSync(directory).reverse();
   } catch {
-    return false; // it has ended, or isn't ours to see
+    return []; // it has ended, or isn't ours to see
   }
 }
 

@@ -1,5 +1,8 @@
 import {spawn} from 'node:child_process';
 import {once} from 'node:events';
+import {copyFileSync, mkdtempSync, rmSync} from 'node:fs';
+import os from 'node:os';
+import {join} from 'node:path';
 import test from 'ava';
 import {buildTools, matchTools, skippedNames} from '../../../layer/processes/tools.ts';
 
@@ -33,8 +36,19 @@ test('the helpers of git are git, where git is named', (t) => {
   t.false(isMatched(['git'], 'github'));
 });
 
-test('ssh is git only when git has started it', (t) => {
-  t.false(isMatched(['git'], 'ssh'));
+test('ssh is git only when git has started it', async (t) => {
+  const directory = mkdtempSync(join(os.tmpdir(), 'mirrord-test-'));
+  t.teardown(() => rmSync(directory, {recursive: true}));
+  // What names a process is its file.
+  copyFileSync('/bin/sh', join(directory, 'git'));
+  const git = spawn(join(directory, 'git'), ['-c', 'sleep 1000 & echo $!; wait']);
+  t.teardown(() => git.kill('SIGKILL'));
+  const [line] = await once(git.stdout, 'data');
+  t.teardown(() => process.kill(Number(line), 'SIGKILL'));
+  const names = new Set(['ssh']);
+  t.true(matchTools(new Set(['git']))({pid: Number(line), names}));
+  t.false(matchTools(new Set(['go']))({pid: Number(line), names}));
+  t.false(isMatched(['git'], 'ssh'), 'a child of something else');
   t.true(isMatched(['ssh'], 'ssh'));
 });
 

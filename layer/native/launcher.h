@@ -2,7 +2,6 @@
 #ifndef MIRRORD_LAUNCHER_H
 #define MIRRORD_LAUNCHER_H
 #include <stddef.h>
-#include <sys/stat.h>
 #include <sys/types.h>
 
 /* The failed call of the last command, for the answer to it. */
@@ -68,7 +67,7 @@ void kill_descendants(void);
 /* What must not be left on disk. */
 int leave_no(const char *path);
 int leave(const char *path);
-void leave_made(const struct stat *status);
+void leave_made(void);
 void remove_leavings(void);
 
 /* The program `launcher records`. */

@@ -159,11 +159,7 @@ async function waitForNode(): Promise<void> {
   await kubectl(['rollout', 'status', '-n', 'kube-system', 'deployment/coredns', waitFlag]);
 }
 
-async function start(): Promise<ClusterInfo> {
-  const programs = await build();
-  checkRequirements();
-  // What a cluster left that didn't come to its end as it should.
-  await down();
+async function start(programs: string): Promise<ClusterInfo> {
   const startedAt = new Date();
   const since = (): string => `${((Date.now() - startedAt.getTime()) / 1000).toFixed(1)} s`;
   makeGroups(clusterName());
@@ -188,8 +184,19 @@ async function start(): Promise<ClusterInfo> {
 /** Makes sure that a cluster is up and ready. Throws `ClusterError` if it can't be, and says why. */
 export async function up(): Promise<ClusterInfo> {
   const info = clusterInfo();
-  if (info === undefined || nodePid() === undefined) return await start();
-  await waitForApiServer(info.server);
-  await waitForNode();
-  return info;
+  if (info !== undefined && nodePid() !== undefined) {
+    await waitForApiServer(info.server);
+    await waitForNode();
+    return info;
+  }
+  const programs = await build();
+  checkRequirements();
+  // What a cluster left that didn't come to its end as it should.
+  await down();
+  try {
+    return await start(programs);
+  } catch (error) {
+    say(`what it said is in ${inCluster('log')}`);
+    throw error;
+  }
 }

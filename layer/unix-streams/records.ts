@@ -10,8 +10,20 @@ import {acceptConnections, closeFd, launcherPath} from '../native/native.ts';
 /** The descriptor of the launcher's stream; the next one is the connection. */
 const streamFd = 3;
 
+/** The status by which the relay says that a record is longer than it takes, or than the kernel takes from it. */
+const tooLongStatus = 3;
+
+export interface RecordsHandler {
+  /** Whether there is room for one more; if not, it is closed at once. */
+  mayAccept(): boolean;
+  /** Gets the stream of records of a connection. */
+  onConnection(socket: Socket): void;
+  /** A connection ended since a record was too long: 1 MiB, or net.core.wmem_max. */
+  onTooLong(): void;
+}
+
 /** Starts the relay of a connection, whose descriptor it owns. */
-function relayRecords(fd: number): Socket {
+function relayRecords(fd: number, onTooLong: () => void): Socket {
   try {
     const child = spawn(launcherPath(), ['records', 'connected'], {
       env: {},
@@ -21,6 +33,9 @@ function relayRecords(fd: number): Socket {
     });
     const socket = child.stdio[streamFd] as Socket;
     child.on('error', () => socket.destroy());
+    child.on('exit', (status) => {
+      if (status === tooLongStatus) onTooLong();
+    });
     socket.allowHalfOpen = true;
     return socket;
   } finally {
@@ -28,17 +43,10 @@ function relayRecords(fd: number): Socket {
   }
 }
 
-/**
- * Accepts at a listening socket, which it owns. `onConnection` gets the stream of records, unless
- * `mayAccept` says no: then the connection is closed at once.
- */
-export function acceptRecords(
-  fd: number,
-  mayAccept: () => boolean,
-  onConnection: (socket: Socket) => void,
-): Disposable {
+/** Accepts at a listening socket, which it owns. */
+export function acceptRecords(fd: number, handler: RecordsHandler): Disposable {
   return acceptConnections(fd, (connection) => {
-    if (mayAccept()) onConnection(relayRecords(connection));
-    else closeFd(connection);
+    if (!handler.mayAccept()) closeFd(connection);
+    else handler.onConnection(relayRecords(connection, () => handler.onTooLong()));
   });
 }

@@ -141,7 +141,11 @@ class Server implements UnixStreams {
   #listen(fd: number, target: UnixSocket): Disposable {
     const onConnection = (socket: Socket): void => this.#onConnection(socket, target);
     if (target.type === 'seqpacket') {
-      return acceptRecords(fd, () => this.#mayAccept('seqpacket'), onConnection);
+      return acceptRecords(fd, {
+        mayAccept: () => this.#mayAccept('seqpacket'),
+        onConnection,
+        onTooLong: () => this.#sayTooLong(target),
+      });
     }
     const server = createServer({allowHalfOpen: true}, (socket) => {
       if (this.#mayAccept('stream')) onConnection(socket);
@@ -174,6 +178,12 @@ class Server implements UnixStreams {
           handler.onRefused?.(errno);
         },
       }),
+    );
+  }
+
+  #sayTooLong({name}: UnixSocket): void {
+    this.#sayOnce(
+      `a record on ${writtenName(name)} is longer than 1 MiB or net.core.wmem_max: the connection was closed`,
     );
   }
 

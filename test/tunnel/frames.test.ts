@@ -108,5 +108,5 @@ test('what is no errno name crosses as EIO', (t) => {
 
 test('an errno that is none, or a kind that is none, is a breach', (t) => {
   t.throws(() => parseErrno(hex('45 0a 0d'), 0, 3), {instanceOf: ProtocolError});
-  t.throws(() => parseKind(hex('04'), 0), {instanceOf: ProtocolError});
+  t.throws(() => parseKind(hex('05'), 0), {instanceOf: ProtocolError});
 });

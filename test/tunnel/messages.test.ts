@@ -8,12 +8,14 @@ import {
   emitEndpoint,
   emitUdpFailure,
   emitUdpHead,
+  emitUnix,
   parseEcho,
   parseEchoReply,
   parseEndpoint,
   parseFamily,
   parseUdpReport,
   parseUdpSend,
+  parseUnix,
 } from '../../tunnel/messages.ts';
 import {holds} from '../helpers/tunnel.ts';
 
@@ -92,4 +94,31 @@ test('no bytes make a parser throw anything but a ProtocolError', (t) => {
     }),
     {numRuns: 2000},
   );
+});
+
+test('a unix socket is read as it was written, with a path or an abstract name', (t) => {
+  for (const type of ['stream', 'seqpacket'] as const) {
+    for (const name of ['/', '/run/a b.sock', '/rün/☂', '\0bus', `\0${'\0'.repeat(107)}`]) {
+      t.deepEqual(parseUnix(emitUnix({type, name})), {type, name});
+    }
+  }
+});
+
+test('a name that no socket can have is not written', (t) => {
+  const name = `/${'x'.repeat(108)}`;
+  t.throws(() => emitUnix({type: 'stream', name}), {instanceOf: RangeError});
+});
+
+test('the body of a unix stream that makes no sense ends the tunnel', (t) => {
+  const path = Buffer.from('/run/a.sock');
+  for (const bytes of [
+    [],
+    [1],
+    [0, ...path],
+    [3, ...path],
+    [1, 0xff, 0xfe],
+    [1, ...Buffer.alloc(109, 'x')],
+  ]) {
+    t.throws(() => parseUnix(new Uint8Array(bytes)), {instanceOf: ProtocolError});
+  }
 });

@@ -102,12 +102,9 @@ export function securityContext(
   return {runAsUser: user, runAsGroup: user, runAsNonRoot: true, ...common};
 }
 
-function profile({
-  type,
-  localhost_profile: name,
-}: {
+function profile({type, localhost_profile: name}: {type: string; localhost_profile?: string}): {
   type: string;
-  localhost_profile?: string;
-}): {type: string; localhostProfile?: string} {
+  localhostProfile?: string;
+} {
   return {type, ...(name !== undefined && {localhostProfile: name})};
 }

@@ -110,7 +110,9 @@ function container(plan: AgentPlan): V1Container {
 }
 
 /** The agent as a container of the target's pod. */
-export function ephemeralContainer(plan: AgentPlan & {target: KubePodTarget}): V1EphemeralContainer {
+export function ephemeralContainer(
+  plan: AgentPlan & {target: KubePodTarget},
+): V1EphemeralContainer {
   return {...container(plan), name: plan.name, targetContainerName: plan.target.containerName};
 }
 
@@ -187,11 +189,13 @@ export function agentJob(plan: AgentPlan): V1Job {
   };
 }
 
+/** Ours only as a whole: a limit of the person's may be below a request of ours. */
 function resources({resources: given}: AgentConfig): NonNullable<V1Container['resources']> {
-  const {limits, requests, claims} = given ?? {};
+  if (given === undefined) return defaultResources;
+  const {limits, requests, claims} = given;
   return {
-    limits: (limits as Record<string, string> | undefined) ?? defaultResources.limits,
-    requests: (requests as Record<string, string> | undefined) ?? defaultResources.requests,
+    ...(limits !== undefined && {limits: limits as Record<string, string>}),
+    ...(requests !== undefined && {requests: requests as Record<string, string>}),
     ...(claims !== undefined && {claims: claims as {name: string}[]}),
   };
 }

@@ -14,6 +14,7 @@ import {node} from './addressing.ts';
 import {Cluster} from './cluster.ts';
 import {controlServer, type Request} from './control.ts';
 import {DnsServer} from './dns-server.ts';
+import {keepLogsShort} from './logs.ts';
 import {NodeNetwork} from './node-network.ts';
 import {pods} from './pods.ts';
 import {demoPaths} from './state.ts';
@@ -26,6 +27,7 @@ const started = Promise.withResolvers<void>();
 started.promise.catch(() => undefined);
 const watchers = new Set<(text: string) => void>();
 
+using _logs = keepLogsShort(paths.logs);
 using network = new NodeNetwork(nft);
 using dns = new DnsServer();
 const cluster = new Cluster({network, dns, paths});

@@ -17,33 +17,24 @@ export const outgoing = object(
   {
     tcp: key(boolean(), 'Make TCP connections from the target.', {
       default: true,
-      now: true,
       env: 'MIRRORD_TCP_OUTGOING',
-      instead: "all connections but localhost's are made from the target",
     }),
     udp: key(boolean(), 'Send UDP from the target.', {
       default: true,
-      now: true,
       env: 'MIRRORD_UDP_OUTGOING',
-      instead: 'all datagrams are sent from the target',
     }),
     ignore_localhost: key(boolean(), 'Leave connections to localhost local.', {
       default: false,
-      instead: 'localhost is local where something local listens, and else the target',
     }),
     filter: key(
       filter('Destinations [tcp|udp://][name|address|subnet][:port]'),
       'Which destinations.',
-      {
-        instead: 'every destination is reached from the target',
-      },
     ),
     unix_streams: key(
       list(string()),
       "Regular expressions of Unix sockets that are the target's.",
       {
         env: 'MIRRORD_OUTGOING_REMOTE_UNIX_STREAMS',
-        status: 'available',
       },
     ),
   },
@@ -55,13 +46,9 @@ export const dns = object(
   {
     enabled: key(boolean(), 'Resolve names as the target does.', {
       default: true,
-      now: true,
       env: 'MIRRORD_REMOTE_DNS',
-      instead: 'all names are resolved as the target does',
     }),
-    filter: key(filter('Names [name|address|subnet][:port]'), 'Which names.', {
-      instead: 'all names are resolved as the target does',
-    }),
+    filter: key(filter('Names [name|address|subnet][:port]'), 'Which names.'),
   },
   toggle({enabled: false}),
 );
@@ -72,13 +59,12 @@ export const network = object(
     incoming: section(incoming, 'Traffic of the target that comes to the program.', {
       instead: "the target's traffic stays with the target",
     }),
-    outgoing: section(outgoing, 'Connections that the program makes.'),
-    dns: section(dns, 'How the program resolves names.'),
+    outgoing: section(outgoing, 'Connections that the program makes.', {status: 'available'}),
+    dns: section(dns, 'How the program resolves names.', {status: 'available'}),
     ipv6: key(boolean(), 'Give the program IPv6.', {
       default: true,
-      now: true,
       env: 'MIRRORD_ENABLE_IPV6',
-      instead: 'the program has IPv6',
+      status: 'available',
     }),
   },
   toggle({incoming: {mode: 'off'}, outgoing: {tcp: false, udp: false}, dns: {enabled: false}}),

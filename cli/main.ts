@@ -12,6 +12,7 @@ import {demoCommand} from './commands/demo.ts';
 import {diagnoseCommand} from './commands/diagnose.ts';
 import {execCommand} from './commands/exec.ts';
 import {lsCommand} from './commands/ls.ts';
+import {rbacCommand} from './commands/rbac.ts';
 import {sessionCommand} from './commands/session.ts';
 import {verifyConfigCommand} from './commands/verify-config.ts';
 import {reportError} from './report.ts';
@@ -42,6 +43,7 @@ Examples:
   .addCommand(diagnoseCommand())
   .addCommand(verifyConfigCommand())
   .addCommand(configCommand())
+  .addCommand(rbacCommand())
   .addCommand(completionsCommand());
 
 /** Errors look the same everywhere; commander passes settings on only to commands that it makes itself. */

@@ -132,9 +132,8 @@ function readKubeconfig(file: string): RawKubeconfig {
 
 /** Merges as kubectl does: of two entries with one name the first counts. */
 function merge(all: readonly RawKubeconfig[]): RawKubeconfig {
-  const unique = <T extends Named>(entries: readonly T[]): T[] => [
-    ...new Map(entries.toReversed().map((entry) => [entry.name, entry])).values(),
-  ];
+  const unique = <T extends Named>(entries: readonly T[]): T[] =>
+    entries.filter(({name}, index) => entries.findIndex((one) => one.name === name) === index);
   const current = all.find((one) => (one['current-context'] ?? '') !== '')?.['current-context'];
   return {
     clusters: unique(all.flatMap(({clusters}) => clusters ?? [])),

@@ -185,7 +185,6 @@ test('a privileged pod with hostPID enters the network of another pod', async (t
     '%i',
     '/proc/1/ns/net',
   ];
-  t.is(seen.length, 2, 'that of redis-0, and the sidecar');
   t.true(seen.includes((await cluster.kubectl(target)).trim()));
 });
 

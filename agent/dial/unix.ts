@@ -7,6 +7,9 @@
  * stream sockets; records are relayed by the launcher (`launcher records dial`, records.c), whose first
  * byte tells how the connect went, and whose stream of framed records is what the tunnel carries.
  *
+ * A server whose queue of connections is full makes a connect wait. Node's, which never wait, fail with EAGAIN,
+ * and are tried again until the layer gives up.
+ *
  * Backpressure is the stream's: the socket is read as far as the stream takes it, and what came is consumed
  * when the kernel has taken it.
  */
@@ -15,6 +18,7 @@ import {type ChildProcess, spawn} from 'node:child_process';
 import type {FileHandle} from 'node:fs/promises';
 import {connect, type Socket} from 'node:net';
 import {machine} from 'node:os';
+import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {getSystemErrorName} from 'node:util';
 import {parseUnix, type UnixSocket} from '../../tunnel/messages.ts';
@@ -38,10 +42,8 @@ export interface UnixDialOptions {
 /** Connects to the socket in `body` and ties the stream to it. Throws ProtocolError BODY_MALFORMED. */
 export function dialUnix(stream: MuxStream, body: Uint8Array, options: UnixDialOptions): void {
   const target = parseUnix(body);
-  let isGone = false;
-  const leave = (): void => {
-    isGone = true;
-  };
+  const gone = new AbortController();
+  const leave = (): void => gone.abort();
   stream.handler = {onReset: leave, onClose: leave};
   // What comes before there is somebody to take it is bounded by the credit for early bytes.
   const early: Uint8Array[] = [];
@@ -50,10 +52,10 @@ export function dialUnix(stream: MuxStream, body: Uint8Array, options: UnixDialO
   stream.handler.onEnd = () => {
     hasEnded = true;
   };
-  void dial(target, options.root).then(
+  void dial(target, options.root, gone.signal).then(
     ({socket, onGone}) => {
       onGone(options.onClosed);
-      if (isGone) {
+      if (gone.signal.aborted) {
         socket.destroy();
         return;
       }
@@ -63,7 +65,7 @@ export function dialUnix(stream: MuxStream, body: Uint8Array, options: UnixDialO
       if (hasEnded) handler.onEnd?.();
     },
     (error: unknown) => {
-      if (!isGone) stream.refuse(errnoOf(error));
+      if (!gone.signal.aborted) stream.refuse(errnoOf(error));
       options.onClosed();
     },
   );
@@ -75,20 +77,35 @@ interface Dialled {
   readonly onGone: (call: () => void) => void;
 }
 
-async function dial({type, name}: UnixSocket, root: string): Promise<Dialled> {
+async function dial({type, name}: UnixSocket, root: string, gone: AbortSignal): Promise<Dialled> {
   if (name.startsWith('\0')) {
-    return type === 'stream' ? await dialStream(name) : await dialRecords(name);
+    return type === 'stream' ? await dialStream(name, gone) : await dialRecords(name, gone);
   }
   const {handle} = await openRootEntry(root, name);
   try {
-    if (type === 'stream') return await dialStream(`/proc/self/fd/${handle.fd}`);
-    return await dialRecords(name, handle);
+    if (type === 'stream') return await dialStream(`/proc/self/fd/${handle.fd}`, gone);
+    return await dialRecords(name, gone, handle);
   } finally {
     await handle.close();
   }
 }
 
-function dialStream(path: string): Promise<Dialled> {
+/** Waits between attempts to connect to a server that is behind, ms. */
+const FIRST_PAUSE_MS = 5;
+const LONGEST_PAUSE_MS = 100;
+
+async function dialStream(path: string, gone: AbortSignal): Promise<Dialled> {
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+    try {
+      return await connectStream(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'EAGAIN' || gone.aborted) throw error;
+    }
+    await delay(pauseMs);
+  }
+}
+
+function connectStream(path: string): Promise<Dialled> {
   const socket = connect({path, allowHalfOpen: true});
   return new Promise((resolve, reject) => {
     socket.once('error', reject);
@@ -103,7 +120,7 @@ function dialStream(path: string): Promise<Dialled> {
 const STREAM_FD = 3;
 const SOCKET_FD = 4;
 
-async function dialRecords(name: string, handle?: FileHandle): Promise<Dialled> {
+async function dialRecords(name: string, gone: AbortSignal, handle?: FileHandle): Promise<Dialled> {
   if (recordConnections >= MAX_RECORD_CONNECTIONS) throw failure('EMFILE');
   // An argument can't have the zero bytes that some names are padded with.
   const abstract = `@${name.slice(1).replace(/\0+$/, '')}`;
@@ -113,15 +130,18 @@ async function dialRecords(name: string, handle?: FileHandle): Promise<Dialled> 
     stdio: ['ignore', 'ignore', 'ignore', 'pipe', handle?.fd ?? 'ignore'],
   });
   recordConnections++;
-  const gone = new Promise<void>((resolve) => {
+  const ended = new Promise<void>((resolve) => {
     child.once('error', () => resolve());
     child.once('exit', () => resolve());
   });
-  void gone.then(() => recordConnections--);
+  void ended.then(() => recordConnections--);
   const socket = child.stdio[STREAM_FD] as Socket;
   socket.allowHalfOpen = true;
-  await connected(child, socket);
-  return {socket, onGone: (call) => void gone.then(call)};
+  // It may wait in the kernel for the server to accept.
+  const giveUp = (): unknown => child.kill('SIGKILL');
+  gone.addEventListener('abort', giveUp);
+  await connected(child, socket).finally(() => gone.removeEventListener('abort', giveUp));
+  return {socket, onGone: (call) => void ended.then(call)};
 }
 
 /** Waits for the byte that tells how the connect went; rejects with its errno. */

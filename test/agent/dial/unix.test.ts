@@ -96,6 +96,21 @@ test('records are refused by a server of bytes', async (t) => {
   t.is(await ear.event('refused'), 'refused EPROTOTYPE');
 });
 
+test('connections that a server is too slow for wait for it', async (t) => {
+  const {layer} = await startAgent(t);
+  const name = `\0mirrord-test-${process.pid}-${names++}`;
+  const server = createServer((socket) => socket.end('hello')).listen({path: name, backlog: 1});
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  const dialled = Array.from({length: 50}, () => dial(layer, {type: 'stream', name}));
+  for (const {stream, ear} of dialled) {
+    await ear.event('opened');
+    await ear.event('end');
+    t.is(String(ear.bytes), 'hello');
+    stream.end();
+  }
+});
+
 test('a layer that does not read stops the server', async (t) => {
   const {layer} = await startAgent(t);
   const accepted = Promise.withResolvers<Socket>();

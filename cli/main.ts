@@ -2,7 +2,6 @@
  * The command line: parses it, runs the command, shows its error and ends with its status.
  */
 
-import {readFileSync} from 'node:fs';
 import {chalkStderr} from 'chalk';
 import {Command} from 'commander';
 import {MirrordError} from '../layer/errors.ts';
@@ -16,10 +15,7 @@ import {rbacCommand} from './commands/rbac.ts';
 import {sessionCommand} from './commands/session.ts';
 import {verifyConfigCommand} from './commands/verify-config.ts';
 import {reportError} from './report.ts';
-
-const {version} = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+import {version} from './version.ts';
 
 const program = new Command('mirrord')
   .description('Run a local program as if it were inside a Kubernetes pod.')

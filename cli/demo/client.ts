@@ -20,6 +20,7 @@ import {launcherPath} from '../../layer/native/native.ts';
 import {Launcher} from '../../layer/sandbox/launcher.ts';
 import {explainSandboxFailure} from '../../layer/sandbox/preconditions.ts';
 import {isPrivileged} from '../../layer/sandbox/privilege.ts';
+import {version} from '../version.ts';
 import {
   type DemoStatus,
   type ExtraPod,
@@ -126,6 +127,17 @@ function lastLine(path: string): string {
   return lines.findLast((line) => line.includes('Error')) ?? lines.at(-1) ?? '';
 }
 
+/** Throws MIRRORD_DEMO_OUTDATED unless the demo is of this very version: pods and requests may differ. */
+function checkVersion(status: Partial<DemoStatus>): void {
+  if (status.version === version) return;
+  const starter = status.version === undefined ? 'an older mirrord' : `mirrord ${status.version}`;
+  throw new MirrordError(
+    'MIRRORD_DEMO_OUTDATED',
+    `the demo cluster that runs was started by ${starter}; this is mirrord ${version}`,
+    {hint: 'end it, and what runs in it: mirrord demo down; the next use starts a new one'},
+  );
+}
+
 /** Ends processes that don't react to anything else, and waits for them to be gone. */
 async function kill(processes: readonly ProcessIdentity[]): Promise<void> {
   const deadline = performance.now() + endTimeoutMs;
@@ -136,14 +148,19 @@ async function kill(processes: readonly ProcessIdentity[]): Promise<void> {
 /**
  * Makes sure that the demo runs and all its pods are ready. Does nothing more if so already; several
  * callers at once get the same demo. Throws MIRRORD_NFT_MISSING, MIRRORD_USERNS_DENIED,
- * MIRRORD_DEMO_FAILED, MIRRORD_DEMO_POD_FAILED, MIRRORD_DEMO_BUSY and those of `demoPaths`.
+ * MIRRORD_DEMO_FAILED, MIRRORD_DEMO_POD_FAILED, MIRRORD_DEMO_BUSY, MIRRORD_DEMO_OUTDATED and those of `demoPaths`.
  */
 export async function ensureDemo(options: EnsureOptions = {}): Promise<DemoStatus> {
   const paths = demoPaths();
   const running = await askStatus(paths);
+  if (running !== undefined) checkVersion(running);
   if (running?.pods.every(({ready}) => ready) && running.pods.length > 0) return running;
   using _lock = await lockDemo(paths);
-  if ((await askStatus(paths)) !== undefined) return await waitForPods(paths, undefined, options);
+  const other = await askStatus(paths);
+  if (other !== undefined) {
+    checkVersion(other);
+    return await waitForPods(paths, undefined, options);
+  }
   const nft = findNft();
   if (nft === undefined) {
     throw new MirrordError('MIRRORD_NFT_MISSING', 'the demo cluster needs nft for its services', {

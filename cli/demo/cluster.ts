@@ -11,6 +11,7 @@
 import {join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {MirrordError} from '../../layer/errors.ts';
+import {version} from '../version.ts';
 import {domain, extraHosts, namespace, node, podAddresses, unreachable} from './addressing.ts';
 import type {DemoStatus, ExtraPod, PodStatus, ServiceStatus} from './control.ts';
 import type {DnsServer} from './dns-server.ts';
@@ -139,6 +140,7 @@ export class Cluster implements AsyncDisposable {
     const search = [`${namespace}.svc.${domain}`, `svc.${domain}`, domain];
     return {
       running: true,
+      version,
       pods: members.map(({spec, pod, restarts, ready: isReady}) => ({
         name: spec.name,
         app: spec.app,

@@ -53,6 +53,8 @@ export interface Fixture {
 
 export interface DemoStatus {
   running: true;
+  /** Of the mirrord that has started it. */
+  version: string;
   /** The supervisor, which is the node: its namespaces are the node's. */
   pid: number;
   pods: readonly PodStatus[];

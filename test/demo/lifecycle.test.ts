@@ -1,7 +1,24 @@
-import {existsSync, readdirSync, readlinkSync} from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
 import {isDeepStrictEqual} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
 import {TestDemo, until} from '../helpers/demo.ts';
+import {runAsUser} from '../helpers/user.ts';
+
+const repository = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Asserts that no process and no file of the demo is left. */
 async function nothingIsLeft(t: ExecutionContext, demo: TestDemo): Promise<void> {
@@ -28,6 +45,26 @@ test.serial('down leaves no process and no file', async (t) => {
 test.serial('a second up finds the first one’s pods', async (t) => {
   await using demo = new TestDemo();
   t.deepEqual(await demo.up(), await demo.up());
+});
+
+test.serial('the demo of another version is not used, but ended by down', async (t) => {
+  await using demo = new TestDemo();
+  const other = mkdtempSync(join(os.tmpdir(), 'mirrord-version-'));
+  t.teardown(() => rmSync(other, {recursive: true}));
+  chmodSync(other, 0o755);
+  for (const name of ['agent', 'bin', 'build', 'cli', 'layer', 'netstack', 'tunnel']) {
+    cpSync(join(repository, name), join(other, name), {recursive: true});
+  }
+  symlinkSync(join(repository, 'node_modules'), join(other, 'node_modules'));
+  const description = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as object;
+  writeFileSync(join(other, 'package.json'), JSON.stringify({...description, version: '0.0.1'}));
+  const env = {XDG_RUNTIME_DIR: demo.runtime};
+  t.is((await runAsUser([join(other, 'bin/mirrord'), 'demo', 'up'], {env})).status, 0);
+  const {status, stderr} = await demo.command('up');
+  t.is(status, 1);
+  t.regex(stderr, /started by mirrord 0\.0\.1; .*MIRRORD_DEMO_OUTDATED\]\n.*mirrord demo down/);
+  t.is((await demo.command('down')).status, 0);
+  await demo.up();
 });
 
 test.serial('several ups at once make one demo', async (t) => {

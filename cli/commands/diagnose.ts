@@ -10,21 +10,37 @@ import {type CheckResult, runCheck} from '../../layer/diagnose/check.ts';
 import {checks} from '../../layer/diagnose/checks.ts';
 import {type Latency, measureLatency} from '../../layer/diagnose/latency.ts';
 import {MirrordError} from '../../layer/errors.ts';
-import {parseTargetPath} from '../config/target.ts';
-import {explainAgentEnd, startLocalAgent} from '../local-agent.ts';
+import {openAgent} from '../agents.ts';
+import {addConfigFlags, configFlags, flagOverrides} from '../config/flags.ts';
+import {prepareConfig} from '../config/prepare.ts';
+import {formatTarget, type Target} from '../config/target.ts';
+import {watchForInterruption} from '../interruption.ts';
 import {createProgress} from '../progress.ts';
-import {resolveTarget} from '../targets.ts';
 
 /** As many as mirrord does. */
 const rounds = 100;
+
+const demoTarget: Target = {kind: 'demo', name: 'gateway'};
 
 interface DiagnoseFlags {
   json?: boolean;
 }
 
 interface LatencyFlags extends DiagnoseFlags {
-  target: string;
+  configFile?: string | true;
 }
+
+/** The flags of `exec` that matter to the way to an agent. */
+const agentFlags = [
+  '--target',
+  '--target-namespace',
+  '--agent-namespace',
+  '--agent-image',
+  '--agent-startup-timeout',
+  '--ephemeral-container',
+  '--accept-invalid-certificates',
+  '--context',
+];
 
 function formatResult(
   {name, ok, required, found, costs, remedy}: CheckResult,
@@ -68,14 +84,20 @@ p50 ${ms(p50Ms)}, p90 ${ms(p90Ms)}, p99 ${ms(p99Ms)}
 `;
 }
 
-async function diagnoseLatency(flags: LatencyFlags): Promise<void> {
-  const target = parseTargetPath(flags.target);
+async function diagnoseLatency(flags: LatencyFlags, command: Command): Promise<void> {
+  const prepared = prepareConfig({
+    file: flags.configFile,
+    env: process.env,
+    flags: flagOverrides(command),
+  });
+  const {config} = prepared;
+  const target = config.target.path === undefined ? demoTarget : prepared.target;
+  const name = formatTarget(target);
   using progress = createProgress('mirrord diagnose latency');
-  const pid = await progress.step(`finding ${flags.target}`, () => resolveTarget(target));
-  using agent = startLocalAgent(pid);
-  const ended = agent.ended.then((reason) => explainAgentEnd(reason, pid));
+  const {signal, orGiveUp} = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
+  await using agent = await openAgent(target, config, {progress, signal});
   using link = await progress.step('connecting to the agent', () =>
-    linkAgent(agent.connection, agent.token, ended),
+    orGiveUp(linkAgent(agent.connection, agent.token, agent.ended)),
   );
   const lost = link.closed.then((reason) =>
     Promise.reject(new MirrordError('MIRRORD_AGENT_GONE', `the agent is gone (${reason})`)),
@@ -87,19 +109,23 @@ async function diagnoseLatency(flags: LatencyFlags): Promise<void> {
   progress.finish();
   process.stdout.write(
     flags.json === true
-      ? `${JSON.stringify({target: flags.target, ...latency}, null, 2)}\n`
-      : formatLatency(flags.target, latency),
+      ? `${JSON.stringify({target: name, ...latency}, null, 2)}\n`
+      : formatLatency(name, latency),
   );
 }
 
 function latencyCommand(): Command {
-  return new Command('latency')
-    .description(`measure ${rounds} round trips to the agent of a target`)
-    .option('-t, --target <target>', 'whose agent: demo/<pod> or process/<pid>', 'demo/gateway')
+  const command = new Command('latency')
+    .description(`measure ${rounds} round trips to the agent of a target (demo/gateway by default)`)
     .addOption(new Option('--json', 'print JSON'))
     .helpOption('-h, --help', 'show this help')
-    .addHelpText('after', '\nExamples:\n  $ mirrord diagnose latency -t demo/orders')
+    .addHelpText('after', '\nExamples:\n  $ mirrord diagnose latency -t deployment/orders -n shop')
     .action(diagnoseLatency);
+  const all = configFlags.map((flag) => new Option(flag.flags).long ?? '');
+  return addConfigFlags(
+    command,
+    all.filter((long) => !agentFlags.includes(long)),
+  );
 }
 
 /** The command, for `main.ts`. */

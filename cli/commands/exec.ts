@@ -15,16 +15,16 @@ import {PacketFile} from '../../layer/pcap/packet-file.ts';
 import type {ProgramEnd} from '../../layer/sandbox/program.ts';
 import {runInContext, runWithEnvironment} from '../../layer/session.ts';
 import {findSession, joinSession} from '../../layer/sessions/session-client.ts';
+import {openAgent} from '../agents.ts';
 import {addConfigFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import type {ResolvedConfig} from '../config/schema/root.ts';
 import {formatTarget, parseTargetPath} from '../config/target.ts';
-import {explainAgentEnd, startLocalAgent} from '../local-agent.ts';
+import {watchForInterruption} from '../interruption.ts';
 import {markInside, refuseNested} from '../nested.ts';
 import {debuggerPorts, networkOptions} from '../network-options.ts';
 import {createProgress} from '../progress.ts';
 import {skipOptions} from '../skip-options.ts';
-import {resolveTarget} from '../targets.ts';
 
 interface ExecFlags {
   configFile?: string | true;
@@ -102,14 +102,13 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
   for (const warning of debuggers.warnings) progress.warn(warning);
   await using pcap = flags.pcap === undefined ? undefined : await PacketFile.open(flags.pcap);
   const name = formatTarget(target);
-  const pid = await progress.step(`finding ${name}`, () => resolveTarget(target));
-  using agent = startLocalAgent(pid);
-  const ended = agent.ended.then((reason) => explainAgentEnd(reason, pid));
+  const {signal, orGiveUp} = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
+  await using agent = await openAgent(target, config, {progress, signal});
   using link = await progress.step('connecting to the agent', () =>
-    linkAgent(agent.connection, agent.token, ended),
+    orGiveUp(linkAgent(agent.connection, agent.token, agent.ended)),
   );
   const run = flags.tun === false ? runWithEnvironment : runInContext;
-  const end = await run(link, {
+  const running = run(link, {
     target: name,
     argv,
     env: {...callersEnvironment(), ...markInside(config)},
@@ -124,7 +123,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     info: progress.info,
     onStarted: () => progress.finish('Ready!'),
   });
-  process.exitCode = exitStatus(end);
+  process.exitCode = exitStatus(await orGiveUp(running));
 }
 
 /** The command, for `main.ts`. */

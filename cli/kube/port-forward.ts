@@ -88,6 +88,8 @@ class PortForward extends Duplex {
     socket.on('close', (code) => this.#closed(code));
     this.#timer = setInterval(() => this.#ping(), pingIntervalMs);
     this.#timer.unref();
+    // Whoever opened it may not listen yet; `opened` and `errored` tell, too.
+    this.on('error', () => undefined);
     socket.resume();
   }
 
@@ -99,6 +101,8 @@ class PortForward extends Duplex {
     );
     try {
       await this.#opened.promise;
+      // What the kubelet says of the connection may have come in the same breath.
+      if (this.errored !== null) throw this.errored;
     } finally {
       clearTimeout(timer);
     }
@@ -201,7 +205,7 @@ class PortForward extends Duplex {
 
 /**
  * Connects. Throws KubeError when the API server refuses, MIRRORD_PORT_FORWARD_FAILED when the kubelet does.
- * That nobody listens on the port is an error of the stream, with the same code.
+ * That nobody listens on the port is told by the same code, either at once or as an error of the stream.
  */
 export async function openPortForward(client: KubeClient, place: PodPort): Promise<Duplex> {
   const {namespace, pod, port} = place;

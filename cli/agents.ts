@@ -1,0 +1,109 @@
+/**
+ * The agent of a target, wherever that is: a process of this machine for the embedded cluster's pods and for
+ * processes, a pod or a container in a Kubernetes cluster for everything else.
+ */
+
+import type {Duplex} from 'node:stream';
+import {MirrordError} from '../layer/errors.ts';
+import type {ResolvedConfig} from './config/schema/root.ts';
+import {formatTarget, type Target} from './config/target.ts';
+import {loadKubeClient} from './kube/client.ts';
+import {hasKubeconfig} from './kube/kubeconfig.ts';
+import {kubeClientOptions} from './kube/options.ts';
+import {resolveKubeTarget} from './kube/target/resolve.ts';
+import type {ClusterTarget} from './kube/target/workloads.ts';
+import {explainAgentEnd, startLocalAgent} from './local-agent.ts';
+import type {Progress} from './progress.ts';
+import {type LocalTarget, resolveLocalTarget} from './targets.ts';
+
+/** An agent that was started. Disposed of, it is removed. */
+export interface Agent extends AsyncDisposable {
+  /** Carries the WebSocket. */
+  readonly connection: Duplex;
+  /** The session token, hexadecimal. */
+  readonly token: string;
+  /** The agent's end, once it has come, as an error. */
+  readonly ended: Promise<MirrordError>;
+}
+
+/** Whom to tell, and until when. */
+export interface AgentStart {
+  progress: Progress;
+  /** Gives the start up; what was made is removed. */
+  signal?: AbortSignal;
+}
+
+async function openLocalAgent(target: LocalTarget, {progress}: AgentStart): Promise<Agent> {
+  const pid = await progress.step(`finding ${formatTarget(target)}`, () =>
+    resolveLocalTarget(target),
+  );
+  const agent = startLocalAgent(pid);
+  return {
+    connection: agent.connection,
+    token: agent.token,
+    ended: agent.ended.then((reason) => explainAgentEnd(reason, pid)),
+    async [Symbol.asyncDispose]() {
+      agent[Symbol.dispose]();
+    },
+  };
+}
+
+/** The agent's modules and the client library are loaded for clusters only. */
+async function openKubeAgent(
+  target: ClusterTarget | {kind: 'targetless'},
+  config: ResolvedConfig,
+  {progress, signal}: AgentStart,
+): Promise<Agent> {
+  await using disposables = new AsyncDisposableStack();
+  const client = disposables.use(await loadKubeClient(kubeClientOptions(config)));
+  const options = {
+    warn: progress.warn,
+    ...(signal !== undefined && {signal}),
+  };
+  const found = await progress.step(`finding ${formatTarget(target)}`, () =>
+    resolveKubeTarget(client, target, {...options, namespace: config.target.namespace}),
+  );
+  const {startKubeAgent} = await import('./kube/agent/start.ts');
+  const agent = await progress.step('starting the agent', () =>
+    startKubeAgent(client, found, config.agent, options),
+  );
+  disposables.use(agent);
+  const connection = await agent.connect();
+  const kept = disposables.move();
+  return {
+    connection,
+    token: agent.token,
+    ended: agent.ended.then(
+      (reason) =>
+        new MirrordError('MIRRORD_AGENT_FAILED', `the agent ended before it was ready: ${reason}`, {
+          hint: `see what it said: kubectl -n ${agent.namespace} logs ${agent.podName}`,
+        }),
+    ),
+    async [Symbol.asyncDispose]() {
+      connection.destroy();
+      await kept.disposeAsync();
+    },
+  };
+}
+
+/**
+ * Starts the agent of a target. Throws what the target's own way has to say: see `resolveLocalTarget`,
+ * `loadKubeClient`, `resolveKubeTarget` and `startKubeAgent`; MIRRORD_TARGET_MISSING where there is neither a
+ * target nor a cluster.
+ */
+export async function openAgent(
+  target: Target,
+  config: ResolvedConfig,
+  start: AgentStart,
+): Promise<Agent> {
+  if (target.kind === 'demo' || target.kind === 'process') {
+    return await openLocalAgent(target, start);
+  }
+  const isUnnamed = target.kind === 'targetless' && config.target.path === undefined;
+  if (isUnnamed && !hasKubeconfig(kubeClientOptions(config))) {
+    throw new MirrordError('MIRRORD_TARGET_MISSING', 'no target is given', {
+      hint: 'say whose context the program is to have: -t demo/gateway, or -t deployment/NAME with a kubeconfig; see: mirrord ls',
+    });
+  }
+  return await openKubeAgent(target, config, start);
+}

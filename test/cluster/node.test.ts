@@ -1,11 +1,12 @@
 import {execFileSync} from 'node:child_process';
-import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {copyFileSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import ava from 'ava';
 import {writeImage} from '../../scripts/lib/oci-image.ts';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {waitFor} from '../helpers/e2e.ts';
+import {ordinaryUser, runAsUser, userDirectory} from '../helpers/user.ts';
 
 const test = clusterTest(ava);
 const cluster = useCluster(test);
@@ -186,6 +187,28 @@ test('a privileged pod with hostPID enters the network of another pod', async (t
     '/proc/1/ns/net',
   ];
   t.true(seen.includes((await cluster.kubectl(target)).trim()));
+});
+
+test('an ordinary user reaches the API server with the kubeconfig that it is given', async (t) => {
+  using directory = userDirectory();
+  const [program, config] = ['kubectl', 'config'].map((name) => join(directory.path, name));
+  copyFileSync(join(dirname(await cluster.kubeconfig()), 'tools/kubectl'), program ?? '');
+  const {uid, gid} = ordinaryUser();
+  await cluster.giveKubeconfig(config ?? '', uid, gid);
+  const argv = [
+    program ?? '',
+    `--kubeconfig=${config}`,
+    '-n',
+    'demo',
+    'get',
+    'pod',
+    'v6',
+    '-o',
+    'name',
+  ];
+  const {status, stdout, stderr} = await runAsUser(argv, {env: {HOME: directory.path}});
+  t.is(status, 0, stderr);
+  t.is(stdout, 'pod/v6\n');
 });
 
 test('an account has no rights but those that it is given', async (t) => {

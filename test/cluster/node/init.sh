@@ -122,6 +122,7 @@ keep kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 \
 until ctr version >/dev/null 2>&1; do sleep 0.1; done
 for image in /cluster/images/*.tar; do
   ctr --namespace k8s.io images import "$image" >>/cluster/log/images.log 2>&1
+  rm "$image"
 done
 # Those below try again only after a while, too.
 until [ "$(curl --silent --cacert ca.crt https://127.0.0.1:6443/readyz)" = ok ]; do sleep 0.1; done

@@ -20,8 +20,9 @@ export interface ClusterInfo {
 /** The cluster's name, which is also that of its control group. */
 export function clusterName(): string {
   const name = process.env['MIRRORD_TEST_CLUSTER'] || 'mirrord-test-cluster';
-  if (!/^[a-z][a-z0-9-]{0,40}$/.test(name)) {
-    throw new ClusterError(`MIRRORD_TEST_CLUSTER is no name: ${name}`);
+  // `down` removes what has the name: it must be nobody else's.
+  if (!/^mirrord-test-[a-z0-9-]{1,30}$/.test(name)) {
+    throw new ClusterError(`MIRRORD_TEST_CLUSTER must be "mirrord-test-…", not ${name}`);
   }
   return name;
 }

@@ -1,3 +1,4 @@
+import {existsSync, readFileSync} from 'node:fs';
 import test from 'ava';
 import {isRoot, useDemo} from '../helpers/e2e.ts';
 
@@ -17,6 +18,24 @@ if (isRoot) {
       /"client":"10\.244\.0\.10"/,
     );
     t.regex(await demo.exec(['curl', '-sS', '--fail', 'http://127.0.0.1:9000/']), /"admin":true/);
+  });
+
+  test.serial("root finds a unix socket of the pod's; nothing of it is left", async (t) => {
+    const directory = `/run/mirrord-e2e-root-${process.pid}`;
+    const path = `${directory}/x.sock`;
+    const {pid} = await demo.pod('gateway');
+    const source = readFileSync(demo.program('unix.py'), 'utf8');
+    const python = ['/usr/bin/python3', '-c', source, 'serve', 'stream', path];
+    const enter = [demo.launcherPath, 'enter', String(pid), '--mount', '--'];
+    const server = demo.start([...enter, ...python]);
+    t.teardown(() => void server.child.kill('SIGKILL'));
+    await server.said(/listening/);
+    const output = await demo.exec(
+      ['python3', demo.program('unix.py'), 'talk', 'stream', path, '1000000'],
+      {env: {MIRRORD_OUTGOING_REMOTE_UNIX_STREAMS: `^${directory}/`}},
+    );
+    t.is(output, 'True True\n');
+    t.false(existsSync(directory));
   });
 
   test.serial('root can change neither the network of the sandbox nor mounts', async (t) => {

@@ -57,6 +57,7 @@ def serve(kind, name):
         if kind == "seqpacket":
             # Tells an empty record from the end.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)
         answer = answer_stream if kind == "stream" else answer_records
         threading.Thread(target=answer, args=(connection,), daemon=True).start()
 

@@ -43,7 +43,7 @@ const reach: readonly Rule[] = [
   {apiGroups: [''], resources: ['pods/log'], verbs: ['get']},
   // The WebSocket's upgrade is a get; from Kubernetes 1.35 on a create.
   {apiGroups: [''], resources: ['pods/portforward'], verbs: ['get', 'create']},
-  {apiGroups: [''], resources: ['events'], verbs: ['list']},
+  {apiGroups: [''], resources: ['events'], verbs: ['list', 'watch']},
 ];
 
 const job: readonly Rule[] = [

@@ -31,10 +31,12 @@ const FDS = {echo4: '4', echo6: '5', listen4: '6', listen6: '7'} as const;
 export async function goToTarget(options: LocateOptions, main: string): Promise<void> {
   if (process.execve === undefined) throw new Error(`no execve on ${process.version} ${arch()}`);
   const pid = await findTarget(options);
+  // At home already there is nowhere to go, and the target's namespaces may be closed to this user.
+  const place = options.isHome ? process.pid : pid;
   process.execve(
     LAUNCHER,
     [
-      ...['launcher', 'enter', `${pid}`, '--ping', FDS.echo4, FDS.echo6],
+      ...['launcher', 'enter', `${place}`, '--ping', FDS.echo4, FDS.echo6],
       ...['--listen', `${options.port}`, FDS.listen4, FDS.listen6, '--'],
       ...[process.execPath, ...process.execArgv, main, '--target-pid', `${pid}`],
       ...['--echo4-fd', FDS.echo4, '--echo6-fd', FDS.echo6],

@@ -53,6 +53,9 @@ const resources = object({
   claims: key(array(anything()), 'Resource claims of the agent.'),
 });
 
+/** Keys about requests and connections that come to the target. */
+const incoming = {status: 'later', instead: 'no incoming traffic is taken yet'} as const;
+
 /** The `agent` block. */
 export const agent = object({
   annotations: key(map(string()), "Extra annotations on the agent's Job and pod."),
@@ -62,6 +65,7 @@ export const agent = object({
   clean_iptables_on_start: key(boolean(), 'Remove rules that an earlier agent left behind.', {
     env: 'MIRRORD_AGENT_CLEAN_IPTABLES_ON_START',
     effective: 'false: leftover rules are an error',
+    ...incoming,
   }),
   communication_timeout: key(integer(), 'Seconds the agent waits for its first client.', {
     env: 'MIRRORD_AGENT_COMMUNICATION_TIMEOUT',
@@ -81,6 +85,7 @@ export const agent = object({
       timeout: key(integer(), 'Seconds the agent waits for a name server.', {effective: 'about 1'}),
     }),
     "The agent's resolver.",
+    {status: 'later', instead: "queries go to the pod's own name servers as the program asks them"},
   ),
   ephemeral: key(boolean(), "Run the agent as an ephemeral container of the target's pod.", {
     default: false,
@@ -89,15 +94,18 @@ export const agent = object({
   exclude_from_mesh: key(boolean(), "Keep an ephemeral agent's port out of the mesh's sidecar.", {
     default: false,
     env: 'MIRRORD_AGENT_EXCLUDE_FROM_MESH',
+    ...incoming,
   }),
   external_ip_fix: key(boolean(), 'Let passed-through connections keep their original address.', {
     default: true,
     env: 'MIRRORD_AGENT_EXTERNAL_IP_FIX',
+    ...incoming,
   }),
   flush_connections: key(boolean(), 'Cut existing connections when stealing begins.', {
     default: true,
     env: 'MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS',
     unstable: true,
+    ...incoming,
   }),
   http_detection_timeout: key(
     integer(),
@@ -105,11 +113,12 @@ export const agent = object({
     {
       default: 2,
       env: 'MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT',
+      ...incoming,
     },
   ),
   image: key(image, "The agent's image: a reference, or registry and tag.", {
     env: 'MIRRORD_AGENT_IMAGE',
-    effective: "the image of this mirrord's version",
+    effective: 'none is published yet: docs/kubernetes.md',
   }),
   image_pull_policy: key(string(), 'When the node pulls the image.', {
     default: 'IfNotPresent',
@@ -121,8 +130,12 @@ export const agent = object({
   ),
   inject_headers: key(boolean(), 'Add a header to responses that went through the agent.', {
     default: false,
+    ...incoming,
   }),
-  jaq_time_limit: key(integer(), 'Milliseconds that one jq filter may take.', {default: 500}),
+  jaq_time_limit: key(integer(), 'Milliseconds that one jq filter may take.', {
+    default: 500,
+    ...incoming,
+  }),
   json_log: key(boolean(), 'Log as lines of JSON.', {
     default: false,
     env: 'MIRRORD_AGENT_JSON_LOG',
@@ -134,25 +147,32 @@ export const agent = object({
   }),
   max_body_buffer_size: key(integer(), 'Bytes of a body that are kept for a body filter.', {
     default: 65_535,
+    ...incoming,
   }),
   max_body_buffer_timeout: key(integer(), 'Milliseconds to wait for a body that is filtered.', {
     default: 1000,
+    ...incoming,
   }),
-  metrics: key(string(), "Address and port of the agent's Prometheus endpoint."),
+  metrics: key(string(), "Address and port of the agent's Prometheus endpoint.", {
+    status: 'later',
+    instead: 'the agent counts, but tells nobody',
+  }),
   namespace: key(string(), "The agent's namespace; by default the target's.", {
     env: 'MIRRORD_AGENT_NAMESPACE',
   }),
   nftables: key(boolean(), 'Use nftables (true) or legacy iptables (false).', {
     effective: 'what the node uses',
+    ...incoming,
   }),
   node_selector: key(map(string()), 'Nodes for an agent without a target.'),
   override_cache_control: key(boolean(), 'Forbid caching of responses through the agent.', {
     default: true,
+    ...incoming,
   }),
   priority_class: key(string(), 'Priority class of the agent pod.'),
   privileged: key(boolean(), 'Run the agent as a privileged container.', {default: false}),
   resources: key(resources, 'Requests and limits of the agent container.', {
-    effective: 'requests 1m CPU and 1Mi; limits 1 CPU and 100Mi',
+    effective: 'requests 10m CPU and 32Mi; limits 1 CPU and 256Mi',
   }),
   security_context: key(security, "The agent pod's security context."),
   service_account: key(string(), 'Service account of the agent pod.'),

@@ -28,9 +28,7 @@ export const root = object({
       status: 'available',
     },
   ),
-  agent: section(agent, 'What works for the session inside the cluster.', {
-    instead: 'the agent is a process of this machine',
-  }),
+  agent: section(agent, 'What works for the session inside the cluster.', {status: 'available'}),
   api: key(boolean(), "Offer the session's local API on a Unix socket.", {
     default: true,
     env: 'MIRRORD_API',

@@ -35,6 +35,8 @@ import type {OpenStream, OutgoingStream} from './streams.ts';
 
 /** Ping ids whose source address is remembered; each running ping has one. */
 const echoIdLimit = 1_024;
+/** Peers of a UDP flow that are remembered; others are asked about again. */
+const udpPeerLimit = 64;
 
 export interface OutgoingOptions {
   /** Opens a stream to the agent: pings always leave from the pod. */
@@ -120,15 +122,21 @@ function connectTcp(flow: TcpFlow, {route, kick}: OutgoingOptions): void {
   };
 }
 
+/** A peer of a UDP flow: the head of datagrams to it, and who carries them. */
+interface UdpPeer {
+  readonly to: Endpoint;
+  readonly head: Uint8Array;
+  readonly stream: OutgoingStream;
+}
+
 function isSame(a: Endpoint, b: Endpoint): boolean {
   return a.port === b.port && a.address.every((byte, i) => byte === b.address[i]);
 }
 
 function openUdp(flow: UdpFlow, {route, kick}: OutgoingOptions): void {
-  // Most programs send to one peer: the head of its datagrams is kept.
-  let lastTo: Endpoint | undefined;
-  let lastHead = new Uint8Array();
-  let lastStream: OutgoingStream | undefined;
+  // Most programs send to one peer, or to a few in turn: what was found out about each is kept.
+  let last: UdpPeer | undefined;
+  const peers = new Map<string, UdpPeer>();
   const streams = new Map<OpenStream, OutgoingStream>();
   const closeStreams = (): void => {
     for (const stream of streams.values()) stream.reset('ECANCELED');
@@ -157,14 +165,21 @@ function openUdp(flow: UdpFlow, {route, kick}: OutgoingOptions): void {
     streams.set(open, opened);
     return opened;
   };
+  const peerAt = (to: Endpoint): UdpPeer => {
+    const head = emitEndpoint(to);
+    const key = Buffer.from(head).toString('latin1');
+    const known = peers.get(key);
+    if (known !== undefined) return known;
+    const first = peers.keys().next();
+    if (peers.size >= udpPeerLimit && first.done !== true) peers.delete(first.value);
+    const peer = {to, head, stream: streamTo(to)};
+    peers.set(key, peer);
+    return peer;
+  };
   flow.handler = {
     onDatagram(to, payload) {
-      if (lastTo === undefined || !isSame(to, lastTo)) {
-        lastTo = to;
-        lastHead = new Uint8Array(emitEndpoint(to));
-        lastStream = streamTo(to);
-      }
-      lastStream?.sendDatagram(payload, lastHead);
+      if (last === undefined || !isSame(to, last.to)) last = peerAt(to);
+      last.stream.sendDatagram(payload, last.head);
     },
     onClose: closeStreams,
   };

@@ -1,9 +1,10 @@
+import {createSocket} from 'node:dgram';
 import {once} from 'node:events';
 import {type AddressInfo, createServer, type Socket} from 'node:net';
 import test from 'ava';
-import {addressBytes} from '../../layer/address.ts';
+import {addressBytes, addressText} from '../../layer/address.ts';
 import {createHostDialer} from '../../layer/host-dialer.ts';
-import {emitEndpoint} from '../../tunnel/messages.ts';
+import {emitEndpoint, emitFamily, parseUdpReport} from '../../tunnel/messages.ts';
 import type {StreamHandler} from '../../tunnel/types.ts';
 
 /** A server on a loopback address, with the connections that it has accepted. */
@@ -68,6 +69,71 @@ test('a destination that nobody accepts at is refused with the errno', async (t)
   await until('refused');
   t.deepEqual(events, ['refused ECONNREFUSED']);
 });
+
+test('a name is dialled where it resolves here', async (t) => {
+  using server = await serve('127.0.0.1');
+  using dialer = createHostDialer(() => ['localhost', '192.0.2.1']);
+  const {events, handler, until} = recorder();
+  dialer.open('tcp', destination(server.port), handler);
+  await until('opened');
+  t.deepEqual(events, ['opened']);
+});
+
+test('a name that does not resolve here leaves the address', async (t) => {
+  using server = await serve('127.0.0.1');
+  using dialer = createHostDialer(() => ['nobody.invalid', '127.0.0.1']);
+  const {events, handler, until} = recorder();
+  dialer.open('tcp', destination(server.port), handler);
+  await until('opened');
+  t.deepEqual(events, ['opened']);
+});
+
+test('a name that resolves here, where nobody accepts, is refused', async (t) => {
+  using server = await serve('127.0.0.2'); // the address accepts, but it isn't the name's
+  using dialer = createHostDialer(() => ['localhost', '127.0.0.2']);
+  const {events, handler, until} = recorder();
+  dialer.open('tcp', destination(server.port), handler);
+  await until('refused');
+  t.deepEqual(events, ['refused ECONNREFUSED']);
+});
+
+for (const candidates of [
+  ['127.0.0.1'],
+  ['localhost', '192.0.2.1'],
+  ['nobody.invalid', '127.0.0.1'],
+]) {
+  test(`datagrams go to the first of ${candidates.join(', ')} that is known here`, async (t) => {
+    const peer = createSocket('udp4').bind(0, '127.0.0.1');
+    await once(peer, 'listening');
+    peer.on('message', (message, {port, address}) => peer.send(`re: ${message}`, port, address));
+    using dialer = createHostDialer(() => candidates);
+    const reports: Uint8Array[] = [];
+    const {promise, resolve} = Promise.withResolvers<void>();
+    const stream = dialer.open('udp', emitFamily(4), {
+      onDatagram(bytes) {
+        reports.push(bytes);
+        if (reports.length === 2) resolve();
+      },
+    });
+    const to = destination(peer.address().port);
+    for (const text of ['one', 'two']) stream.sendDatagram(Buffer.from(text), to);
+    await promise;
+    t.deepEqual(
+      reports.map((bytes) => {
+        const report = parseUdpReport(bytes);
+        return report.type === 'datagram'
+          ? [addressText(report.from.address), `${Buffer.from(report.payload)}`]
+          : report;
+      }),
+      [
+        ['192.0.2.1', 're: one'],
+        ['192.0.2.1', 're: two'],
+      ],
+    );
+    stream.reset('ECANCELED');
+    peer.close();
+  });
+}
 
 test('a reset goes both ways', async (t) => {
   using server = await serve('127.0.0.1');

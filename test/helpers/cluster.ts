@@ -22,7 +22,7 @@ export class TestCluster {
   readonly #environment: NodeJS.ProcessEnv;
 
   /** The cluster named so (MIRRORD_TEST_CLUSTER), or that of all. */
-  constructor(name = '') {
+  constructor(name = process.env['MIRRORD_TEST_CLUSTER'] ?? '') {
     this.#environment = {...process.env, MIRRORD_TEST_CLUSTER: name};
   }
 

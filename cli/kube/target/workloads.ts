@@ -126,27 +126,22 @@ export class PodFinder {
   }
 
   async #ofCronJob(name: string): Promise<V1Pod[]> {
-    const {status} = await this.#get<V1CronJob>(resources.cronjobs, 'cronjob', name);
-    const active = status?.active ?? [];
-    if (active.length === 0) {
+    const {metadata} = await this.#get<V1CronJob>(resources.cronjobs, 'cronjob', name);
+    const path = apiPath(resources.jobs, {namespace: this.#namespace});
+    // Its status lists only the jobs of its schedule, not those that a person made of it.
+    const all = await this.#client.list<V1Job>(path, {}, this.#signal);
+    const running = all.filter(
+      (job) =>
+        job.metadata?.ownerReferences?.some(({uid}) => uid === metadata?.uid) &&
+        (job.status?.active ?? 0) > 0,
+    );
+    if (running.length === 0) {
       throw new MirrordError('MIRRORD_TARGET_NOT_READY', `no job of cronjob ${name} runs now`, {
         hint: `start one: kubectl -n ${this.#namespace} create job ${name}-now --from=cronjob/${name}`,
       });
     }
-    const pods = await Promise.all(active.map(async (job) => await this.#ofJob(job.name ?? '')));
+    const pods = await Promise.all(running.map(({spec}) => this.#select(spec?.selector ?? {})));
     return pods.flat();
-  }
-
-  /** A job of a cron job, which may have gone in between. */
-  async #ofJob(name: string): Promise<V1Pod[]> {
-    const path = apiPath(resources.jobs, {namespace: this.#namespace, name});
-    try {
-      const {spec} = await this.#client.get<V1Job>(path, this.#signal);
-      return await this.#select(spec?.selector ?? {});
-    } catch (error) {
-      if (hasStatus(error, 404)) return [];
-      throw error;
-    }
   }
 
   async #ofService(name: string): Promise<V1Pod[]> {

@@ -33,6 +33,7 @@ export interface LoadedKubeconfig {
   context: string;
   server: string;
   namespace: string;
+  /** The proxy's address, for messages: without name and password. */
   proxy: string | undefined;
   /** Headers beyond the library's: Impersonate-Group, Impersonate-Uid. */
   headers: Record<string, string | string[]>;
@@ -201,6 +202,10 @@ function prepare(raw: RawKubeconfig, options: KubeconfigOptions) {
   return {name, clusterName, cluster, userName: userName || 'nobody', user, namespace, server};
 }
 
+function withoutPassword(proxy: string | undefined): string | undefined {
+  return proxy?.replace(/^([^:/]+:\/\/)[^@/]*@/, '$1');
+}
+
 /** Loads it. Throws MIRRORD_KUBECONFIG_NOT_FOUND, MIRRORD_KUBECONFIG_INVALID. */
 export async function loadKubeconfig(options: KubeconfigOptions = {}): Promise<LoadedKubeconfig> {
   const files = kubeconfigFiles(options);
@@ -240,7 +245,7 @@ export async function loadKubeconfig(options: KubeconfigOptions = {}): Promise<L
     context: name,
     server,
     namespace,
-    proxy: cluster['proxy-url'] as string | undefined,
+    proxy: withoutPassword(cluster['proxy-url'] as string | undefined),
     headers: {
       ...(user['as-groups'] !== undefined && {'Impersonate-Group': user['as-groups']}),
       ...(user['as-uid'] !== undefined && {'Impersonate-Uid': user['as-uid']}),

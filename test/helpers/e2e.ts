@@ -24,6 +24,9 @@ const pauseMs = 20;
 /** A program that runs longer than this fails the test, milliseconds. */
 const programDeadlineMs = 100_000;
 
+/** What mirrord says of a step that takes more than half a second: no matter of tests on a busy machine. */
+const progressLine = /^mirrord: .* …\n/gm;
+
 /** Whether the tests run as root. */
 export const isRoot = process.getuid?.() === 0;
 
@@ -31,6 +34,7 @@ export interface Result {
   /** The exit status, or 128 + the number of the signal. */
   status: number;
   stdout: string;
+  /** Without the lines that tell of slow steps. */
   stderr: string;
 }
 
@@ -242,7 +246,7 @@ function watch(child: ChildProcess, input: string | undefined, command: string):
     child.once('close', (code, signal) => {
       clearTimeout(timer);
       const status = code ?? 128 + os.constants.signals[signal ?? 'SIGHUP'];
-      resolve({status, ...output});
+      resolve({...output, status, stderr: output.stderr.replaceAll(progressLine, '')});
     });
   });
   const said = (pattern: RegExp): Promise<RegExpExecArray> =>

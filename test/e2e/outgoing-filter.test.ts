@@ -6,7 +6,7 @@ import net, {type AddressInfo} from 'node:net';
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
-import {type ExecOptions, type Result, useDemo} from '../helpers/e2e.ts';
+import {type ExecOptions, type Result, useDemo, waitFor} from '../helpers/e2e.ts';
 
 const demo = useDemo(test);
 
@@ -210,6 +210,40 @@ print(c.recv(9).decode(), flush=True)
     await running.said(/refused\nlater\nown\n/);
     t.is((await running.ended).status, 0);
     await new Promise((resolve) => again.close(resolve));
+  },
+);
+
+test.serial(
+  'ignore_localhost: a port of the program that is published here does not lead back to it',
+  async (t) => {
+    const script = `
+import socket, sys
+own = socket.create_server(('10.244.0.10', 0))
+port = own.getsockname()[1]
+print(port, flush=True)
+sys.stdin.readline()
+try:
+    with socket.create_connection(('127.0.0.1', port), timeout=20) as s:
+        print('connected', s.recv(1))
+except OSError as e:
+    print(e.strerror)
+`;
+    const path = join(demo.directory, 'published.json');
+    writeFileSync(path, '{"feature": {"network": {"outgoing": {"ignore_localhost": true}}}}');
+    const running = demo.startExec(['python3', '-c', script], {flags: ['-f', path]});
+    const [own = ''] = await running.said(/^\d+(?=\n)/);
+    await waitFor('the port to be published', async () => {
+      const socket = net.connect(Number(own), '127.0.0.1');
+      const isOpen = await once(socket, 'connect').then(
+        () => true,
+        () => false,
+      );
+      socket.destroy();
+      return isOpen;
+    });
+    running.child.stdin?.end('\n');
+    // By a reset in the moment in which the port is listened on, but not yet known as published.
+    t.regex((await running.ended).stdout, /\nConnection (refused|reset by peer)\n$/);
   },
 );
 

@@ -20,6 +20,13 @@ if (isRoot) {
     t.regex(await demo.exec(['curl', '-sS', '--fail', 'http://127.0.0.1:9000/']), /"admin":true/);
   });
 
+  test.serial('root has no IPv6 where it is switched off', async (t) => {
+    const script =
+      'import socket\ntry: socket.socket(socket.AF_INET6)\nexcept OSError as e: print(e.errno)';
+    const env = {MIRRORD_ENABLE_IPV6: 'false'};
+    t.is(await demo.exec(['python3', '-c', script], {env}), '97\n');
+  });
+
   test.serial("root finds a unix socket of the pod's; nothing of it is left", async (t) => {
     const directory = `/run/mirrord-e2e-root-${process.pid}`;
     const path = `${directory}/x.sock`;

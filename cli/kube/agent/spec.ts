@@ -68,7 +68,9 @@ export function agentLogLevel(directives: string): string {
     .split(',')
     .map((one) => /^(?:(?<module>[\w:]+)=)?(?<level>\w+)$/.exec(one.trim())?.groups)
     .filter((one) => one !== undefined);
-  const own = levels.find(({module}) => module?.startsWith('mirrord')) ?? levels.at(0);
+  const own =
+    levels.find(({module}) => module?.startsWith('mirrord')) ??
+    levels.find(({module}) => module === undefined);
   const level = own?.['level']?.toLowerCase() ?? 'info';
   return {trace: 'debug', off: 'error'}[level] ?? level;
 }

@@ -24,7 +24,7 @@ export interface Role {
   rules: readonly Rule[];
 }
 
-/** To find a target: the workload, then its pods. */
+/** To find a target: the workload, then its pods. To list is for `mirrord ls`, and for the pods of a workload. */
 const target: readonly Rule[] = [
   {apiGroups: [''], resources: ['pods', 'services'], verbs: ['get', 'list']},
   {
@@ -39,7 +39,7 @@ const target: readonly Rule[] = [
 
 /** To follow an agent's pod until it is ready, with what it says if it doesn't become so, and reach it. */
 const reach: readonly Rule[] = [
-  {apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch']},
+  {apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch']},
   {apiGroups: [''], resources: ['pods/log'], verbs: ['get']},
   // The WebSocket's upgrade is a get; from Kubernetes 1.35 on a create.
   {apiGroups: [''], resources: ['pods/portforward'], verbs: ['get', 'create']},
@@ -51,7 +51,7 @@ const job: readonly Rule[] = [
 ];
 
 const ephemeral: readonly Rule[] = [
-  {apiGroups: [''], resources: ['pods/ephemeralcontainers'], verbs: ['update', 'patch']},
+  {apiGroups: [''], resources: ['pods/ephemeralcontainers'], verbs: ['update']},
 ];
 
 function role(name: string, namespace: string, rules: readonly Rule[]): Role {

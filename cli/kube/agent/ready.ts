@@ -10,6 +10,7 @@ import {once} from 'node:events';
 import type {Duplex} from 'node:stream';
 import {setTimeout as delay} from 'node:timers/promises';
 import type {KubeClient} from '../client.ts';
+import {hasStatus} from '../errors.ts';
 import {openPortForward, type PodPort} from '../port-forward.ts';
 import {backoffMs} from '../retry.ts';
 
@@ -19,6 +20,11 @@ const pauses = {minMs: 20, maxMs: 500};
 const answerTimeoutMs = 10_000;
 /** The answer is two short headers, bytes. */
 const answerLimit = 4096;
+
+/** Whether the API server refuses, and will again: a missing right above all. */
+function isFinal(error: unknown): boolean {
+  return hasStatus(error, 401, 403, 404);
+}
 
 /** Connects until the agent answers. Throws the last failure when the signal says that it is enough. */
 export async function connectReady(
@@ -30,7 +36,7 @@ export async function connectReady(
     try {
       return await connectOnce(client, place);
     } catch (error) {
-      if (signal.aborted) throw error;
+      if (signal.aborted || isFinal(error)) throw error;
     }
     await delay(backoffMs(attempt, pauses), undefined, {signal}).catch(() => undefined);
   }

@@ -118,7 +118,7 @@ export const agent = object({
   ),
   image: key(image, "The agent's image: a reference, or registry and tag.", {
     env: 'MIRRORD_AGENT_IMAGE',
-    effective: 'none is published yet: docs/kubernetes.md',
+    effective: 'none is published yet: docs/agent.md',
   }),
   image_pull_policy: key(string(), 'When the node pulls the image.', {
     default: 'IfNotPresent',

@@ -58,7 +58,7 @@ export function agentImage({image}: AgentConfig, version: string): string {
   if (typeof image === 'string') return image;
   if (image?.registry !== undefined) return `${image.registry}:${image.tag ?? version}`;
   throw new MirrordError('MIRRORD_AGENT_IMAGE_MISSING', "the agent's image is not named", {
-    hint: 'none is published yet: build agent/Dockerfile, push it to where your nodes pull from, and name it by agent.image or MIRRORD_AGENT_IMAGE',
+    hint: 'none is published yet: build agent/Dockerfile, push it to where your nodes pull from, and name it by agent.image or MIRRORD_AGENT_IMAGE (docs/agent.md)',
   });
 }
 

@@ -89,12 +89,12 @@ async function askByUdp(
   {open, endpoint}: Awaited<ReturnType<typeof setUp>>,
 ) {
   const answers: DecodedPacket[] = [];
-  let next: (() => void) | undefined;
+  let next = (): void => undefined;
   const stream = open('udp', emitFamily(4), {
     onDatagram(bytes) {
       const report = parseUdpReport(bytes);
       if (report.type === 'datagram') answers.push(decode(Buffer.from(report.payload)));
-      next?.();
+      next();
     },
   });
   for (const [id, each] of questions.entries()) {

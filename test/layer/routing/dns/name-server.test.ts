@@ -1,4 +1,5 @@
 import {lookup} from 'node:dns/promises';
+import {EventEmitter, once} from 'node:events';
 import test from 'ava';
 import {type DecodedPacket, decode, encode, type Question, streamEncode} from 'dns-packet';
 import {DnsServer} from '../../../../cli/demo/dns-server.ts';
@@ -89,18 +90,16 @@ async function askByUdp(
   {open, endpoint}: Awaited<ReturnType<typeof setUp>>,
 ) {
   const answers: DecodedPacket[] = [];
-  let next = (): void => undefined;
+  const arrivals = new EventEmitter();
   const stream = open('udp', emitFamily(4), {
     onDatagram(bytes) {
       const report = parseUdpReport(bytes);
       if (report.type === 'datagram') answers.push(decode(Buffer.from(report.payload)));
-      next();
+      arrivals.emit('answer');
     },
   });
   for (const [id, each] of questions.entries()) {
-    const answered = new Promise<void>((resolve) => {
-      next = resolve;
-    });
+    const answered = once(arrivals, 'answer');
     stream.sendDatagram(encode({type: 'query', id, questions: [each]}), emitEndpoint(endpoint));
     await answered;
   }

@@ -7,88 +7,9 @@
  * (`cluster/go-to-target.ts`), has any number of clients, and exits as `attendance.ts` says.
  */
 
-import {createHash, randomBytes, timingSafeEqual} from 'node:crypto';
-import {fstatSync} from 'node:fs';
-import {createServer, Socket} from 'node:net';
 import {fileURLToPath} from 'node:url';
-import {Attendance} from './attendance.ts';
-import {goToTarget} from './cluster/go-to-target.ts';
-import {EchoSocket, type EchoSockets} from './dial/echo.ts';
-import {type Log, makeLog} from './log.ts';
-import {
-  type AgentOptions,
-  type InheritedOptions,
-  type ListeningOptions,
-  parseOptions,
-  UsageError,
-} from './options.ts';
-import {AgentServer} from './server.ts';
-import type {AgentContext} from './session.ts';
-
-/** What clients may still be told at the end, ms; less than any grace period of a pod. */
-const FAREWELL_MS = 300;
-
-/** Takes a ping socket over. Where the pod's kernel made none (`ping_group_range`), pings get no answer. */
-function adoptEcho(family: 4 | 6, fd: number | undefined, log: Log): EchoSockets {
-  if (fd === undefined) return {};
-  try {
-    return {[family]: new EchoSocket(family, fd, log)};
-  } catch (error) {
-    log.debug('no ping socket', {family, error: String(error)});
-    return {};
-  }
-}
-
-function contextOf(options: InheritedOptions | ListeningOptions, log: Log): AgentContext {
-  const {echo4Fd, echo6Fd, targetPid, isHome, handshakeTimeoutMs} = options;
-  return {
-    targetPid,
-    isHome,
-    handshakeTimeoutMs,
-    echoSockets: {...adoptEcho(4, echo4Fd, log), ...adoptEcho(6, echo6Fd, log)},
-    ownPorts: new Set(),
-    log,
-    random: () => randomBytes(4).readUInt32BE() / 0x1_0000_0000,
-  };
-}
-
-function serveInherited(options: InheritedOptions, log: Log): void {
-  const server = new AgentServer({...contextOf(options, log), token: options.token});
-  const connection = new Socket({fd: options.connectionFd, readable: true, writable: true});
-  connection.on('close', () => process.exit());
-  server.serve(connection);
-}
-
-function serveListening(options: ListeningOptions, log: Log): void {
-  const {tokenHash, idleTtlMs, handshakeTimeoutMs, listenFds} = options;
-  const leave = (reason: string): void => {
-    log.info('leaving', {reason});
-    agent.close();
-    setTimeout(() => process.exit(), FAREWELL_MS);
-  };
-  const context = contextOf(options, log);
-  const sockets = listenFds.filter((fd) => fstatSync(fd).isSocket());
-  if (sockets.length === 0) {
-    log.error('no listening socket');
-    process.exitCode = 1;
-    return;
-  }
-  // Half-open connections end as whole ones: nobody says more after an end.
-  const listeners = sockets.map((fd) =>
-    createServer((connection) => agent.serve(connection))
-      .on('error', (error) => log.error('listening', {error: error.message}))
-      .listen({fd}),
-  );
-  const address = listeners[0]?.address();
-  const agent = new AgentServer({
-    ...context,
-    verifyToken: (token) => timingSafeEqual(createHash('sha256').update(token).digest(), tokenHash),
-    attendance: new Attendance({communicationTimeoutMs: handshakeTimeoutMs, idleTtlMs, leave}),
-    ...(typeof address === 'object' && address !== null && {listenPort: address.port}),
-  });
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => leave(signal));
-  log.info('agent ready', {pid: process.pid, targetPid: options.targetPid, node: process.version});
-}
+import {makeLog} from './log.ts';
+import {type AgentOptions, parseOptions, UsageError} from './options.ts';
 
 async function main(): Promise<void> {
   const level = process.env['MIRRORD_AGENT_LOG'];
@@ -104,8 +25,14 @@ async function main(): Promise<void> {
   }
   const log = makeLog(level, write, options.logFormat);
   try {
-    if (options.kind === 'locate') await goToTarget(options, fileURLToPath(import.meta.url));
-    else if (options.kind === 'listening') serveListening(options, log);
+    // The first stage loads nothing of the second, nor the other way round: it is half of the start.
+    if (options.kind === 'locate') {
+      const {goToTarget} = await import('./cluster/go-to-target.ts');
+      await goToTarget(options, fileURLToPath(import.meta.url));
+      return;
+    }
+    const {serveInherited, serveListening} = await import('./serve.ts');
+    if (options.kind === 'listening') serveListening(options, log);
     else serveInherited(options, log);
   } catch (error) {
     log.error(error instanceof Error ? error.message : String(error));

@@ -235,15 +235,6 @@ async function run(
   return await awaitEnd(program, lost);
 }
 
-/** The text of a file of this machine; empty when there is none. */
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
 /** Shows the unix sockets of the pod that are wanted, if any are. */
 function showUnixSockets(
   {launcher}: Sandbox,
@@ -252,6 +243,15 @@ function showUnixSockets(
 ): UnixStreams | undefined {
   if (patterns.length === 0) return undefined;
   return serveUnixStreams(launcher, {mux, patterns, warn, log});
+}
+
+/** The text of a file of this machine; empty when there is none. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 /** Runs the program in the pod's network, with its name, files of names, and environment. */

@@ -2,7 +2,8 @@
  * mirrord-launcher: the process that makes a sandbox, starts the program in it, and stays to guard it.
  *
  *   launcher serve FD -- PROGRAM [ARGUMENT…]
- *   launcher enter PID [--mount] [--keep-capabilities] [--die-with-parent] [--ping FD4 FD6] -- PROGRAM…
+ *   launcher enter PID [--mount] [--keep-capabilities] [--die-with-parent] [--ping FD4 FD6] [--listen PORT FD4 FD6]
+ *                  -- PROGRAM…
  *   launcher records connected | dial NAME LENGTH    (records.c)
  *
  * Theory of operation. Namespaces must be entered before a program starts threads, so Node can't do
@@ -316,6 +317,28 @@ static void place_ping_socket(int family, int protocol, int wanted) {
   close(fd);
 }
 
+/* Listens at a descriptor that PROGRAM inherits; /dev/null where it failed (a node without IPv6). */
+static void place_listener(char *address, char *port, int wanted) {
+  char *args[] = {"tcp", address, port};
+  struct answer a = {"", -1};
+  int result = open_listener(args, 3, &a);
+  if (result < 0) {
+    fprintf(stderr, "mirrord-launcher: listen at %s port %s: %s: %s\n", address, port, failed_call, strerror(-result));
+    a.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+  }
+  if (a.fd < 0) return;
+  dup2(a.fd, wanted);
+  if (a.fd != wanted) close(a.fd);
+  else fcntl(a.fd, F_SETFD, 0);
+}
+
+/* --listen: for the agent in a cluster, which is reached in its own pod and works in another one. So this comes
+ * before the namespaces are entered. Loopback only: nobody else in the cluster has any business there. */
+static void place_listeners(char **args) {
+  place_listener("127.0.0.1", args[0], atoi(args[1]));
+  place_listener("::1", args[0], atoi(args[2]));
+}
+
 static int enter(int argc, char **argv) {
   pid_t pid = atoi(argv[2]), parent = getppid();
   int mount = 0, keep = 0, die = 0, ping4 = -1, ping6 = -1, i = 3;
@@ -324,6 +347,7 @@ static int enter(int argc, char **argv) {
     else if (!strcmp(argv[i], "--keep-capabilities")) keep = 1;
     else if (!strcmp(argv[i], "--die-with-parent")) die = 1;
     else if (!strcmp(argv[i], "--ping") && i + 2 < argc) ping4 = atoi(argv[i + 1]), ping6 = atoi(argv[i + 2]), i += 2;
+    else if (!strcmp(argv[i], "--listen") && i + 3 < argc) place_listeners(argv + i + 1), i += 3;
   }
   if (i + 1 >= argc) return fprintf(stderr, "mirrord-launcher: enter: no program\n"), 64;
   int result = enter_namespaces(pid, mount);

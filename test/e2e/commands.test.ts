@@ -98,14 +98,14 @@ test('MIRRORD_PROGRESS_SUPPORT_IDE: a warning about the configuration can be mut
     env: {
       MIRRORD_PROGRESS_MODE: 'json',
       MIRRORD_PROGRESS_SUPPORT_IDE: 'true',
-      MIRRORD_AGENT_IMAGE: 'mine',
+      MIRRORD_SKIP_SIP: 'mine',
     },
   }).ended;
   const lines = stderr.trim().split('\n');
   const messages = lines.map((line) => JSON.parse(line) as {type: string; message: object});
   const {message} = messages.find(({type}) => type === 'IdeMessage') ?? {};
   t.like(message, {level: 'Warning', actions: []});
-  t.regex(JSON.stringify(message), /agent\.image/);
+  t.regex(JSON.stringify(message), /skip_sip/);
 });
 
 test('MIRRORD_PROGRESS_MODE=json: an error is one line of JSON with its remedy', async (t) => {

@@ -182,6 +182,16 @@ test.serial(
   },
 );
 
+test.serial('the image has nft and iptables, and no shell', async (t) => {
+  const {agent} = await start(t, {target: 'targetless'});
+  const run = async (...argv: string[]): Promise<string> =>
+    await cluster.kubectl(['-n', 'demo', 'exec', agent.podName, '--', ...argv]);
+  t.regex(await run('/usr/sbin/nft', '--version'), /^nftables v1/);
+  t.regex(await run('/usr/sbin/iptables-nft', '--version'), /^iptables v1/);
+  t.regex(await run('/usr/sbin/ip6tables-legacy', '--version'), /^ip6tables v1/);
+  await t.throwsAsync(run('/bin/sh', '-c', 'true'));
+});
+
 test.serial(
   'an ephemeral container works in the pod, ends with its client, and restarts nothing',
   async (t) => {

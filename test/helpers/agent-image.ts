@@ -4,7 +4,7 @@
  */
 
 import {createHash} from 'node:crypto';
-import {existsSync, globSync, mkdirSync, readFileSync, renameSync} from 'node:fs';
+import {existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, statSync} from 'node:fs';
 import {homedir} from 'node:os';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -23,6 +23,8 @@ const contents = [
 ];
 /** The first time packages are downloaded, milliseconds. */
 const buildLimitMs = 10 * 60_000;
+/** Each has more than 100 MiB. */
+const keptImages = 3;
 
 function imageName(): string {
   const hash = createHash('sha256');
@@ -43,7 +45,15 @@ async function build(name: string): Promise<string> {
   const flags = ['--output', unfinished, '--tag', name];
   await output(join(repository, 'scripts/agent-image'), flags);
   renameSync(unfinished, file);
+  forgetOld(directory);
   return file;
+}
+
+/** Removes all images but the last few, which other checkouts may be using. */
+function forgetOld(directory: string): void {
+  const files = globSync('*.tar', {cwd: directory}).map((name) => join(directory, name));
+  const byAge = files.sort((one, other) => statSync(other).mtimeMs - statSync(one).mtimeMs);
+  for (const file of byAge.slice(keptImages)) rmSync(file, {force: true});
 }
 
 /** Gives the cluster the agent's image before the tests of a file. Returns its name. */

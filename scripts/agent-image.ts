@@ -13,12 +13,21 @@ const {version} = JSON.parse(readFileSync(new URL('../package.json', import.meta
   version?: string;
 };
 
-const {output, tag} = parseArgs({
-  options: {
-    output: {type: 'string', default: 'agent-image.tar'},
-    tag: {type: 'string', default: `mirrord.test/agent:${version ?? 'dev'}`},
-  },
-}).values;
+function readArguments(): {output: string; tag: string} {
+  try {
+    return parseArgs({
+      options: {
+        output: {type: 'string', default: 'agent-image.tar'},
+        tag: {type: 'string', default: `mirrord.test/agent:${version ?? 'dev'}`},
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\nsee: scripts/agent-image --help\n`);
+    process.exit(64);
+  }
+}
+
+const {output, tag} = readArguments();
 
 const directory = mkdtempSync(join(tmpdir(), 'mirrord-agent-image-'));
 try {

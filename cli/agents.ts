@@ -5,6 +5,7 @@
 
 import type {Duplex} from 'node:stream';
 import {MirrordError} from '../layer/errors.ts';
+import type {Log} from '../layer/log.ts';
 import type {ResolvedConfig} from './config/schema/root.ts';
 import {formatTarget, type Target} from './config/target.ts';
 import {loadKubeClient} from './kube/client.ts';
@@ -29,6 +30,7 @@ export interface Agent extends AsyncDisposable {
 /** Whom to tell, and until when. */
 export interface AgentStart {
   progress: Progress;
+  log?: Log;
   /** Gives the start up; what was made is removed. */
   signal?: AbortSignal;
 }
@@ -52,7 +54,7 @@ async function openLocalAgent(target: LocalTarget, {progress}: AgentStart): Prom
 async function openKubeAgent(
   target: ClusterTarget | {kind: 'targetless'},
   config: ResolvedConfig,
-  {progress, signal}: AgentStart,
+  {progress, log = () => undefined, signal}: AgentStart,
 ): Promise<Agent> {
   await using disposables = new AsyncDisposableStack();
   const client = disposables.use(await loadKubeClient(kubeClientOptions(config)));
@@ -63,9 +65,10 @@ async function openKubeAgent(
   const found = await progress.step(`finding ${formatTarget(target)}`, () =>
     resolveKubeTarget(client, target, {...options, namespace: config.target.namespace}),
   );
+  log('start: target found', {namespace: found.namespace, pod: found.podName});
   const {startKubeAgent} = await import('./kube/agent/start.ts');
   const agent = await progress.step('starting the agent', () =>
-    startKubeAgent(client, found, config.agent, options),
+    startKubeAgent(client, found, config.agent, {...options, log}),
   );
   disposables.use(agent);
   const connection = await agent.connect();

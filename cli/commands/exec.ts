@@ -103,10 +103,12 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
   await using pcap = flags.pcap === undefined ? undefined : await PacketFile.open(flags.pcap);
   const name = formatTarget(target);
   const {signal, orGiveUp} = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
-  await using agent = await openAgent(target, config, {progress, signal});
+  log('start: configured', {target: name});
+  await using agent = await openAgent(target, config, {progress, log, signal});
   using link = await progress.step('connecting to the agent', () =>
     orGiveUp(linkAgent(agent.connection, agent.token, agent.ended)),
   );
+  log('start: connected');
   const run = flags.tun === false ? runWithEnvironment : runInContext;
   const running = run(link, {
     target: name,
@@ -121,7 +123,10 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     log,
     warn: progress.warn,
     info: progress.info,
-    onStarted: () => progress.finish('Ready!'),
+    onStarted() {
+      log('start: program runs');
+      progress.finish('Ready!');
+    },
   });
   process.exitCode = exitStatus(await orGiveUp(running));
 }

@@ -12,6 +12,7 @@ import {readFileSync} from 'node:fs';
 import type {Duplex} from 'node:stream';
 import type {V1Pod} from '@kubernetes/client-node';
 import {MirrordError} from '../../../layer/errors.ts';
+import type {Log} from '../../../layer/log.ts';
 import type {KubeClient} from '../client.ts';
 import {hasStatus} from '../errors.ts';
 import {apiPath, resources} from '../path.ts';
@@ -46,6 +47,8 @@ export interface KubeAgent extends AsyncDisposable {
 /** Who hears of a start. */
 export interface StartOptions {
   warn?: (message: string) => void;
+  /** Hears when the agent is created, scheduled, running, and answering. */
+  log?: Log;
   /** Gives the start up; what was made is removed. */
   signal?: AbortSignal;
 }
@@ -68,7 +71,7 @@ export async function startKubeAgent(
   client: KubeClient,
   target: KubeTarget,
   config: AgentConfig,
-  {warn = () => undefined, signal}: StartOptions = {},
+  {warn = () => undefined, log = () => undefined, signal}: StartOptions = {},
 ): Promise<KubeAgent> {
   const token = randomBytes(32);
   const plan = await planAgent(client, target, config, token);
@@ -77,13 +80,14 @@ export async function startKubeAgent(
   const without = withoutEffect(plan);
   if (without !== undefined) warn(without);
   const place = placeOf(plan);
-  const watch = new AgentWatch(client, place, podNameOf(plan));
+  const watch = new AgentWatch(client, place, podNameOf(plan), log);
   const remove = async (): Promise<void> => {
     watch[Symbol.dispose]();
     await removeAgent(client, plan);
   };
   try {
     await createAgent(client, plan, place);
+    log('start: agent created', {mode: plan.mode, name: plan.name});
     const podName = await waitFor(watch, {config, warn, signal}, watch.running);
     const pod = {namespace: plan.namespace, pod: podName, port: plan.port};
     const over = new AbortController();
@@ -96,6 +100,7 @@ export async function startKubeAgent(
         throw error;
       },
     );
+    log('start: agent answers');
     return {
       async connect() {
         const ready = first;

@@ -9,6 +9,7 @@
  */
 
 import type {CoreV1Event, V1Pod} from '@kubernetes/client-node';
+import type {Log} from '../../../layer/log.ts';
 import type {KubeClient} from '../client.ts';
 import {hasStatus} from '../errors.ts';
 import {apiPath, resources} from '../path.ts';
@@ -40,10 +41,14 @@ export class AgentWatch implements Disposable {
   readonly #running = Promise.withResolvers<string>();
   readonly #failed = Promise.withResolvers<never>();
   readonly #ended = Promise.withResolvers<string>();
+  readonly #log: Log;
+  /** What the log has been told. */
+  readonly #steps = new Set<string>();
   #pod: V1Pod | undefined;
 
   /** `podName`: of an ephemeral container's pod; the pod of a Job is found by its label. */
-  constructor(client: KubeClient, place: AgentPlace, podName: string | undefined) {
+  constructor(client: KubeClient, place: AgentPlace, podName: string | undefined, log: Log) {
+    this.#log = log;
     this.#client = client;
     this.#place = place;
     this.running = this.#running.promise;
@@ -92,12 +97,21 @@ export class AgentWatch implements Disposable {
       this.#end(end, await this.#lastWords(pod));
       return;
     }
+    const isOwn = this.#place.mode !== 'ephemeral';
+    if (isOwn && pod.spec?.nodeName) this.#logOnce('start: agent scheduled');
     if (agentStatus(pod, container)?.state?.running) {
+      this.#logOnce('start: agent runs');
       this.#running.resolve(pod.metadata?.name ?? '');
       return;
     }
     const failure = podFailure(pod, this.#place);
     if (failure !== undefined) this.#failed.reject(failure);
+  }
+
+  #logOnce(step: string): void {
+    if (this.#steps.has(step)) return;
+    this.#steps.add(step);
+    this.#log(step);
   }
 
   #end(end: string, words: string): void {

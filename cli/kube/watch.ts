@@ -62,6 +62,12 @@ function isPassing(error: unknown): boolean {
   return !(error instanceof KubeError) || error.isRetryable || error.status === undefined;
 }
 
+/**
+ * How long a watch that was allowed may be refused, in ms: an API server that has just started authorises by
+ * what it has read of the roles so far.
+ */
+const forgivenMs = 10_000;
+
 /** Follows the objects until the signal, whose reason it then throws. Throws KubeError for refusals. */
 export async function* watchObjects<T extends object>({
   list,
@@ -72,6 +78,14 @@ export async function* watchObjects<T extends object>({
   const known = new Map<string, T>();
   let version: string | undefined;
   let failures = 0;
+  /** When a watch that had been allowed was refused first. */
+  let refusedAt: number | undefined;
+  let wasAllowed = false;
+  const isForgiven = (error: unknown): boolean => {
+    if (!wasAllowed || !hasStatus(error, 403)) return false;
+    refusedAt ??= performance.now();
+    return performance.now() - refusedAt < forgivenMs;
+  };
 
   const learn = (type: WatchEvent<T>['type'], object: T): WatchEvent<T> => {
     const {uid = '', resourceVersion} = metadata(object);
@@ -106,6 +120,8 @@ export async function* watchObjects<T extends object>({
         yield* resync();
       }
       const body = await watch({allowWatchBookmarks: true, resourceVersion: version}, signal);
+      wasAllowed = true;
+      refusedAt = undefined;
       for await (const line of lines(body)) {
         if (line === '') continue;
         const {type, object} = JSON.parse(line) as {type: string; object: T};
@@ -117,7 +133,7 @@ export async function* watchObjects<T extends object>({
     } catch (error) {
       signal.throwIfAborted();
       if (hasStatus(error, 410)) isExpired = true;
-      else if (!isPassing(error)) throw failed(error);
+      else if (!isPassing(error) && !isForgiven(error)) throw failed(error);
     }
     // Also after a regular end: a server that ends every watch at once must not be asked in a loop.
     await delay(failures === 0 ? 0 : backoffMs(failures, pauses), undefined, {signal}).catch(() =>

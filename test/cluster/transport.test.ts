@@ -88,6 +88,10 @@ async function works(t: ExecutionContext, opened: KubeClient): Promise<void> {
   t.is(String((await once(stream, 'data'))[0]), 'hello');
 }
 
+function ignoreForbidden(error: unknown): undefined {
+  if ((error as {status?: number}).status !== 403) throw error;
+}
+
 function credentials(config: KubeconfigFile, value: Record<string, unknown>): void {
   config.users = [{name: 'visitor', user: value}];
 }
@@ -412,6 +416,8 @@ test.serial(
     const server = cluster.status().components.find(({name}) => name === 'kube-apiserver');
     process.kill(server?.pid ?? 0, 'SIGKILL');
     t.like((await broken)[0], {code: 'MIRRORD_PORT_FORWARD_FAILED'});
+    // One that has just started knows no role yet.
+    await waitFor('the roles', () => opened.list(pods).catch(ignoreForbidden));
     await works(t, opened);
     const name = `made-${namespace.name}`;
     t.teardown(() => cluster.kubectl(['-n', 'demo', 'delete', 'configmap', name]));

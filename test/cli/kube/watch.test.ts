@@ -71,7 +71,16 @@ for (const [title, gone] of [
 }
 
 test('a failure that may pass is outlasted; a refusal ends it', async (t) => {
-  const {told, done} = follow([refusal(503), [event('ADDED', thing('a', 1))], refusal(403)]);
-  await t.throwsAsync(done, {code: 'MIRRORD_KUBE_FORBIDDEN'});
+  const {told, done} = follow([refusal(503), [event('ADDED', thing('a', 1))], refusal(404)]);
+  await t.throwsAsync(done, {code: 'MIRRORD_KUBE_NOT_FOUND'});
   t.deepEqual(told, ['ADDED a@1']);
+});
+
+test('what is forbidden ends it, but not just after it was allowed: the server may have restarted', async (t) => {
+  const never = follow([refusal(403)]);
+  await t.throwsAsync(never.done, {code: 'MIRRORD_KUBE_FORBIDDEN'});
+  const [before, after] = ['a', 'b'].map((uid) => [event('ADDED', thing(uid, 1))]);
+  const {told, done} = follow([before ?? [], refusal(403), after ?? []]);
+  await t.throwsAsync(done, {name: 'AbortError'});
+  t.deepEqual(told, ['ADDED a@1', 'ADDED b@1']);
 });

@@ -19,7 +19,7 @@ const contents = [
   'package-lock.json',
   'build/linux-*/launcher',
   'scripts/agent-image.ts',
-  'scripts/lib/*',
+  'scripts/lib/{agent-root,oci-image.ts,tar.ts}',
 ];
 /** The first time packages are downloaded, milliseconds. */
 const buildLimitMs = 10 * 60_000;
@@ -56,12 +56,19 @@ function forgetOld(directory: string): void {
   for (const file of byAge.slice(keptImages)) rmSync(file, {force: true});
 }
 
+/** Gives the cluster the agent's image, which is built if need be. Returns its name. */
+export async function giveAgentImage(cluster: TestCluster): Promise<string> {
+  const name = imageName();
+  await cluster.loadImage(await build(name));
+  return name;
+}
+
 /** Gives the cluster the agent's image before the tests of a file. Returns its name. */
 export function useAgentImage(test: TestFn, cluster: TestCluster): string {
   const name = imageName();
   test.serial.before("the cluster has the agent's image", async (t) => {
     t.timeout(buildLimitMs);
-    await cluster.loadImage(await build(name));
+    await giveAgentImage(cluster);
   });
   return name;
 }

@@ -9,7 +9,7 @@ import {chmodSync, chownSync, copyFileSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import type {TestFn} from 'ava';
 import {hasGo, isBuilt} from '../cluster/node/build.ts';
-import {output} from '../cluster/node/process.ts';
+import {output, run} from '../cluster/node/process.ts';
 import type {ClusterStatus} from '../cluster/node/status.ts';
 
 const script = fileURLToPath(new URL('../../scripts/cluster', import.meta.url));
@@ -42,6 +42,11 @@ export class TestCluster {
   /** Starts `scripts/cluster`, as the leader of a process group. */
   start(args: readonly string[]): ChildProcess {
     return spawn(script, args, {env: this.#environment, detached: true});
+  }
+
+  /** Brings it up, telling on standard error how far it is. */
+  async up(): Promise<void> {
+    await run(script, ['up'], {env: this.#environment});
   }
 
   /** Runs kubectl as the cluster's administrator and returns its output. Throws unless its status is 0. */

@@ -7,11 +7,12 @@
 
 import {rmSync} from 'node:fs';
 import {killAll, removeGroups} from './cgroups.ts';
-import {clusterName, inCluster} from './place.ts';
+import {clusterName, inCluster, personalDirectory} from './place.ts';
 
 /** Ends the cluster if there is one. Throws `ClusterError` if something can't be ended. */
 export async function down(): Promise<void> {
   await killAll(clusterName());
   await removeGroups(clusterName());
   rmSync(inCluster(), {recursive: true, force: true});
+  rmSync(personalDirectory(), {recursive: true, force: true});
 }

@@ -35,6 +35,13 @@ export function inCluster(...parts: readonly string[]): string {
 /** The administrator's. */
 export const kubeconfigPath = (): string => inCluster('kubeconfig');
 
+/** Where users who aren't root have theirs. */
+export const personalDirectory = (): string => join('/run', clusterName());
+
+/** A copy of it for the user with this number. */
+export const personalKubeconfigPath = (uid: number): string =>
+  join(personalDirectory(), `kubeconfig-${uid}`);
+
 /** Describes the cluster if `up` has come to its end. */
 export function clusterInfo(): ClusterInfo | undefined {
   try {

@@ -3,6 +3,7 @@
  *
  * It leaves when no client has come within the communication timeout; when the last client said goodbye;
  * and when the last one was cut off and has not come back, nor another one come, within the idle time.
+ * A client that may resume its session only counts as cut off when it has not come back in time.
  * So whatever ends mirrord, SIGKILL and a lost network included, ends the agent soon after.
  */
 

@@ -2,6 +2,7 @@
 
 import {parseArgs} from 'node:util';
 import {TOKEN_BYTES} from '../tunnel/handshake.ts';
+import {RESUME_WINDOW_MS} from '../tunnel/limits.ts';
 import type {LogFormat} from './log.ts';
 
 /** What both ways of serving have in common. */
@@ -31,6 +32,8 @@ export interface ListeningOptions extends Serving {
   readonly listenFds: readonly number[];
   readonly tokenHash: Uint8Array;
   readonly idleTtlMs: number;
+  /** How long a session waits for its client's next connection. */
+  readonly resumeWindowMs: number;
 }
 
 /** The agent has yet to find its target, listen, and go there: the first stage of the one above. */
@@ -60,6 +63,8 @@ export class UsageError extends Error {
 
 /** How long the agent waits for its first client, seconds. */
 const COMMUNICATION_TIMEOUT = 30;
+/** How long a session may be without a connection, seconds. */
+const RESUME_WINDOW = RESUME_WINDOW_MS / 1000;
 
 const FLAGS = {
   'target-pid': {type: 'string'},
@@ -75,11 +80,21 @@ const FLAGS = {
   ephemeral: {type: 'boolean'},
   targetless: {type: 'boolean'},
   'idle-ttl': {type: 'string'},
+  'resume-window': {type: 'string'},
   // From the first stage to the second.
   'listen4-fd': {type: 'string'},
   'listen6-fd': {type: 'string'},
   home: {type: 'boolean'},
 } as const;
+
+/** What the first stage hands to the second. */
+const PASSED_FLAGS = [
+  'token-sha256',
+  'idle-ttl',
+  'resume-window',
+  'communication-timeout',
+  'log-format',
+] as const;
 
 type Values = ReturnType<typeof parseFlags>;
 
@@ -112,7 +127,9 @@ export function parseOptions(
   }
   const tokenHash = parseTokenHash(values['token-sha256']);
   const idleTtlMs = 1000 * seconds('idle-ttl', values, 0);
-  return {kind: 'listening', targetPid, listenFds, tokenHash, idleTtlMs, ...serving};
+  const resumeWindowMs = 1000 * seconds('resume-window', values, RESUME_WINDOW);
+  const listening = {listenFds, tokenHash, idleTtlMs, resumeWindowMs};
+  return {kind: 'listening', targetPid, ...listening, ...serving};
 }
 
 function locateOptions(values: Values, listen: string): LocateOptions {
@@ -131,10 +148,12 @@ function locateOptions(values: Values, listen: string): LocateOptions {
   }
   parseTokenHash(values['token-sha256']);
   seconds('idle-ttl', values, 0);
+  seconds('resume-window', values, RESUME_WINDOW);
   seconds('communication-timeout', values, COMMUNICATION_TIMEOUT);
-  const passed = (['token-sha256', 'idle-ttl', 'communication-timeout', 'log-format'] as const)
-    .filter((name) => values[name] !== undefined)
-    .flatMap((name) => [`--${name}`, values[name] ?? '']);
+  const passed = PASSED_FLAGS.filter((name) => values[name] !== undefined).flatMap((name) => [
+    `--${name}`,
+    values[name] ?? '',
+  ]);
   return {kind: 'locate', port, containerId, isHome, logFormat: parseLogFormat(values), passed};
 }
 
@@ -153,7 +172,7 @@ function parseNumber(name: string, text: string | undefined): number | undefined
 }
 
 function seconds(
-  name: 'communication-timeout' | 'idle-ttl',
+  name: 'communication-timeout' | 'idle-ttl' | 'resume-window',
   values: Values,
   byDefault: number,
 ): number {

@@ -3,6 +3,7 @@
 import {createHash, randomBytes, timingSafeEqual} from 'node:crypto';
 import {fstatSync} from 'node:fs';
 import {createServer, Socket} from 'node:net';
+import {Tickets} from '../tunnel/tickets.ts';
 import {Attendance} from './attendance.ts';
 import {EchoSocket, type EchoSockets} from './dial/echo.ts';
 import type {Log} from './log.ts';
@@ -47,7 +48,7 @@ export function serveInherited(options: InheritedOptions, log: Log): void {
 
 /** Serves whoever comes to the inherited listening sockets and knows the token. */
 export function serveListening(options: ListeningOptions, log: Log): void {
-  const {tokenHash, idleTtlMs, handshakeTimeoutMs, listenFds} = options;
+  const {tokenHash, idleTtlMs, resumeWindowMs, handshakeTimeoutMs, listenFds} = options;
   const leave = (reason: string): void => {
     log.info('leaving', {reason});
     agent.close();
@@ -70,6 +71,7 @@ export function serveListening(options: ListeningOptions, log: Log): void {
   const agent = new AgentServer({
     ...context,
     verifyToken: (token) => timingSafeEqual(createHash('sha256').update(token).digest(), tokenHash),
+    resume: {windowMs: resumeWindowMs, tickets: new Tickets()},
     attendance: new Attendance({communicationTimeoutMs: handshakeTimeoutMs, idleTtlMs, leave}),
     ...(typeof address === 'object' && address !== null && {listenPort: address.port}),
   });

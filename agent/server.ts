@@ -1,7 +1,7 @@
 /**
  * The WebSocket server of the agent, for connections that someone else accepts or hands over.
  *
- * It does not listen: `serve` takes one connection, and makes it one session. A connection has one
+ * It does not listen: `serve` takes one connection, and makes it one session, or the next connection of one. A connection has one
  * patience for all it must show before it is trusted: the request, and then the token. Before its
  * upgrade it may ask for `GET /ready`, which is answered by 204: a port-forward opens before anything
  * listens behind it, and only an answer tells that the agent does.
@@ -40,9 +40,14 @@ export class AgentServer {
     this.#http.on('upgrade', (request, socket, head) => {
       const handshakeTimeoutMs = this.#forgetStranger(socket);
       this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-        const mux = startSession({...this.#context, handshakeTimeoutMs});
+        const mux = startSession({...this.#context, handshakeTimeoutMs}, () => {
+          this.#tunnels.delete(mux);
+        });
         this.#tunnels.add(mux);
-        webSocket.on('close', () => this.#tunnels.delete(mux));
+        // One that has handed its connection over to another session is over without a word.
+        webSocket.on('close', () => {
+          if (mux.isClosed) this.#tunnels.delete(mux);
+        });
         bindWebSocket(webSocket, mux);
       });
     });

@@ -3,11 +3,13 @@
  *
  * A session shares nothing with another one but the process, the ping sockets and the list of ports
  * that the agent uses itself. When its tunnel ends, the multiplexer resets every stream, and each
- * of them frees what it holds; a session has nothing to clean up beyond.
+ * of them frees what it holds; a session has nothing to clean up beyond. A session that may be resumed has
+ * all of it for the time without a connection, too, and counts as present.
  */
 
 import {CAPABILITY} from '../tunnel/handshake.ts';
 import {Mux} from '../tunnel/mux.ts';
+import type {Tickets} from '../tunnel/tickets.ts';
 import type {MuxStream, StreamKind} from '../tunnel/types.ts';
 import type {Attendance} from './attendance.ts';
 import {answerCall} from './calls.ts';
@@ -30,6 +32,8 @@ export interface AgentContext {
   /** The TCP port on the pod's loopback that is the agent's own. */
   readonly listenPort?: number;
   readonly handshakeTimeoutMs: number;
+  /** How sessions outlive their connections; without it they end with them. */
+  readonly resume?: {readonly windowMs: number; readonly tickets: Tickets};
   readonly echoSockets: EchoSockets;
   readonly ownPorts: OwnPorts;
   readonly log: Log;
@@ -45,8 +49,8 @@ const MAX_STREAMS: Readonly<Record<StreamKind, number>> = {
   unix: 2048,
 };
 
-/** Makes the agent's end of a tunnel, which cleans up after itself. */
-export function startSession(context: AgentContext): Mux {
+/** Makes the agent's end of a tunnel, which cleans up after itself. `onEnd` is called when it is over. */
+export function startSession(context: AgentContext, onEnd?: () => void): Mux {
   const {log} = context;
   const open: Record<StreamKind, number> = {tcp: 0, udp: 0, echo: 0, call: 0, unix: 0};
   let hasJoined = false;
@@ -57,6 +61,7 @@ export function startSession(context: AgentContext): Mux {
     random: context.random,
     handshakeTimeoutMs: context.handshakeTimeoutMs,
     capabilities: capabilitiesOf(context.echoSockets),
+    ...(context.resume !== undefined && {resume: context.resume}),
   } as const;
   return new Mux(options, {
     onReady(peer) {
@@ -74,9 +79,16 @@ export function startSession(context: AgentContext): Mux {
       open[kind]++;
       dispatch(context, {stream, body, onClosed: () => open[kind]--});
     },
+    onSuspended() {
+      log.info('client lost', {windowMs: context.resume?.windowMs});
+    },
+    onResumed() {
+      log.info('client back');
+    },
     onClose(error) {
       log.info('client left', {reason: error?.code ?? 'NO_ERROR', origin: error?.origin});
       if (hasJoined) context.attendance?.left(error === undefined);
+      onEnd?.();
     },
   });
 }

@@ -12,10 +12,13 @@
  *     PONG      the same 8 bytes             RESET     errno
  *     OPEN      uint8 kind, uint64 credit,   STOP      errno
  *               body                         CREDIT    uint64 offset
- *                                            DATAGRAM  bytes
+ *     RESUME    resume-frames.ts             DATAGRAM  bytes
+ *     RESUMED   uint64 messages received
+ *     ACK       uint64 messages received
  *
  * All numbers are big-endian. Offsets are absolute: the first byte of a direction has offset 0, and
- * a credit of n allows the bytes below n. An errno is its Linux name in ASCII.
+ * a credit of n allows the bytes below n. RESUME, RESUMED and ACK are there when the handshake has agreed on
+ * them (resume.ts). An errno is its Linux name in ASCII.
  */
 
 import {ProtocolError} from './errors.ts';
@@ -26,6 +29,7 @@ import {
   HEADER_BYTES,
   LARGE_FRAME_BYTES,
   MESSAGE_BYTES,
+  RESUME_BYTES,
 } from './limits.ts';
 import type {ErrnoName, StreamKind} from './types.ts';
 
@@ -36,6 +40,9 @@ export const FRAME = {
   close: 3,
   ping: 4,
   pong: 5,
+  resume: 6,
+  resumed: 7,
+  ack: 8,
   open: 16,
   opened: 17,
   refused: 18,
@@ -57,6 +64,9 @@ const LENGTHS = new Map<number, readonly [number, number]>([
   [FRAME.close, [2, 2]],
   [FRAME.ping, [8, 8]],
   [FRAME.pong, [8, 8]],
+  [FRAME.resume, [RESUME_BYTES, RESUME_BYTES]],
+  [FRAME.resumed, [8, 8]],
+  [FRAME.ack, [8, 8]],
   [FRAME.open, [9, 9 + BODY_BYTES]],
   [FRAME.opened, [8, 8 + BODY_BYTES]],
   [FRAME.refused, [2, ERRNO_MAX_BYTES]],
@@ -158,7 +168,7 @@ export function emitOpened(stream: number, credit: number, body: Uint8Array): Ui
   return bytes;
 }
 
-/** Returns a new FIN or CREDIT: a frame of one offset. */
+/** Returns a new FIN, CREDIT, RESUMED or ACK: a frame of one number. */
 export function emitOffset(type: number, stream: number, offset: number): Uint8Array {
   const bytes = newFrame(type, stream, 8);
   writeOffset(bytes, HEADER_BYTES, offset);

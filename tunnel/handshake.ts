@@ -15,7 +15,8 @@
  *     uint16   length of the ticket, then the ticket
  *
  * The highest version that both know is chosen; a frame outside the chosen version is an error.
- * The ticket is where the resume of a session will put its name; it is empty for a new session.
+ * The ticket names a session that may be resumed; only WELCOME has one, and only if both sides have the
+ * capability. RESUME, which a resumed session has instead of HELLO, is in `resume-frames.ts`.
  */
 
 import {ProtocolError} from './errors.ts';
@@ -26,12 +27,13 @@ import {DATAGRAM_BYTES, HEADER_BYTES, type Limits, TICKET_BYTES} from './limits.
 export const VERSIONS = {lowest: 1, highest: 1} as const;
 
 /** Abilities that a side may or may not have. A bit that we do not know is ignored. */
-export const CAPABILITY = {echo4: 1, echo6: 2, unix: 4} as const;
+export const CAPABILITY = {echo4: 1, echo6: 2, unix: 4, resume: 8} as const;
 
 /** Bytes of a session token: 256 bits. */
 export const TOKEN_BYTES = 32;
 
-const MAGIC = 0x6d_69_72_64;
+/** The first bytes of HELLO and RESUME. */
+export const MAGIC = 0x6d_69_72_64;
 const PREFIX_BYTES = 8;
 const TERMS_BYTES = 22;
 

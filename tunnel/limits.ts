@@ -55,6 +55,33 @@ export const ASLEEP_AFTER_MS = 5000;
 /** The time an agent gives a connection to show its token. */
 export const HANDSHAKE_TIMEOUT_MS = 30_000;
 
+/** How long a session without a connection is kept for the next one. */
+export const RESUME_WINDOW_MS = 60_000;
+/** How long the answer to RESUME may take. */
+export const RESUME_ANSWER_MS = 10_000;
+/** While there is no connection the clock is looked at so often: datagrams get too old meanwhile. */
+export const SUSPENDED_POLL_MS = 250;
+/** The first attempt to connect again is made at once, the next after the first of these, doubling. */
+export const RETRY_MIN_MS = 250;
+export const RETRY_MAX_MS = 8000;
+/** How long one attempt to connect again may take. */
+export const RECONNECT_TIMEOUT_MS = 20_000;
+/** Load balancers cut connections after an hour: a new one takes over before, and again after a failure. */
+export const ROLL_AFTER_MS = 50 * 60_000;
+export const ROLL_RETRY_MS = 60_000;
+/** What came is acknowledged after so many bytes, or so much time. */
+export const ACK_AFTER_BYTES = 262_144;
+export const ACK_AFTER_MS = 50;
+/** Bytes that are kept until they are acknowledged: 2.2 Gbit/s at 120 ms. */
+export const RETAINED_BYTES = 33_554_432;
+/** What a kept message costs besides its bytes. */
+export const RETAINED_OVERHEAD_BYTES = 128;
+/** The payload of RESUME, and its ticket. */
+export const RESUME_BYTES = 62;
+export const RESUME_TICKET_BYTES = 16;
+/** Sessions of an agent that may be resumed. */
+export const MAX_TICKETS = 256;
+
 /** Pings a peer may send: so many at once, and so many per second. Ours sends one in ten seconds. */
 export const PING_BURST = 32;
 export const PINGS_PER_SECOND = 4;

@@ -33,6 +33,12 @@ export class Liveness {
     this.#deadAt = now + DEAD_AFTER_MS;
   }
 
+  /** Notes that there is another connection: what was asked over the last one measures nothing. */
+  restart(now: number): void {
+    this.#nonce = undefined;
+    this.heard(now);
+  }
+
   /** When `poll` wants to be called. */
   pollAt(): number {
     return Math.min(this.#nextPingAt(), this.#deadAt);

@@ -2,6 +2,7 @@
 
 import type {ProtocolError} from './errors.ts';
 import type {Limits} from './limits.ts';
+import type {Tickets} from './tickets.ts';
 import type {MuxStream} from './types.ts';
 
 /** How a multiplexer is made. */
@@ -19,8 +20,27 @@ export interface MuxOptions {
   readonly limits?: Partial<Limits>;
   /** The sum of windows above which none grows, in bytes. */
   readonly windowBudgetBytes?: number;
+  /** Keeps the session when its connection is lost, if the peer does, too. */
+  readonly resume?: ResumeOptions;
   /** The agent's patience with a connection that does not greet; the layer's with the answer. */
   readonly handshakeTimeoutMs?: number;
+}
+
+/** How a session outlives its connection. */
+export interface ResumeOptions {
+  /** How long it waits for another one, in ms. */
+  readonly windowMs: number;
+  /** The agent's sessions; a layer has but one. */
+  readonly tickets?: Tickets;
+}
+
+/** A session that a new connection may go on with. */
+export interface Resumable {
+  /**
+   * Goes on over a connection whose peer has received so many messages. Throws ProtocolError
+   * RESUME_COUNT, and is as before, when that can't be.
+   */
+  resumeWith(received: number, now: number): void;
 }
 
 /** What the peer said about itself. */
@@ -39,6 +59,10 @@ export interface MuxHandler {
    * this method all are refused.
    */
   onOpen?(stream: MuxStream, body: Uint8Array): void;
+  /** The connection is lost; streams live and wait. `onResumed` or `onClose` follows. */
+  onSuspended?(): void;
+  /** There is a connection again. */
+  onResumed?(): void;
   /** The tunnel is over; undefined: in good order. Its streams were reset before. */
   onClose?(error: ProtocolError | undefined): void;
 }
@@ -52,6 +76,13 @@ export interface MuxCounters {
   framesIn: number;
   /** Frames for streams that were gone here already. */
   framesIgnored: number;
+  /** Connections that were lost, and those that took over. */
+  suspended: number;
+  resumed: number;
+  /** Messages that were sent again over a new connection. */
+  messagesResent: number;
+  /** Times that nothing new was sent as too much was not acknowledged. */
+  retentionStalls: number;
   streamsOpened: number;
   streamsAccepted: number;
   datagramsDroppedFull: number;
@@ -67,6 +98,10 @@ export function newCounters(): MuxCounters {
     bytesOut: 0,
     framesIn: 0,
     framesIgnored: 0,
+    suspended: 0,
+    resumed: 0,
+    messagesResent: 0,
+    retentionStalls: 0,
     streamsOpened: 0,
     streamsAccepted: 0,
     datagramsDroppedFull: 0,

@@ -11,11 +11,15 @@
  * and `close` all lead to *closed* the same way: every stream is reset, the handler hears why, and
  * one CLOSE with the code is left for `transmit`. Nothing is ever called after `onClose`.
  *
- * What resume will need has its place: the ticket in the handshake, and `recycle`, which is where
- * a message may be forgotten; today that is when it has left this process.
+ * When the handshake has agreed on it, a lost connection (`disconnected`, or a peer that is silent for too
+ * long) only leads from *ready* to *suspended*: streams and their credit stay, what is written waits within
+ * it, the peer is not asked for signs of life. The layer's driver then brings a new connection
+ * (`reconnected`): *resuming* until the agent has answered RESUME, and *ready* again. The agent's
+ * end of the new connection is another multiplexer at first: one that is greeted with RESUME hands its
+ * connection over to the session that is meant (`successor`). What is resent is up to `resume`.
  *
  * The parts: `frames` (bytes), `handshake`, `stream` (states), `credit` (who may send how much),
- * `outbox` and `datagrams` (what waits), `scheduler` (what goes next), `liveness`, `rate`.
+ * `outbox` and `datagrams` (what waits), `scheduler` (what goes next), `liveness`, `rate`, `resume`.
  */
 
 import {deliver} from './deliver.ts';
@@ -23,6 +27,7 @@ import {Egress} from './egress.ts';
 import {codeFromNumber, PROTOCOL_CODES, type ProtocolCode, ProtocolError} from './errors.ts';
 import {
   emitClose,
+  emitOffset,
   emitOpen,
   emitPing,
   FRAME,
@@ -34,6 +39,7 @@ import {
 } from './frames.ts';
 import {
   answerHello,
+  CAPABILITY,
   emitHello,
   emitWelcome,
   isSameToken,
@@ -50,6 +56,9 @@ import {
   type Limits,
   PING_BURST,
   PINGS_PER_SECOND,
+  RESUME_ANSWER_MS,
+  RESUME_TICKET_BYTES,
+  SUSPENDED_POLL_MS,
   WINDOW_BUDGET_BYTES,
 } from './limits.ts';
 import {Liveness} from './liveness.ts';
@@ -59,8 +68,11 @@ import {
   type MuxOptions,
   newCounters,
   type PeerInfo,
+  type Resumable,
 } from './mux-types.ts';
 import {TokenBucket} from './rate.ts';
+import {isBareAck, Resume} from './resume.ts';
+import {emitResume, parseResume} from './resume-frames.ts';
 import {Stream} from './stream.ts';
 import {StreamTable} from './stream-table.ts';
 import type {MuxStream, StreamHandler, StreamKind} from './types.ts';
@@ -69,7 +81,7 @@ import type {MuxStream, StreamHandler, StreamKind} from './types.ts';
 const TUNNEL_GONE_ERRNO = 'ECONNRESET';
 
 /** One side of a tunnel. */
-export class Mux implements Disposable {
+export class Mux implements Disposable, Resumable {
   readonly counters: MuxCounters = newCounters();
 
   readonly #options: MuxOptions;
@@ -82,10 +94,15 @@ export class Mux implements Disposable {
   readonly #frame: FrameView = {type: 0, stream: 0, start: 0, end: 0};
   readonly #pings = new TokenBucket(PING_BURST, PINGS_PER_SECOND);
 
-  #state: 'greeting' | 'ready' | 'closed' = 'greeting';
+  #state: 'greeting' | 'ready' | 'suspended' | 'resuming' | 'closed' = 'greeting';
   #peer: PeerInfo | undefined;
   #liveness: Liveness | undefined;
   #startedAt: number | undefined;
+  /** Set by the handshake, if there is to be one. */
+  #resume: Resume | undefined;
+  #successor: Resumable | undefined;
+  #lostAt = 0;
+  #resumingAt = 0;
   /** What goes out before anything else may: HELLO or WELCOME first, CLOSE last. */
   #urgent: Uint8Array | undefined;
 
@@ -120,6 +137,26 @@ export class Mux implements Disposable {
 
   get isClosed(): boolean {
     return this.#state === 'closed';
+  }
+
+  /** Whether the connection is lost and the session waits for another one. */
+  get isSuspended(): boolean {
+    return this.#state === 'suspended';
+  }
+
+  /** Whether the session outlives its connection. */
+  get isResumable(): boolean {
+    return this.#resume !== undefined && this.#state !== 'closed';
+  }
+
+  /** The session that has taken the connection over; this multiplexer is closed then. */
+  get successor(): Resumable | undefined {
+    return this.#successor;
+  }
+
+  /** Messages that are kept until the peer has acknowledged them. */
+  get unacknowledged(): number {
+    return this.#resume?.keptCount ?? 0;
   }
 
   /** What the peer said about itself; undefined before `onReady`. */
@@ -186,10 +223,12 @@ export class Mux implements Disposable {
    */
   receive(message: Uint8Array, now: number): void {
     this.#tick(now);
-    if (this.#state === 'closed') return;
+    if (this.#state === 'closed' || this.#state === 'suspended') return;
     this.counters.messagesIn++;
     this.counters.bytesIn += message.length;
     this.#liveness?.heard(now);
+    const isCounted = this.#state === 'ready' && !isBareAck(message);
+    if (isCounted) this.#resume?.noteReceived(message.length, now);
     try {
       let offset = 0;
       while (offset < message.length && !this.isClosed) {
@@ -211,7 +250,7 @@ export class Mux implements Disposable {
    */
   transmit(now: number): Uint8Array | undefined {
     this.poll(now);
-    const message = this.#urgent ?? this.#egress.next();
+    const message = this.#urgent ?? this.#next(now);
     this.#urgent = undefined;
     if (message !== undefined) {
       this.counters.messagesOut++;
@@ -223,7 +262,46 @@ export class Mux implements Disposable {
 
   /** Gives the memory of a transmitted message back, when nobody reads it any more. */
   recycle(message: Uint8Array): void {
-    this.#egress.pool.give(message);
+    if (this.#resume === undefined) this.#egress.pool.give(message);
+    // It may have to be sent again.
+    else this.#resume.mayRecycle = true;
+  }
+
+  /** Notes that there is no connection any more. What has not left with it is sent again, or never. */
+  disconnected(now: number): void {
+    this.#tick(now);
+    if (this.#state === 'closed') return;
+    if (this.#state === 'greeting' || this.#resume === undefined) this.close('CONNECTION_LOST');
+    else this.#suspend(now);
+  }
+
+  /** Notes that the layer has another connection, maybe before it has lost the last one. */
+  reconnected(now: number): void {
+    this.#tick(now);
+    if (this.#resume === undefined || this.#state === 'closed') return;
+    this.#suspend(now);
+    if (this.isClosed) return;
+    this.#state = 'resuming';
+    this.#resumingAt = now;
+    this.#urgent = emitResume({
+      version: this.#peer?.version ?? VERSIONS.highest,
+      token: this.#options.token ?? new Uint8Array(0),
+      ticket: this.#resume.ticket,
+      received: this.#resume.received,
+    });
+  }
+
+  resumeWith(received: number, now: number): void {
+    if (this.#resume === undefined || this.#state === 'closed') {
+      throw new ProtocolError('RESUME_UNKNOWN');
+    }
+    this.#resume.check(received);
+    this.#tick(now);
+    // The layer may have noticed the loss earlier.
+    this.#suspend(now);
+    if (this.isClosed) throw new ProtocolError('RESUME_UNKNOWN');
+    this.#urgent = emitOffset(FRAME.resumed, 0, this.#resume.received);
+    this.#continue(received);
   }
 
   /** Looks at the clock: pings, and notices a dead peer or a missing handshake. */
@@ -236,16 +314,35 @@ export class Mux implements Disposable {
       }
       return;
     }
+    if (this.#state !== 'ready') {
+      if (now - this.#lostAt >= (this.#options.resume?.windowMs ?? 0)) {
+        this.#fail(new ProtocolError('RESUME_TIMEOUT'));
+      } else if (this.#state === 'resuming' && now - this.#resumingAt >= RESUME_ANSWER_MS) {
+        this.#suspend(now);
+      }
+      return;
+    }
     const action = this.#liveness?.poll(now);
-    if (action === 'dead') this.#fail(new ProtocolError('PEER_DEAD'));
+    if (action === 'dead') {
+      if (this.#resume === undefined) this.#fail(new ProtocolError('PEER_DEAD'));
+      else this.#suspend(now);
+    }
     if (action === 'ping') this.#ping(now);
   }
 
   /** Returns when `transmit` or, if the connection takes nothing, `poll` is to be called. */
   pollAt(): number | undefined {
-    if (this.#urgent !== undefined || this.#egress.isPending) return this.#egress.now;
+    const {now, isPending} = this.#egress;
+    if (this.#urgent !== undefined) return now;
+    if (this.#state === 'suspended' || this.#state === 'resuming') {
+      const overAt = this.#lostAt + (this.#options.resume?.windowMs ?? 0);
+      return Math.min(overAt, now + SUSPENDED_POLL_MS);
+    }
+    if (isPending && this.#resume?.isFull !== true) return now;
     if (this.#state === 'closed') return undefined;
-    if (this.#liveness !== undefined) return this.#liveness.pollAt();
+    if (this.#liveness !== undefined) {
+      return Math.min(this.#liveness.pollAt(), this.#resume?.nextAt(now) ?? Infinity);
+    }
     return this.#startedAt === undefined
       ? this.#egress.now
       : this.#startedAt + this.#handshakeTimeoutMs;
@@ -270,6 +367,11 @@ export class Mux implements Disposable {
     }
     if (this.#state === 'greeting') {
       this.#greet(type, message.subarray(start, end));
+    } else if (this.#state === 'resuming') {
+      if (type !== FRAME.resumed) throw new ProtocolError('HANDSHAKE_EXPECTED');
+      this.#continue(readOffset(message, start));
+    } else if (type === FRAME.ack && this.#resume !== undefined) {
+      this.#resume.acknowledge(readOffset(message, start));
     } else if (type === FRAME.ping) {
       if (!this.#pings.take(this.#egress.now)) throw new ProtocolError('PING_RATE');
       this.#egress.pushControl(emitPing(FRAME.pong, message.subarray(start, end)));
@@ -294,17 +396,80 @@ export class Mux implements Disposable {
   #greet(type: number, payload: Uint8Array): void {
     if (this.#options.role === 'layer') {
       if (type !== FRAME.welcome) throw new ProtocolError('HANDSHAKE_EXPECTED');
-      this.#becomeReady(parseWelcome(payload));
+      const welcome = parseWelcome(payload);
+      this.#becomeReady(welcome, welcome.ticket);
+      return;
+    }
+    if (type === FRAME.resume) {
+      this.#handOver(payload);
       return;
     }
     if (type !== FRAME.hello) throw new ProtocolError('HANDSHAKE_EXPECTED');
     const {welcome, hello} = answerHello(payload, this.#verifyToken, this.#terms());
-    this.#urgent = emitWelcome(welcome);
-    this.#becomeReady({...hello, version: welcome.version});
+    const mayResume = (hello.capabilities & CAPABILITY.resume) !== 0;
+    const tickets = mayResume ? this.#options.resume?.tickets : undefined;
+    const ticket = tickets?.issue(this, this.#options.random) ?? welcome.ticket;
+    this.#urgent = emitWelcome({...welcome, ticket});
+    this.#becomeReady({...hello, version: welcome.version}, ticket);
   }
 
-  #becomeReady(peer: PeerInfo): void {
+  /** Gives the connection to the session that it was made for. */
+  #handOver(payload: Uint8Array): void {
+    const {token, ticket, received} = parseResume(payload);
+    if (!this.#verifyToken(token)) throw new ProtocolError('BAD_TOKEN');
+    const session = this.#options.resume?.tickets?.find(ticket);
+    if (session === undefined) throw new ProtocolError('RESUME_UNKNOWN');
+    session.resumeWith(received, this.#egress.now);
+    this.#state = 'closed';
+    this.#successor = session;
+  }
+
+  #suspend(now: number): void {
+    if (this.#state === 'ready') {
+      this.#lostAt = now;
+      this.counters.suspended++;
+      this.#handler.onSuspended?.();
+      // Whoever hears of it may have closed the tunnel.
+      if (this.isClosed) return;
+    }
+    this.#state = 'suspended';
+    this.#urgent = undefined;
+  }
+
+  /** Goes on over a new connection, whose peer has received so many messages. */
+  #continue(received: number): void {
+    this.#resume?.restart(received);
     this.#state = 'ready';
+    this.#liveness?.restart(this.#egress.now);
+    this.counters.resumed++;
+    this.#handler.onResumed?.();
+  }
+
+  /** Returns what goes out when nothing is urgent. */
+  #next(now: number): Uint8Array | undefined {
+    const resume = this.#resume;
+    if (resume === undefined) return this.#egress.next();
+    if (this.#state !== 'ready') return undefined;
+    const ack = resume.takeAck(now);
+    if (ack !== undefined) return ack;
+    const unsent = resume.takeUnsent();
+    if (unsent !== undefined) {
+      this.counters.messagesResent++;
+      return unsent;
+    }
+    if (resume.isFull) {
+      this.counters.retentionStalls++;
+      return undefined;
+    }
+    const message = this.#egress.next();
+    return message && resume.keep(message);
+  }
+
+  #becomeReady(peer: PeerInfo, ticket: Uint8Array): void {
+    this.#state = 'ready';
+    if (this.#options.resume !== undefined && ticket.length === RESUME_TICKET_BYTES) {
+      this.#resume = new Resume(ticket, this.#egress.pool);
+    }
     this.#peer = {
       version: peer.version,
       capabilities: peer.capabilities,
@@ -343,7 +508,8 @@ export class Mux implements Disposable {
 
   #terms(): Terms {
     return {
-      capabilities: this.#options.capabilities ?? 0,
+      capabilities:
+        (this.#options.capabilities ?? 0) | (this.#options.resume ? CAPABILITY.resume : 0),
       limits: this.#limits,
       ticket: new Uint8Array(0),
     };
@@ -356,10 +522,16 @@ export class Mux implements Disposable {
 
   #fail(error: ProtocolError): void {
     if (this.#state === 'closed') return;
+    // Without a connection nobody hears of it.
+    const isAlone = this.#state === 'suspended' || this.#state === 'resuming';
     this.#state = 'closed';
     this.#egress.shut();
+    if (this.#resume !== undefined) {
+      this.#resume.clear();
+      this.#options.resume?.tickets?.forget(this.#resume.ticket);
+    }
     // The peer's own CLOSE needs no answer, a lost connection takes none.
-    const isMute = error.origin === 'peer' || error.code === 'CONNECTION_LOST';
+    const isMute = isAlone || error.origin === 'peer' || error.code === 'CONNECTION_LOST';
     this.#urgent = isMute ? undefined : emitClose(PROTOCOL_CODES[error.code].number);
     for (const stream of this.#streams.all()) stream.onReset(TUNNEL_GONE_ERRNO);
     this.#egress.settle();

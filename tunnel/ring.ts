@@ -17,6 +17,11 @@ export class Ring<T> {
     return this.#items[this.#head];
   }
 
+  /** The element with this place from the oldest, which has 0. */
+  at(index: number): T | undefined {
+    return this.#items[this.#head + index];
+  }
+
   /** The newest element. */
   last(): T | undefined {
     return this.length === 0 ? undefined : this.#items[this.#items.length - 1];

@@ -12,12 +12,26 @@
  * cache. No intermediary reads ours: below is a unix socket, loopback, or a TLS connection, and no
  * script chooses who is talked to. With a key of zeros `ws` sends the caller's memory as it is,
  * which is worth a factor of three to four. Only such connections may be passed to `connectTunnel`.
+ *
+ * Reconnecting. A tunnel that may be resumed outlives its WebSocket: the driver stays and gets another one.
+ * The layer's makes it (`reconnect`), at once and then with growing pauses, until the tunnel is up again or
+ * gives up; it also makes one before load balancers cut the old one for its age. The agent's gets it from the
+ * driver of a tunnel that was greeted with RESUME. What a former WebSocket still has to say is not heard.
  */
 
 import {type createWebSocketStream, WebSocket} from 'ws';
-import {MESSAGE_BYTES} from './limits.ts';
+import {
+  MESSAGE_BYTES,
+  RECONNECT_TIMEOUT_MS,
+  RESUME_ANSWER_MS,
+  RESUME_WINDOW_MS,
+  RETRY_MAX_MS,
+  RETRY_MIN_MS,
+  ROLL_AFTER_MS,
+  ROLL_RETRY_MS,
+} from './limits.ts';
 import {Mux} from './mux.ts';
-import type {MuxHandler, MuxOptions} from './mux-types.ts';
+import type {MuxHandler, MuxOptions, Resumable} from './mux-types.ts';
 
 /** A stream of bytes in both directions, as `node:stream` defines it. */
 export type Duplex = ReturnType<typeof createWebSocketStream>;
@@ -35,6 +49,16 @@ export const WEBSOCKET_OPTIONS = {
   skipUTF8Validation: true,
 } as const;
 
+/** How the layer's end is made. */
+export interface ConnectOptions extends Omit<MuxOptions, 'role' | 'resume'> {
+  /** Makes another connection to the same agent: then the tunnel may be resumed. */
+  readonly reconnect?: () => Promise<Duplex>;
+  /** How long it is tried to resume, in ms. */
+  readonly resumeWindowMs?: number;
+  /** The age, in ms, at which a connection is replaced by a new one. */
+  readonly rollAfterMs?: number;
+}
+
 /**
  * Makes the layer's end of a tunnel over a connection to an agent, which must be one that nobody
  * can read (see above). The tunnel is usable at once: `onReady` tells when it is up, `onClose` that
@@ -42,17 +66,18 @@ export const WEBSOCKET_OPTIONS = {
  */
 export function connectTunnel(
   connection: Duplex,
-  options: Omit<MuxOptions, 'role'>,
+  options: ConnectOptions,
   handler: MuxHandler,
 ): Mux {
-  const mux = new Mux({...options, role: 'layer'}, handler);
-  const socket = new WebSocket('ws://agent/', {
-    ...WEBSOCKET_OPTIONS,
-    createConnection: () => connection as never,
-    generateMask: (mask) => mask.fill(0),
-    handshakeTimeout: options.handshakeTimeoutMs,
+  const {reconnect, resumeWindowMs = RESUME_WINDOW_MS, rollAfterMs, ...rest} = options;
+  const resume = reconnect && {resume: {windowMs: resumeWindowMs}};
+  const mux = new Mux({...rest, ...resume, role: 'layer'}, handler);
+  const driver = new Driver(mux, isKernelSocket(connection), {
+    random: options.random,
+    ...(reconnect !== undefined && {reconnect}),
+    ...(rollAfterMs !== undefined && {rollAfterMs}),
   });
-  bindWebSocket(socket, mux, isKernelSocket(connection));
+  driver.start(openWebSocket(connection, options.handshakeTimeoutMs));
   return mux;
 }
 
@@ -61,7 +86,43 @@ export function connectTunnel(
  * that memory is free again when a write was reported as done: true for sockets of the kernel.
  */
 export function bindWebSocket(socket: WebSocket, mux: Mux, mayRecycle = true): void {
-  new Driver(socket, mux, mayRecycle).start();
+  new Driver(mux, mayRecycle).start(socket);
+}
+
+function openWebSocket(connection: Duplex, handshakeTimeout: number | undefined): WebSocket {
+  return new WebSocket('ws://agent/', {
+    ...WEBSOCKET_OPTIONS,
+    createConnection: () => connection as never,
+    generateMask: (mask) => mask.fill(0),
+    handshakeTimeout,
+  });
+}
+
+/** Connects, and resolves with a WebSocket that is open; undefined: it did not work out in time. */
+async function dial(reconnect: () => Promise<Duplex>): Promise<WebSocket | undefined> {
+  const {promise, resolve} = Promise.withResolvers<WebSocket | undefined>();
+  let isOver = false;
+  const timer = setTimeout(() => {
+    isOver = true;
+    resolve(undefined);
+  }, RECONNECT_TIMEOUT_MS);
+  const upgrade = (connection: Duplex): void => {
+    // Whoever looks after it from here on hears of its end, too.
+    connection.on('error', () => undefined);
+    if (isOver || connection.destroyed) {
+      connection.destroy();
+      resolve(undefined);
+      return;
+    }
+    const socket = openWebSocket(connection, RESUME_ANSWER_MS);
+    socket.on('open', () => resolve(socket));
+    socket.on('error', () => socket.terminate());
+    socket.on('close', () => resolve(undefined));
+  };
+  reconnect().then(upgrade, () => resolve(undefined));
+  const socket = await promise;
+  clearTimeout(timer);
+  return socket?.readyState === WebSocket.OPEN ? socket : undefined;
 }
 
 /** In-memory pairs pass the very chunk to the other side, which may keep it. */
@@ -74,30 +135,66 @@ function plain(data: Uint8Array): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.length);
 }
 
+/** What a driver needs to make connections. */
+interface Reconnection {
+  readonly reconnect?: () => Promise<Duplex>;
+  readonly random: () => number;
+  readonly rollAfterMs?: number;
+}
+
+/** The drivers of sessions that connections may be handed over to. */
+const drivers = new WeakMap<Resumable, Driver>();
+
 class Driver {
-  readonly #socket: WebSocket;
   readonly #mux: Mux;
   readonly #mayRecycle: boolean;
+  readonly #reconnection: Reconnection | undefined;
+  /** None while the tunnel is suspended. */
+  #socket: WebSocket | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #isFlushing = false;
   #isBlocked = false;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #rollTimer: NodeJS.Timeout | undefined;
+  /** Attempts to connect since the tunnel was up. */
+  #attempts = 0;
+  #isRetrying = false;
 
-  constructor(socket: WebSocket, mux: Mux, mayRecycle: boolean) {
-    this.#socket = socket;
+  constructor(mux: Mux, mayRecycle: boolean, reconnection?: Reconnection) {
     this.#mux = mux;
     this.#mayRecycle = mayRecycle;
+    this.#reconnection = reconnection;
+    drivers.set(mux, this);
   }
 
-  start(): void {
-    const socket = this.#socket;
+  start(socket: WebSocket): void {
     this.#mux.onPending = () => this.#flushSoon();
-    socket.on('open', () => this.#flush());
-    socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
-    // An error is followed by 'close', which is where the tunnel ends.
-    socket.on('error', () => socket.terminate());
-    socket.on('close', () => this.#lost());
+    this.#attach(socket);
     this.#flush();
+  }
+
+  #attach(socket: WebSocket): void {
+    this.#socket = socket;
+    this.#isBlocked = false;
+    socket.on('open', () => this.#flush());
+    socket.on('message', (data, isBinary) => {
+      if (this.#socket === socket) this.#receive(data, isBinary);
+    });
+    // An error is followed by 'close', which is where the connection ends.
+    socket.on('error', () => socket.terminate());
+    socket.on('close', () => {
+      if (this.#socket === socket) this.#lost();
+    });
+    this.#rollLater(this.#reconnection?.rollAfterMs ?? ROLL_AFTER_MS);
+  }
+
+  /** Goes on with another WebSocket, which is open. */
+  #replace(socket: WebSocket): void {
+    const former = this.#socket;
+    this.#attach(socket);
+    former?.terminate();
+    this.#flushSoon();
   }
 
   #receive(data: unknown, isBinary: boolean): void {
@@ -109,8 +206,17 @@ class Driver {
       this.#mux.close('INTERNAL');
       throw error;
     } finally {
-      this.#flushSoon();
+      if (this.#mux.successor !== undefined) this.#handOver(this.#mux.successor);
+      else this.#flushSoon();
     }
+  }
+
+  #handOver(session: Resumable): void {
+    const socket = this.#socket;
+    this.#socket = undefined;
+    clearTimeout(this.#timer);
+    const driver = drivers.get(session);
+    if (socket !== undefined && driver !== undefined) driver.#replace(socket);
   }
 
   /** Sends at the end of this turn of the event loop, after all that I/O still has to say. */
@@ -126,7 +232,7 @@ class Driver {
   #flush(): void {
     const socket = this.#socket;
     this.#isBlocked = false;
-    if (socket.readyState === WebSocket.OPEN) {
+    if (socket?.readyState === WebSocket.OPEN) {
       for (;;) {
         if (socket.bufferedAmount >= HIGH_WATER_BYTES) {
           this.#isBlocked = true;
@@ -134,18 +240,34 @@ class Driver {
         }
         const message = this.#mux.transmit(performance.now());
         if (message === undefined) break;
-        socket.send(message, {binary: true}, () => this.#sent(message));
+        socket.send(message, {binary: true}, () => this.#sent(message, socket));
       }
     } else {
       this.#mux.poll(performance.now());
     }
-    if (this.#mux.isClosed) this.#close();
-    else this.#arm();
+    this.#look();
   }
 
-  #sent(message: Uint8Array): void {
+  #sent(message: Uint8Array, socket: WebSocket): void {
     if (this.#mayRecycle) this.#mux.recycle(message);
-    if (this.#isBlocked) this.#flush();
+    if (this.#isBlocked && this.#socket === socket) this.#flush();
+  }
+
+  /** Does what follows from the state of the tunnel. */
+  #look(): void {
+    if (this.#mux.isClosed) {
+      this.#close();
+      return;
+    }
+    if (this.#mux.isReady) this.#attempts = 0;
+    if (this.#mux.isSuspended) {
+      // The peer is silent: what this connection may still bring is not waited for.
+      this.#socket?.terminate();
+      this.#socket = undefined;
+      this.#isBlocked = false;
+      this.#retry();
+    }
+    this.#arm();
   }
 
   /** Arms the timer for `pollAt`; one that fires too early only arms itself again. */
@@ -164,8 +286,7 @@ class Driver {
     this.#timerAt = Number.POSITIVE_INFINITY;
     if (this.#isBlocked) {
       this.#mux.poll(performance.now());
-      if (this.#mux.isClosed) this.#close();
-      else this.#arm();
+      this.#look();
     } else {
       this.#flush();
     }
@@ -173,9 +294,9 @@ class Driver {
 
   /** The tunnel is over: its last message has been handed over. */
   #close(): void {
-    clearTimeout(this.#timer);
+    this.#clearTimers();
     const socket = this.#socket;
-    if (socket.readyState === WebSocket.CLOSED) return;
+    if (socket === undefined || socket.readyState === WebSocket.CLOSED) return;
     if (socket.readyState === WebSocket.CONNECTING || this.#isBlocked) {
       socket.terminate();
       return;
@@ -185,7 +306,59 @@ class Driver {
   }
 
   #lost(): void {
+    this.#socket = undefined;
+    this.#mux.disconnected(performance.now());
+    this.#look();
+  }
+
+  // ---- connecting again ----
+
+  /** Connects again after a pause, unless that is under way. */
+  #retry(): void {
+    const {reconnect, random} = this.#reconnection ?? {};
+    if (reconnect === undefined || random === undefined || this.#isRetrying) return;
+    this.#isRetrying = true;
+    const pauseMs = Math.min(RETRY_MIN_MS * 2 ** (this.#attempts - 1), RETRY_MAX_MS);
+    const jitter = 0.5 + random() / 2;
+    const retry = async (): Promise<void> => {
+      const socket = await dial(reconnect);
+      this.#isRetrying = false;
+      if (this.#mux.isSuspended && socket !== undefined) this.#resumeOver(socket);
+      else socket?.terminate();
+      if (this.#mux.isSuspended) this.#retry();
+    };
+    this.#retryTimer = setTimeout(() => void retry(), this.#attempts === 0 ? 0 : pauseMs * jitter);
+    this.#attempts++;
+  }
+
+  #resumeOver(socket: WebSocket): void {
+    this.#mux.reconnected(performance.now());
+    this.#replace(socket);
+  }
+
+  #rollLater(delayMs: number): void {
+    const {reconnect} = this.#reconnection ?? {};
+    if (reconnect === undefined) return;
+    clearTimeout(this.#rollTimer);
+    this.#rollTimer = setTimeout(() => void this.#roll(reconnect), delayMs);
+    this.#rollTimer.unref();
+  }
+
+  /** Replaces the connection while nothing is wrong with it. */
+  async #roll(reconnect: () => Promise<Duplex>): Promise<void> {
+    const socket = this.#mux.isReady && this.#mux.isResumable ? await dial(reconnect) : undefined;
+    if (socket !== undefined && this.#mux.isReady) {
+      this.#resumeOver(socket);
+      return;
+    }
+    socket?.terminate();
+    if (this.#mux.isClosed) return;
+    this.#rollLater(Math.min(ROLL_RETRY_MS, this.#reconnection?.rollAfterMs ?? ROLL_RETRY_MS));
+  }
+
+  #clearTimers(): void {
     clearTimeout(this.#timer);
-    this.#mux.close('CONNECTION_LOST');
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#rollTimer);
   }
 }

@@ -3,7 +3,7 @@
  *
  *   launcher serve FD -- PROGRAM [ARGUMENT…]
  *   launcher enter PID [--mount] [--keep-capabilities] [--die-with-parent] [--ping FD4 FD6] [--listen PORT FD4 FD6]
- *                  -- PROGRAM…
+ *                  [--listen-at ADDRESS PORT FD] -- PROGRAM…
  *   launcher records connected | dial NAME LENGTH    (records.c)
  *
  * Theory of operation. Namespaces must be entered before a program starts threads, so Node can't do
@@ -318,10 +318,10 @@ static void place_ping_socket(int family, int protocol, int wanted) {
 }
 
 /* Listens at a descriptor that PROGRAM inherits; /dev/null where it failed (a node without IPv6). */
-static void place_listener(char *address, char *port, int wanted) {
-  char *args[] = {"tcp", address, port};
+static void place_listener(char *address, char *port, char *how, int wanted) {
+  char *args[] = {"tcp", address, port, how};
   struct answer a = {"", -1};
-  int result = open_listener(args, 3, &a);
+  int result = open_listener(args, 4, &a);
   if (result < 0) {
     fprintf(stderr, "mirrord-launcher: listen at %s port %s: %s: %s\n", address, port, failed_call, strerror(-result));
     a.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -335,8 +335,8 @@ static void place_listener(char *address, char *port, int wanted) {
 /* --listen: for the agent in a cluster, which is reached in its own pod and works in another one. So this comes
  * before the namespaces are entered. Loopback only: nobody else in the cluster has any business there. */
 static void place_listeners(char **args) {
-  place_listener("127.0.0.1", args[0], atoi(args[1]));
-  place_listener("::1", args[0], atoi(args[2]));
+  place_listener("127.0.0.1", args[0], "", atoi(args[1]));
+  place_listener("::1", args[0], "", atoi(args[2]));
 }
 
 static int enter(int argc, char **argv) {
@@ -348,6 +348,11 @@ static int enter(int argc, char **argv) {
     else if (!strcmp(argv[i], "--die-with-parent")) die = 1;
     else if (!strcmp(argv[i], "--ping") && i + 2 < argc) ping4 = atoi(argv[i + 1]), ping6 = atoi(argv[i + 2]), i += 2;
     else if (!strcmp(argv[i], "--listen") && i + 3 < argc) place_listeners(argv + i + 1), i += 3;
+    else if (!strcmp(argv[i], "--listen-at") && i + 3 < argc) {
+      /* For others in the cluster, where somebody asks for it: the agent's metrics. */
+      place_listener(argv[i + 1], argv[i + 2], "dual", atoi(argv[i + 3]));
+      i += 3;
+    }
   }
   if (i + 1 >= argc) return fprintf(stderr, "mirrord-launcher: enter: no program\n"), 64;
   int result = enter_namespaces(pid, mount);

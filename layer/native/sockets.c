@@ -35,16 +35,18 @@ static socklen_t parse_address(const char *address, const char *port, struct soc
   return 0;
 }
 
-/* listen tcp|udp ADDRESS PORT [transparent] */
+/* listen tcp|udp ADDRESS PORT [transparent|dual]; dual: at ::, for IPv4 too */
 int open_listener(char **args, int count, struct answer *a) {
   struct sockaddr_storage address;
-  int one = 1, stream = !strcmp(args[0], "tcp"), transparent = count > 3;
+  int one = 1, stream = !strcmp(args[0], "tcp"), transparent = count > 3 && !strcmp(args[3], "transparent");
+  int dual = count > 3 && !strcmp(args[3], "dual");
   socklen_t length = parse_address(args[1], args[2], &address);
   if (!length) return errno = EINVAL, failed("inet_pton");
   int v6 = address.ss_family == AF_INET6;
   int fd = socket(address.ss_family, (stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return failed("socket");
-  if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+  int only = !dual;
+  if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
   /* Connections accepted for other ports must not keep the program from listening on those. */
   int bad = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (transparent) {

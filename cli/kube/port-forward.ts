@@ -13,7 +13,8 @@
  *
  * Bytes are received without a copy. Sending copies them once, to stand behind the channel's byte in one
  * frame (the API server takes each frame for a message of its own, so the byte can't be sent before them);
- * Node's TLS copies what comes in several pieces in any case.
+ * Node's TLS copies what comes in several pieces in any case. The buffers of bulk messages are used again:
+ * garbage outside of V8's heap costs full collections, and the client library makes these dear.
  */
 
 import {Duplex} from 'node:stream';
@@ -43,6 +44,12 @@ const openTimeoutMs = 30_000;
 const highWaterBytes = 1024 * 1024;
 /** Pieces that wait to be written are sent as one message up to this size, bytes. */
 const messageBytes = 256 * 1024;
+/** With the piece that made it full, which is at most the tunnel's largest message, bytes. */
+const bufferBytes = messageBytes + 128 * 1024;
+/** A smaller message gets a buffer of Node's pool, or of its own, bytes. */
+const bulkBytes = 16 * 1024;
+/** As many as are on their way at a time, mostly. */
+const keptBuffers = 4;
 
 function bytesOf(data: RawData): Buffer {
   if (Array.isArray(data)) return Buffer.concat(data);
@@ -69,6 +76,8 @@ class PortForward extends Duplex {
   #complaint = '';
   #isAlive = true;
   readonly #timer: NodeJS.Timeout;
+  /** For bulk messages. */
+  readonly #buffers: Buffer[] = [];
 
   constructor(socket: WebSocket, place: PodPort) {
     super({
@@ -180,14 +189,29 @@ class PortForward extends Duplex {
   }
 
   #send(pieces: readonly Uint8Array[], bytes: number, done: (error?: Error | null) => void): void {
-    const message = Buffer.allocUnsafe(bytes + 1);
+    const isBulk = bytes > bulkBytes && bytes < bufferBytes;
+    const buffer = isBulk
+      ? (this.#buffers.pop() ?? Buffer.allocUnsafeSlow(bufferBytes))
+      : Buffer.allocUnsafe(bytes + 1);
+    const message = buffer.subarray(0, bytes + 1);
     message[0] = dataChannel;
     let at = 1;
     for (const piece of pieces) {
       message.set(piece, at);
       at += piece.length;
     }
-    this.#socket.send(message, {binary: true}, done);
+    this.#socket.send(message, {binary: true}, (error) => {
+      if (isBulk && this.#buffers.length < keptBuffers) this.#buffers.push(buffer);
+      done(error);
+    });
+  }
+
+  /**
+   * Nothing is to do: the WebSocket's socket has no delay. That there is this method says, as of the kernel's
+   * sockets, that what was written is free again once the write is done.
+   */
+  setNoDelay(): this {
+    return this;
   }
 
   override _final(callback: (error?: Error | null) => void): void {

@@ -14,7 +14,7 @@ import {parseUnixParams, watchUnixSockets} from './target/unix-sockets.ts';
 export interface CallContext {
   readonly targetPid: number;
   readonly isHome: boolean;
-  readonly listenPort?: number;
+  readonly listenPorts?: readonly number[];
   readonly ownPorts: OwnPorts;
 }
 
@@ -35,8 +35,8 @@ const METHODS = new Map<string, Method>([
 const SUBSCRIPTIONS = new Map<string, Subscription>([
   [
     METHOD.listening,
-    ({ownPorts, listenPort}, onItem) =>
-      watchListening(ownPorts, (ports) => onItem(withoutPort(ports, listenPort))),
+    ({ownPorts, listenPorts = []}, onItem) =>
+      watchListening(ownPorts, (ports) => onItem(withoutPorts(ports, listenPorts))),
   ],
   [
     METHOD.lifecycle,
@@ -127,9 +127,15 @@ function subscribe(
   stop = options.subscription(options.context, onItem, options.params);
 }
 
-/** The agent's own port is no service of the pod. It is on loopback only. */
-function withoutPort(ports: ListeningPorts, own: number | undefined): ListeningPorts {
-  if (own === undefined) return ports;
-  const isOther = (port: number): boolean => port !== own;
-  return {...ports, tcp4: ports.tcp4.filter(isOther), tcp6: ports.tcp6.filter(isOther)};
+/** The agent's own ports are no services of the pod. */
+function withoutPorts(ports: ListeningPorts, own: readonly number[]): ListeningPorts {
+  const isOther = (port: number): boolean => !own.includes(port);
+  const {tcp4, tcp6, ownTcp4, ownTcp6} = ports;
+  return {
+    ...ports,
+    tcp4: tcp4.filter(isOther),
+    tcp6: tcp6.filter(isOther),
+    ownTcp4: ownTcp4.filter(isOther),
+    ownTcp6: ownTcp6.filter(isOther),
+  };
 }

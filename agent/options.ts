@@ -3,6 +3,7 @@
 import {parseArgs} from 'node:util';
 import {TOKEN_BYTES} from '../tunnel/handshake.ts';
 import {RESUME_WINDOW_MS} from '../tunnel/limits.ts';
+import {parseAddress} from './dial/address.ts';
 import type {LogFormat} from './log.ts';
 
 /** What both ways of serving have in common. */
@@ -34,6 +35,8 @@ export interface ListeningOptions extends Serving {
   readonly idleTtlMs: number;
   /** How long a session waits for its client's next connection. */
   readonly resumeWindowMs: number;
+  /** A listening socket for who asks for metrics, or what is in place of one. */
+  readonly metricsFd: number | undefined;
 }
 
 /** The agent has yet to find its target, listen, and go there: the first stage of the one above. */
@@ -42,10 +45,18 @@ export interface LocateOptions {
   readonly port: number;
   /** The target's container; undefined without a target. */
   readonly containerId: string | undefined;
+  /** Where metrics are to be had, in the agent's own pod. */
+  readonly metrics: SocketAddress | undefined;
   readonly isHome: boolean;
   readonly logFormat: LogFormat;
   /** Flags for the second stage, as they came. */
   readonly passed: readonly string[];
+}
+
+/** Where to listen, as text that inet_pton(3) reads, and a port. */
+export interface SocketAddress {
+  readonly address: string;
+  readonly port: number;
 }
 
 /** How the agent was started. */
@@ -81,9 +92,11 @@ const FLAGS = {
   targetless: {type: 'boolean'},
   'idle-ttl': {type: 'string'},
   'resume-window': {type: 'string'},
+  metrics: {type: 'string'},
   // From the first stage to the second.
   'listen4-fd': {type: 'string'},
   'listen6-fd': {type: 'string'},
+  'metrics-fd': {type: 'string'},
   home: {type: 'boolean'},
 } as const;
 
@@ -128,7 +141,8 @@ export function parseOptions(
   const tokenHash = parseTokenHash(values['token-sha256']);
   const idleTtlMs = 1000 * seconds('idle-ttl', values, 0);
   const resumeWindowMs = 1000 * seconds('resume-window', values, RESUME_WINDOW);
-  const listening = {listenFds, tokenHash, idleTtlMs, resumeWindowMs};
+  const metricsFd = parseNumber('metrics-fd', values['metrics-fd']);
+  const listening = {listenFds, tokenHash, idleTtlMs, resumeWindowMs, metricsFd};
   return {kind: 'listening', targetPid, ...listening, ...serving};
 }
 
@@ -154,7 +168,25 @@ function locateOptions(values: Values, listen: string): LocateOptions {
     `--${name}`,
     values[name] ?? '',
   ]);
-  return {kind: 'locate', port, containerId, isHome, logFormat: parseLogFormat(values), passed};
+  const metrics = parseSocketAddress(values.metrics);
+  const logFormat = parseLogFormat(values);
+  return {kind: 'locate', port, containerId, metrics, isHome, logFormat, passed};
+}
+
+/** `ADDRESS:PORT`, an IPv6 address in brackets. */
+function parseSocketAddress(text: string | undefined): SocketAddress | undefined {
+  if (text === undefined) return undefined;
+  const {
+    six,
+    four,
+    port = '',
+  } = /^(?:\[(?<six>[^\]]*:[^\]]*)\]|(?<four>[^:]*)):(?<port>\d{1,5})$/.exec(text)?.groups ?? {};
+  const address = six ?? four ?? '';
+  const number = Number(port);
+  if (parseAddress(address) === undefined || number === 0 || number > 65_535) {
+    throw new UsageError('--metrics is not an address with a port');
+  }
+  return {address, port: number};
 }
 
 function parseFlags(args: readonly string[]) {

@@ -2,11 +2,13 @@
 
 import {createHash, randomBytes, timingSafeEqual} from 'node:crypto';
 import {fstatSync} from 'node:fs';
-import {createServer, Socket} from 'node:net';
+import {createServer, type Server, Socket} from 'node:net';
 import {Tickets} from '../tunnel/tickets.ts';
 import {Attendance} from './attendance.ts';
 import {EchoSocket, type EchoSockets} from './dial/echo.ts';
 import type {Log} from './log.ts';
+import {Metrics} from './metrics.ts';
+import {serveMetrics} from './metrics-server.ts';
 import type {InheritedOptions, ListeningOptions} from './options.ts';
 import {AgentServer} from './server.ts';
 import type {AgentContext} from './session.ts';
@@ -46,6 +48,21 @@ export function serveInherited(options: InheritedOptions, log: Log): void {
   server.serve(connection);
 }
 
+/** Where the launcher could not listen, the agent works all the same. */
+function offerMetrics(fd: number, log: Log): {metrics?: Metrics; server?: Server} {
+  if (!fstatSync(fd).isSocket()) {
+    log.error('no metrics: their address can not be listened at');
+    return {};
+  }
+  const metrics = new Metrics();
+  return {metrics, server: serveMetrics(fd, metrics, log)};
+}
+
+function portOf(server: Server | undefined): number[] {
+  const address = server?.address();
+  return typeof address === 'object' && address !== null ? [address.port] : [];
+}
+
 /** Serves whoever comes to the inherited listening sockets and knows the token. */
 export function serveListening(options: ListeningOptions, log: Log): void {
   const {tokenHash, idleTtlMs, resumeWindowMs, handshakeTimeoutMs, listenFds} = options;
@@ -67,13 +84,16 @@ export function serveListening(options: ListeningOptions, log: Log): void {
       .on('error', (error) => log.error('listening', {error: error.message}))
       .listen({fd}),
   );
-  const address = listeners[0]?.address();
+  const {metricsFd, isHome} = options;
+  const {metrics, server} = metricsFd === undefined ? {} : offerMetrics(metricsFd, log);
   const agent = new AgentServer({
     ...context,
     verifyToken: (token) => timingSafeEqual(createHash('sha256').update(token).digest(), tokenHash),
     resume: {windowMs: resumeWindowMs, tickets: new Tickets()},
     attendance: new Attendance({communicationTimeoutMs: handshakeTimeoutMs, idleTtlMs, leave}),
-    ...(typeof address === 'object' && address !== null && {listenPort: address.port}),
+    ...(metrics !== undefined && {metrics}),
+    // In somebody else's pod the same numbers are theirs.
+    listenPorts: isHome ? [...portOf(listeners[0]), ...portOf(server)] : [],
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => leave(signal));
   log.info('agent ready', {pid: process.pid, targetPid: options.targetPid, node: process.version});

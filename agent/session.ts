@@ -18,6 +18,7 @@ import {dialTcp} from './dial/tcp.ts';
 import {dialUdp, type OwnPorts} from './dial/udp.ts';
 import {dialUnix} from './dial/unix.ts';
 import type {Log} from './log.ts';
+import type {Metrics} from './metrics.ts';
 
 /** What all sessions of an agent share. */
 export interface AgentContext {
@@ -29,8 +30,10 @@ export interface AgentContext {
   readonly verifyToken?: (token: Uint8Array) => boolean;
   /** Where clients are counted. */
   readonly attendance?: Attendance;
-  /** The TCP port on the pod's loopback that is the agent's own. */
-  readonly listenPort?: number;
+  /** TCP ports of the pod that are the agent's own. */
+  readonly listenPorts?: readonly number[];
+  /** Where everything is counted that an administrator may want to see. */
+  readonly metrics?: Metrics;
   readonly handshakeTimeoutMs: number;
   /** How sessions outlive their connections; without it they end with them. */
   readonly resume?: {readonly windowMs: number; readonly tickets: Tickets};
@@ -51,7 +54,7 @@ const MAX_STREAMS: Readonly<Record<StreamKind, number>> = {
 
 /** Makes the agent's end of a tunnel, which cleans up after itself. `onEnd` is called when it is over. */
 export function startSession(context: AgentContext, onEnd?: () => void): Mux {
-  const {log} = context;
+  const {log, metrics} = context;
   const open: Record<StreamKind, number> = {tcp: 0, udp: 0, echo: 0, call: 0, unix: 0};
   let hasJoined = false;
   const options = {
@@ -63,21 +66,28 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
     capabilities: capabilitiesOf(context.echoSockets),
     ...(context.resume !== undefined && {resume: context.resume}),
   } as const;
-  return new Mux(options, {
+  const mux: Mux = new Mux(options, {
     onReady(peer) {
       log.info('client connected', {version: peer.version});
       hasJoined = true;
+      metrics?.clientJoined(mux.counters);
       context.attendance?.joined();
     },
     onOpen(stream, body) {
       const {kind} = stream;
       if (open[kind] >= MAX_STREAMS[kind]) {
         log.warn('too many streams', {kind, limit: MAX_STREAMS[kind]});
+        metrics?.streamRefused(kind);
         stream.refuse('EMFILE');
         return;
       }
       open[kind]++;
-      dispatch(context, {stream, body, onClosed: () => open[kind]--});
+      metrics?.streamOpened(kind);
+      const onClosed = (): void => {
+        open[kind]--;
+        metrics?.streamClosed(kind);
+      };
+      dispatch(context, {stream, body, onClosed});
     },
     onSuspended() {
       log.info('client lost', {windowMs: context.resume?.windowMs});
@@ -88,9 +98,11 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
     onClose(error) {
       log.info('client left', {reason: error?.code ?? 'NO_ERROR', origin: error?.origin});
       if (hasJoined) context.attendance?.left(error === undefined);
+      metrics?.clientLeft(mux.counters);
       onEnd?.();
     },
   });
+  return mux;
 }
 
 function dispatch(

@@ -24,8 +24,8 @@ export class TargetMissingError extends Error {
 }
 
 const LAUNCHER = fileURLToPath(new URL(`../../build/linux-${machine()}/launcher`, import.meta.url));
-/** Descriptors of the second stage: ping sockets and listening sockets, of both families. */
-const FDS = {echo4: '4', echo6: '5', listen4: '6', listen6: '7'} as const;
+/** Descriptors of the second stage: ping sockets and listening sockets, of both families, and one for metrics. */
+const FDS = {echo4: '4', echo6: '5', listen4: '6', listen6: '7', metrics: '8'} as const;
 
 /** Doesn't return, unless it throws: TargetMissingError, or what executing the launcher fails with. */
 export async function goToTarget(options: LocateOptions, main: string): Promise<void> {
@@ -33,14 +33,18 @@ export async function goToTarget(options: LocateOptions, main: string): Promise<
   const pid = await findTarget(options);
   // At home already there is nowhere to go, and the target's namespaces may be closed to this user.
   const place = options.isHome ? process.pid : pid;
+  const {metrics} = options;
   process.execve(
     LAUNCHER,
     [
       ...['launcher', 'enter', `${place}`, '--ping', FDS.echo4, FDS.echo6],
-      ...['--listen', `${options.port}`, FDS.listen4, FDS.listen6, '--'],
+      ...['--listen', `${options.port}`, FDS.listen4, FDS.listen6],
+      ...(metrics ? ['--listen-at', metrics.address, `${metrics.port}`, FDS.metrics] : []),
+      '--',
       ...[process.execPath, ...process.execArgv, main, '--target-pid', `${pid}`],
       ...['--echo4-fd', FDS.echo4, '--echo6-fd', FDS.echo6],
       ...['--listen4-fd', FDS.listen4, '--listen6-fd', FDS.listen6],
+      ...(metrics ? ['--metrics-fd', FDS.metrics] : []),
       ...(options.isHome ? ['--home'] : []),
       ...options.passed,
     ],

@@ -1,14 +1,12 @@
-import {type ChildProcess, spawn} from 'node:child_process';
-import {createHash} from 'node:crypto';
+import {spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {readFileSync} from 'node:fs';
 import type {AddressInfo} from 'node:net';
-import {connect, createServer, type Socket} from 'node:net';
-import test, {type ExecutionContext} from 'ava';
+import {connect, createServer} from 'node:net';
+import test from 'ava';
 import {findContainerProcess, isInContainer} from '../../agent/cluster/find-container.ts';
 import {specifiedEnvironment} from '../../agent/cluster/specified-environment.ts';
 import {CAPABILITY} from '../../tunnel/handshake.ts';
-import type {Mux} from '../../tunnel/mux.ts';
 import {
   callPing,
   callTarget,
@@ -17,67 +15,19 @@ import {
 } from '../../tunnel/target.ts';
 import {connectTunnel} from '../../tunnel/websocket.ts';
 import {until} from '../helpers/agent.ts';
+import {
+  AGENT_MAIN,
+  join,
+  ready,
+  startListeningAgent,
+  TOKEN_HASH,
+} from '../helpers/listening-agent.ts';
 import {seeded, TOKEN} from '../helpers/tunnel.ts';
 
-const MAIN = new URL('../../agent/main.ts', import.meta.url).pathname;
-const HASH = createHash('sha256').update(TOKEN).digest('hex');
 const ID = '4f1c'.repeat(16);
 
-interface Agent {
-  child: ChildProcess;
-  port: number;
-  exit: Promise<number | null>;
-  stderr(): string;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const {port} = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
-
-async function startAgent(
-  t: ExecutionContext,
-  {args = [], env = {}}: {args?: string[]; env?: Record<string, string>} = {},
-): Promise<Agent> {
-  const port = await freePort();
-  const flags = ['--listen', `${port}`, '--token-sha256', HASH, '--targetless', ...args];
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...flags], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: {PATH: process.env['PATH'], MIRRORD_AGENT_LOG: 'info', ...env},
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  let stderr = '';
-  child.stderr?.on('data', (text) => (stderr += text));
-  const exit = once(child, 'close').then(([code]) => code as number | null);
-  return {child, port, exit, stderr: () => stderr};
-}
-
-async function ready(agent: Agent): Promise<Agent> {
-  await until(() => agent.stderr().includes('agent ready') || agent.child.exitCode !== null);
-  return agent;
-}
-
-async function join(
-  port: number,
-  {host = '127.0.0.1', token = TOKEN} = {},
-): Promise<{mux: Mux; connection: Socket}> {
-  const connection = connect(port, host);
-  connection.on('error', () => {});
-  const up = Promise.withResolvers<void>();
-  const mux = connectTunnel(
-    connection,
-    {token, random: seeded(1)},
-    {onReady: () => up.resolve(), onClose: (error) => up.reject(error ?? new Error('closed'))},
-  );
-  await up.promise;
-  return {mux, connection};
-}
-
 test('an agent that listens serves several clients, and leaves when the last says goodbye', async (t) => {
-  const agent = await ready(await startAgent(t, {args: ['--idle-ttl', '3600']}));
+  const agent = await ready(await startListeningAgent(t, {args: ['--idle-ttl', '3600']}));
   const [one, other] = [await join(agent.port), await join(agent.port, {host: '::1'})];
   await callPing(one.mux);
   one.mux.close();
@@ -87,7 +37,7 @@ test('an agent that listens serves several clients, and leaves when the last say
 });
 
 test('an agent that listens answers GET /ready, and upgrades the same connection', async (t) => {
-  const agent = await ready(await startAgent(t));
+  const agent = await ready(await startListeningAgent(t));
   const connection = connect(agent.port, '127.0.0.1');
   connection.write('GET /ready HTTP/1.1\r\nhost: agent\r\n\r\n');
   const [answer] = await once(connection, 'data');
@@ -104,17 +54,17 @@ test('an agent that listens answers GET /ready, and upgrades the same connection
 });
 
 test('an agent that listens knows the token by its hash', async (t) => {
-  const agent = await ready(await startAgent(t));
+  const agent = await ready(await startListeningAgent(t));
   await t.throwsAsync(join(agent.port, {token: TOKEN.with(31, 6)}), {message: /token is wrong/});
   const {mux} = await join(agent.port);
   mux.close();
   t.is(await agent.exit, 0);
-  const commandLine = `--token-sha256 ${HASH}`;
+  const commandLine = `--token-sha256 ${TOKEN_HASH}`;
   t.false(commandLine.includes(Buffer.from(TOKEN).toString('hex')));
 });
 
 test('an agent whose client is cut off waits for the idle time, and for another client', async (t) => {
-  const agent = await ready(await startAgent(t, {args: ['--idle-ttl', '3600']}));
+  const agent = await ready(await startListeningAgent(t, {args: ['--idle-ttl', '3600']}));
   const {connection} = await join(agent.port);
   connection.resetAndDestroy();
   await until(() => agent.stderr().includes('client left'));
@@ -125,7 +75,7 @@ test('an agent whose client is cut off waits for the idle time, and for another 
 });
 
 test('an agent whose last client was cut off leaves after the idle time', async (t) => {
-  const agent = await ready(await startAgent(t, {args: ['--idle-ttl', '1']}));
+  const agent = await ready(await startListeningAgent(t, {args: ['--idle-ttl', '1']}));
   const {connection} = await join(agent.port);
   connection.resetAndDestroy();
   t.is(await agent.exit, 0);
@@ -133,19 +83,19 @@ test('an agent whose last client was cut off leaves after the idle time', async 
 });
 
 test('an agent that no client comes to leaves after the communication timeout', async (t) => {
-  const agent = await startAgent(t, {args: ['--communication-timeout', '1']});
+  const agent = await startListeningAgent(t, {args: ['--communication-timeout', '1']});
   t.is(await agent.exit, 0);
   t.regex(agent.stderr(), /no client came/);
 });
 
 test('connections without a token are not clients: the agent leaves all the same', async (t) => {
-  const agent = await ready(await startAgent(t, {args: ['--communication-timeout', '1']}));
+  const agent = await ready(await startListeningAgent(t, {args: ['--communication-timeout', '1']}));
   connect(agent.port, '127.0.0.1').on('error', () => {});
   t.is(await agent.exit, 0);
 });
 
 test('SIGTERM: the agent tells its clients and exits with 0', async (t) => {
-  const agent = await ready(await startAgent(t));
+  const agent = await ready(await startListeningAgent(t));
   const connection = connect(agent.port, '127.0.0.1');
   const up = Promise.withResolvers<void>();
   const over = Promise.withResolvers<string | undefined>();
@@ -168,7 +118,7 @@ test('an agent without a target tells of its pod, and of its own variables only 
     ORDERS_PORT: 'tcp://10.0.0.1:80',
     HTTP_PORT: '80',
   };
-  const agent = await ready(await startAgent(t, {env}));
+  const agent = await ready(await startListeningAgent(t, {env}));
   const {mux} = await join(agent.port);
   const info = await callTarget(mux);
   t.deepEqual(info.environment, {
@@ -183,7 +133,7 @@ test('an agent without a target tells of its pod, and of its own variables only 
 });
 
 test("the agent's own port is not among those that the pod listens at", async (t) => {
-  const agent = await ready(await startAgent(t));
+  const agent = await ready(await startListeningAgent(t));
   const {mux} = await join(agent.port);
   const beside = createServer().listen(0, '127.0.0.1');
   await once(beside, 'listening');
@@ -202,7 +152,7 @@ test("the agent's own port is not among those that the pod listens at", async (t
 });
 
 test('an agent without a target pings by the sockets of the launcher, where the kernel has them', async (t) => {
-  const agent = await ready(await startAgent(t));
+  const agent = await ready(await startListeningAgent(t));
   const {mux} = await join(agent.port);
   const range = readFileSync('/proc/sys/net/ipv4/ping_group_range', 'utf8').split('\t').map(Number);
   const [first = 1, last = 0] = range;
@@ -215,8 +165,17 @@ test('an agent without a target pings by the sockets of the launcher, where the 
 
 test('an agent whose target has no process on the node says so and exits', async (t) => {
   const child = spawn(process.execPath, [
-    MAIN,
-    ...['--listen', '40000', '--token-sha256', HASH, '--container-id', ID, '--log-format', 'text'],
+    AGENT_MAIN,
+    ...[
+      '--listen',
+      '40000',
+      '--token-sha256',
+      TOKEN_HASH,
+      '--container-id',
+      ID,
+      '--log-format',
+      'text',
+    ],
   ]);
   let stderr = '';
   child.stderr.on('data', (text) => (stderr += text));
@@ -226,17 +185,20 @@ test('an agent whose target has no process on the node says so and exits', async
 });
 
 for (const [name, args] of [
-  ['no port', ['--listen', '0', '--targetless', '--token-sha256', HASH]],
+  ['no port', ['--listen', '0', '--targetless', '--token-sha256', TOKEN_HASH]],
   ['no hash', ['--listen', '40000', '--targetless']],
-  ['neither a container nor none', ['--listen', '40000', '--token-sha256', HASH]],
-  ['both', ['--listen', '40000', '--targetless', '--container-id', ID, '--token-sha256', HASH]],
+  ['neither a container nor none', ['--listen', '40000', '--token-sha256', TOKEN_HASH]],
+  [
+    'both',
+    ['--listen', '40000', '--targetless', '--container-id', ID, '--token-sha256', TOKEN_HASH],
+  ],
   [
     'a container that is a path',
-    ['--listen', '40000', '--container-id', '../../etc/passwd', '--token-sha256', HASH],
+    ['--listen', '40000', '--container-id', '../../etc/passwd', '--token-sha256', TOKEN_HASH],
   ],
 ] as const) {
   test(`an agent that is to listen with ${name} says why and exits with 2`, async (t) => {
-    const child = spawn(process.execPath, [MAIN, ...args]);
+    const child = spawn(process.execPath, [AGENT_MAIN, ...args]);
     let stderr = '';
     child.stderr.on('data', (text) => (stderr += text));
     const [code] = await once(child, 'close');

@@ -1,0 +1,159 @@
+/**
+ * What the agent counts over all its clients, and how it tells: the text format of Prometheus, 0.0.4.
+ *
+ * Numbers only: nothing of the target's, no name, no address. What a tunnel counts itself is read when somebody asks,
+ * so that counting costs the hot path nothing; what it has counted is kept when it goes.
+ */
+
+import type {MuxCounters} from '../tunnel/mux-types.ts';
+import type {StreamKind} from '../tunnel/types.ts';
+
+/** The media type of the text. */
+export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
+/** What the process says of itself. */
+export interface ProcessFacts {
+  /** Of mirrord. */
+  readonly version: string;
+  readonly node: string;
+  readonly arch: string;
+  readonly uptimeSeconds: number;
+  readonly cpuSeconds: number;
+  readonly residentBytes: number;
+}
+
+/** What is added up over tunnels. */
+const SUMMED = [
+  ...(['bytesIn', 'bytesOut', 'datagramsDroppedFull', 'datagramsDroppedLate'] as const),
+  ...(['suspended', 'resumed'] as const),
+] as const;
+type Sums = Record<(typeof SUMMED)[number], number>;
+
+interface StreamCounts {
+  open: number;
+  total: number;
+  refused: number;
+}
+
+const PREFIX = 'mirrord_agent_';
+
+/** Counters of an agent. */
+export class Metrics {
+  /** Connections to the endpoint itself that were one too many. */
+  scrapesRefused = 0;
+  readonly #tunnels = new Set<Readonly<MuxCounters>>();
+  #clientsTotal = 0;
+  readonly #gone = newSums();
+  readonly #streams: Record<StreamKind, StreamCounts> = {
+    tcp: {open: 0, total: 0, refused: 0},
+    udp: {open: 0, total: 0, refused: 0},
+    echo: {open: 0, total: 0, refused: 0},
+    call: {open: 0, total: 0, refused: 0},
+    unix: {open: 0, total: 0, refused: 0},
+  };
+
+  /** A client has shown its token; `counters` are those of its tunnel, which go on counting. */
+  clientJoined(counters: Readonly<MuxCounters>): void {
+    this.#clientsTotal++;
+    this.#tunnels.add(counters);
+  }
+
+  /** The tunnel of these counters is over. */
+  clientLeft(counters: Readonly<MuxCounters>): void {
+    if (this.#tunnels.delete(counters)) addTo(this.#gone, counters);
+  }
+
+  /** A client has opened a stream. */
+  streamOpened(kind: StreamKind): void {
+    this.#streams[kind].open++;
+    this.#streams[kind].total++;
+  }
+
+  /** Such a stream is over, whether it came to anything or not. */
+  streamClosed(kind: StreamKind): void {
+    this.#streams[kind].open--;
+  }
+
+  /** A client has as many streams of a kind as it may. */
+  streamRefused(kind: StreamKind): void {
+    this.#streams[kind].refused++;
+  }
+
+  /** Returns the text: lines that end with a line feed. */
+  render({version, node, arch, uptimeSeconds, cpuSeconds, residentBytes}: ProcessFacts): string {
+    const sums = newSums();
+    for (const counters of [this.#gone, ...this.#tunnels]) addTo(sums, counters);
+    const build = `{version="${version}",node="${node}",arch="${arch}"}`;
+    return [
+      gauge(`${PREFIX}build_info`, 'What runs here; always 1.', [[build, 1]]),
+      gauge(`${PREFIX}uptime_seconds`, 'Since the agent is at its target.', uptimeSeconds),
+      gauge(
+        `${PREFIX}clients_connected`,
+        'Clients, absent ones too that may come back.',
+        this.#tunnels.size,
+      ),
+      counter(`${PREFIX}clients_total`, 'Clients that have shown the token.', this.#clientsTotal),
+      counter(`${PREFIX}connections_lost_total`, 'Connections that broke.', sums.suspended),
+      counter(`${PREFIX}connections_resumed_total`, 'Clients that came back.', sums.resumed),
+      gauge(`${PREFIX}streams_open`, 'Streams of clients, by kind.', this.#byKind('open')),
+      counter(`${PREFIX}streams_total`, 'Streams that were opened.', this.#byKind('total')),
+      counter(
+        `${PREFIX}streams_refused_total`,
+        'Streams above what one client may have.',
+        this.#byKind('refused'),
+      ),
+      counter(`${PREFIX}tunnel_received_bytes_total`, 'Bytes from clients.', sums.bytesIn),
+      counter(`${PREFIX}tunnel_sent_bytes_total`, 'Bytes to clients.', sums.bytesOut),
+      counter(
+        `${PREFIX}datagrams_dropped_total`,
+        'Datagrams to clients that were one too many, or late.',
+        [
+          ['{reason="full"}', sums.datagramsDroppedFull],
+          ['{reason="late"}', sums.datagramsDroppedLate],
+        ],
+      ),
+      counter(
+        `${PREFIX}scrapes_refused_total`,
+        'Connections to this endpoint that were one too many.',
+        this.scrapesRefused,
+      ),
+      counter('process_cpu_seconds_total', 'Time on a CPU.', cpuSeconds),
+      gauge('process_resident_memory_bytes', 'Memory.', residentBytes),
+    ].join('');
+  }
+
+  #byKind(what: keyof StreamCounts): Samples {
+    return Object.entries(this.#streams).map(([kind, counts]) => [
+      `{kind="${kind}"}`,
+      counts[what],
+    ]);
+  }
+}
+
+/** Labels in braces, or none, and the value. */
+type Samples = readonly (readonly [labels: string, value: number])[];
+
+function gauge(name: string, help: string, samples: Samples | number): string {
+  return family('gauge', {name, help, samples});
+}
+
+function counter(name: string, help: string, samples: Samples | number): string {
+  return family('counter', {name, help, samples});
+}
+
+function family(
+  type: string,
+  {name, help, samples}: {name: string; help: string; samples: Samples | number},
+): string {
+  const all: Samples = typeof samples === 'number' ? [['', samples]] : samples;
+  const lines = all.map(([labels, value]) => `${name}${labels} ${value}\n`);
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
+}
+
+function newSums(): Sums {
+  return Object.fromEntries(SUMMED.map((name) => [name, 0])) as Sums;
+}
+
+function addTo(sums: Sums, counters: Readonly<Sums>): void {
+  for (const name of SUMMED) sums[name] += counters[name];
+}

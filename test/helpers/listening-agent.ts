@@ -1,0 +1,75 @@
+/** An agent that listens, as in a cluster but without a target: a process, and clients of it. */
+
+import {type ChildProcess, spawn} from 'node:child_process';
+import {createHash} from 'node:crypto';
+import {once} from 'node:events';
+import {type AddressInfo, connect, createServer, type Socket} from 'node:net';
+import type {ExecutionContext} from 'ava';
+import type {Mux} from '../../tunnel/mux.ts';
+import {connectTunnel} from '../../tunnel/websocket.ts';
+import {until} from './agent.ts';
+import {seeded, TOKEN} from './tunnel.ts';
+
+/** What to run. */
+export const AGENT_MAIN = new URL('../../agent/main.ts', import.meta.url).pathname;
+/** What the agent knows of the token. */
+export const TOKEN_HASH = createHash('sha256').update(TOKEN).digest('hex');
+
+/** A running agent. */
+export interface ListeningAgent {
+  child: ChildProcess;
+  port: number;
+  exit: Promise<number | null>;
+  stderr(): string;
+}
+
+/** A port of the loopback that was free just now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const {port} = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+/** Starts an agent without a target; it ends with the test at the latest. */
+export async function startListeningAgent(
+  t: ExecutionContext,
+  {args = [], env = {}}: {args?: string[]; env?: Record<string, string>} = {},
+): Promise<ListeningAgent> {
+  const port = await freePort();
+  const flags = ['--listen', `${port}`, '--token-sha256', TOKEN_HASH, '--targetless', ...args];
+  const node = ['--disable-warning=ExperimentalWarning', AGENT_MAIN, ...flags];
+  const child = spawn(process.execPath, node, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: {PATH: process.env['PATH'], MIRRORD_AGENT_LOG: 'info', ...env},
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  let stderr = '';
+  child.stderr?.on('data', (text) => (stderr += text));
+  const exit = once(child, 'close').then(([code]) => code as number | null);
+  return {child, port, exit, stderr: () => stderr};
+}
+
+/** Waits until the agent listens, or has ended. */
+export async function ready(agent: ListeningAgent): Promise<ListeningAgent> {
+  await until(() => agent.stderr().includes('agent ready') || agent.child.exitCode !== null);
+  return agent;
+}
+
+/** Connects a client. Rejects when the agent won't have it. */
+export async function join(
+  port: number,
+  {host = '127.0.0.1', token = TOKEN} = {},
+): Promise<{mux: Mux; connection: Socket}> {
+  const connection = connect(port, host);
+  connection.on('error', () => {});
+  const up = Promise.withResolvers<void>();
+  const mux = connectTunnel(
+    connection,
+    {token, random: seeded(1)},
+    {onReady: () => up.resolve(), onClose: (error) => up.reject(error ?? new Error('closed'))},
+  );
+  await up.promise;
+  return {mux, connection};
+}

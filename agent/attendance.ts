@@ -32,12 +32,12 @@ export class Attendance {
     clearTimeout(this.#timer);
   }
 
-  /** A client that had joined is gone. */
-  left(saidGoodbye: boolean): void {
+  /** A client that had joined is gone; if it was cut off, it has been waited for so long already, ms. */
+  left(saidGoodbye: boolean, waitedMs: number): void {
     this.#clients--;
     if (this.#clients > 0) return;
     if (saidGoodbye) this.#leaveAfter(0, 'the last client left');
-    else this.#leaveAfter(this.#options.idleTtlMs, 'the last client was lost');
+    else this.#leaveAfter(this.#options.idleTtlMs - waitedMs, 'the last client was lost');
   }
 
   #leaveAfter(timeoutMs: number, reason: string): void {

@@ -97,7 +97,8 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
     },
     onClose(error) {
       log.info('client left', {reason: error?.code ?? 'NO_ERROR', origin: error?.origin});
-      if (hasJoined) context.attendance?.left(error === undefined);
+      const waitedMs = error?.code === 'RESUME_TIMEOUT' ? (context.resume?.windowMs ?? 0) : 0;
+      if (hasJoined) context.attendance?.left(error === undefined, waitedMs);
       metrics?.clientLeft(mux.counters);
       onEnd?.();
     },

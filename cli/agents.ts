@@ -21,6 +21,8 @@ import {type LocalTarget, resolveLocalTarget} from './targets.ts';
 export interface Agent extends AsyncDisposable {
   /** Carries the WebSocket. */
   readonly connection: Duplex;
+  /** Makes another connection, where that is possible. */
+  readonly reconnect?: () => Promise<Duplex>;
   /** The session token, hexadecimal. */
   readonly token: string;
   /** The agent's end, once it has come, as an error. */
@@ -71,10 +73,14 @@ async function openKubeAgent(
     startKubeAgent(client, found, config.agent, {...options, log}),
   );
   disposables.use(agent);
-  const connection = await agent.connect();
+  let connection = await agent.connect();
   const kept = disposables.move();
   return {
     connection,
+    async reconnect() {
+      connection = await agent.connect();
+      return connection;
+    },
     token: agent.token,
     ended: agent.ended.then(
       (reason) =>

@@ -106,6 +106,8 @@ async function dial(reconnect: () => Promise<Duplex>): Promise<WebSocket | undef
     isOver = true;
     resolve(undefined);
   }, RECONNECT_TIMEOUT_MS);
+  // A tunnel that is closed meanwhile keeps nobody waiting.
+  timer.unref();
   const upgrade = (connection: Duplex): void => {
     // Whoever looks after it from here on hears of its end, too.
     connection.on('error', () => undefined);

@@ -105,8 +105,12 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
   const {signal, orGiveUp} = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
   log('start: configured', {target: name});
   await using agent = await openAgent(target, config, {progress, log, signal});
+  const {warn, info} = progress;
+  const {reconnect} = agent;
+  const windowSeconds = config.agent.resume_window;
+  const reconnection = reconnect && {reconnect, windowSeconds, warn, info};
   using link = await progress.step('connecting to the agent', () =>
-    orGiveUp(linkAgent(agent.connection, agent.token, agent.ended)),
+    orGiveUp(linkAgent(agent.connection, agent.token, agent.ended, reconnection)),
   );
   log('start: connected');
   const run = flags.tun === false ? runWithEnvironment : runInContext;

@@ -473,6 +473,8 @@ async function exec(
       ...process.env,
       KUBECONFIG: await cluster.kubeconfig(),
       MIRRORD_AGENT_IMAGE: image,
+      // What the agent waits for a client that was killed.
+      MIRRORD_AGENT_RESUME_WINDOW: '5',
       ...(agent['ephemeral'] === true && {MIRRORD_EPHEMERAL_CONTAINER: 'true'}),
     },
     stdio: ['ignore', 'pipe', 'inherit'],

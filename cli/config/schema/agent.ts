@@ -176,6 +176,10 @@ export const agent = object({
   }),
   security_context: key(security, "The agent pod's security context."),
   service_account: key(string(), 'Service account of the agent pod.'),
+  resume_window: key(integer(), 'Seconds that a lost connection may take to come back.', {
+    env: 'MIRRORD_AGENT_RESUME_WINDOW',
+    effective: '60',
+  }),
   startup_timeout: key(integer(), 'Seconds to wait for the agent to be ready.', {
     default: 60,
     env: 'MIRRORD_AGENT_STARTUP_TIMEOUT',

@@ -30,7 +30,7 @@ export interface AgentPlan {
 /** The name of the container in the pod of a Job. */
 export const agentContainer = 'mirrord-agent';
 
-/** Until the end of a session a cut connection may come back so long, seconds. */
+/** A client without a session, or whose session has not been resumed, may come so long, seconds. */
 const idleTtlSeconds = 15;
 /** The agent needs a third of a second to take leave. */
 const gracePeriodSeconds = 5;
@@ -85,6 +85,7 @@ function agentArguments({mode, target, config, port, tokenSha256}: AgentPlan): s
     ...(mode === 'ephemeral' ? ['--ephemeral'] : []),
     ...['--communication-timeout', `${config.communication_timeout ?? 30}`],
     ...['--idle-ttl', `${idleTtlSeconds}`],
+    ...(config.resume_window === undefined ? [] : ['--resume-window', `${config.resume_window}`]),
     ...['--log-format', config.json_log ? 'json' : 'text'],
   ];
 }

@@ -79,7 +79,7 @@ function isAmbient(path: Path, overrides: LoadedConfig['overrides']): boolean {
   return origin?.startsWith('$') === true && !origin.startsWith('$MIRRORD_');
 }
 
-/** Warnings about keys that do nothing yet, each with what happens instead; one for all that never will. */
+/** Warnings about keys that do nothing yet, each with what happens instead; one for all that never will, for each reason. */
 export function unavailable({
   given,
   overrides,
@@ -90,12 +90,18 @@ export function unavailable({
     .map(({path, instead}) =>
       warning(path, `is not available yet${instead === undefined ? '' : `: ${instead}`}`),
     );
-  const [first] = noEffect;
-  if (first === undefined) return findings;
-  const others = noEffect.slice(1).map(({path}) => formatPath(path));
-  const along = others.length === 0 ? '' : ` (nor have ${others.join(', ')})`;
-  const message = `has no effect here, where no library is preloaded into the program${along}`;
-  return [...findings, warning(first.path, message)];
+  for (const [instead, [first, ...others]] of Map.groupBy(noEffect, (used) => used.instead)) {
+    if (first !== undefined) findings.push(warning(first.path, withoutEffect(instead, others)));
+  }
+  return findings;
+}
+
+function withoutEffect(instead: string | undefined, others: readonly Used[]): string {
+  const along =
+    others.length === 0 ? '' : ` (nor have ${others.map(({path}) => formatPath(path)).join(', ')})`;
+  return instead === undefined
+    ? `has no effect here, where no library is preloaded into the program${along}`
+    : `has no effect here${along}: ${instead}`;
 }
 
 /** Warnings about deprecated and unstable keys. */

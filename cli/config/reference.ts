@@ -23,7 +23,7 @@ The text is a template in [Tera](https://keats.github.io/tera/docs/)'s language,
 inheritance, HTML, dates, and the test \`matching\`.
 
 **Status**: ✓ works · *later*: accepted and verified, but not available yet (a warning says what happens
-instead) · *no effect*: has no meaning here, as no library is preloaded into the program.
+instead) · *no effect*: has no meaning here, mostly as no library is preloaded into the program (a warning says why).
 `;
 
 const statuses: Readonly<Record<Status, string>> = {

@@ -6,6 +6,7 @@
 import {MirrordError} from '../../layer/errors.ts';
 import {deprecations} from './availability.ts';
 import type {LoadedConfig} from './load.ts';
+import * as agent from './rules/agent.ts';
 import * as http from './rules/http.ts';
 import * as rest from './rules/rest.ts';
 import type {Finding, Rule} from './rules/rule.ts';
@@ -14,7 +15,7 @@ import * as traffic from './rules/traffic.ts';
 import {allKinds, parseTarget, type Target, type TargetKind} from './target.ts';
 
 /** All rules. */
-export const rules: readonly Rule[] = [http, traffic, targetRules, rest].flatMap((group) =>
+export const rules: readonly Rule[] = [http, traffic, targetRules, agent, rest].flatMap((group) =>
   Object.values(group),
 );
 

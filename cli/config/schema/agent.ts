@@ -82,10 +82,13 @@ export const agent = object({
   dns: section(
     object({
       attempts: key(integer(), 'How often the agent asks a name server before it gives up.'),
-      timeout: key(integer(), 'Seconds the agent waits for a name server.', {effective: 'about 1'}),
+      timeout: key(integer(), 'Seconds the agent waits for a name server.'),
     }),
     "The agent's resolver.",
-    {status: 'later', instead: "queries go to the pod's own name servers as the program asks them"},
+    {
+      status: 'no-effect-here',
+      instead: "programs ask the pod's name servers themselves, as patiently as RES_OPTIONS says",
+    },
   ),
   ephemeral: key(boolean(), "Run the agent as an ephemeral container of the target's pod.", {
     default: false,
@@ -154,8 +157,7 @@ export const agent = object({
     ...incoming,
   }),
   metrics: key(string(), "Address and port of the agent's Prometheus endpoint.", {
-    status: 'later',
-    instead: 'the agent counts, but tells nobody',
+    effective: 'none',
   }),
   namespace: key(string(), "The agent's namespace; by default the target's.", {
     env: 'MIRRORD_AGENT_NAMESPACE',

@@ -10,7 +10,7 @@
  * Every key may be `null` in a file, which is the same as leaving it out, as in mirrord.
  */
 
-/** Whether a key does something today, will do it later, or has no meaning without a preloaded library. */
+/** Whether a key does something today, will do it later, or has no meaning in this mirrord. */
 export type Status = 'available' | 'later' | 'no-effect-here';
 
 /** A variable that sets a key: by name, or with words of its own for the key's values. */
@@ -28,7 +28,7 @@ export type EnvVariable =
 export interface KeyInfo {
   env?: EnvVariable | readonly EnvVariable[];
   status?: Status;
-  /** What happens today instead, as the end of a sentence. */
+  /** What happens today instead, as the end of a sentence; of keys without effect, if not for want of a preloaded library. */
   instead?: string;
   /** The value that describes what happens today: using it needs no word. */
   now?: unknown;

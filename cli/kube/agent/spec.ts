@@ -86,6 +86,7 @@ function agentArguments({mode, target, config, port, tokenSha256}: AgentPlan): s
     ...['--communication-timeout', `${config.communication_timeout ?? 30}`],
     ...['--idle-ttl', `${idleTtlSeconds}`],
     ...(config.resume_window === undefined ? [] : ['--resume-window', `${config.resume_window}`]),
+    ...(config.metrics === undefined ? [] : ['--metrics', config.metrics]),
     ...['--log-format', config.json_log ? 'json' : 'text'],
   ];
 }

@@ -19,6 +19,7 @@ import {apiPath, resources} from '../path.ts';
 import type {KubeTarget} from '../target/resolve.ts';
 import {type AgentPlace, creationFailure} from './failures.ts';
 import {type AgentConfig, agentMode, missingAbilities} from './mode.ts';
+import {checkMetricsPort, choosePort} from './ports.ts';
 import {connectOnce, connectReady} from './ready.ts';
 import {checkRoom, mayPinTo, readNode} from './room.ts';
 import {
@@ -59,8 +60,6 @@ const reportMs = 20_000;
 const removalTimeoutMs = 5_000;
 /** Attempts to change a pod that others change at the same time. */
 const conflictLimit = 5;
-/** Above the ports that programs listen at, mostly; as mirrord has it. */
-const ports = {first: 30_000, last: 65_535};
 
 /**
  * Starts an agent for a target. Throws KubeError for what the API server refuses, and MIRRORD_AGENT_IMAGE_MISSING,
@@ -129,6 +128,7 @@ async function planAgent(
   token: Uint8Array,
 ): Promise<AgentPlan> {
   const mode = agentMode(target, config);
+  checkMetricsPort(mode, target, config);
   const image = agentImage(config, ownVersion());
   const nodeName = mode === 'visiting' ? target.podName && target.nodeName : undefined;
   const node = nodeName === undefined ? undefined : await readNode(client, nodeName);
@@ -140,7 +140,7 @@ async function planAgent(
     image,
     name: `${agentContainer}-${randomName()}`,
     namespace: agentNamespace(mode, target, config),
-    port: choosePort(target),
+    port: choosePort(target, config),
     tokenSha256: createHash('sha256').update(token).digest('hex'),
     mayPin: mayPinTo(node),
   };
@@ -154,18 +154,6 @@ function ownVersion(): string {
 function randomName(): string {
   const characters = 'abcdefghijklmnopqrstuvwxyz0123456789';
   return Array.from({length: 10}, () => characters[randomInt(characters.length)]).join('');
-}
-
-/** Not one that the target's pod says it listens at: an ephemeral agent shares its addresses. */
-function choosePort(target: KubeTarget): number {
-  const containers = target.podName === undefined ? [] : (target.pod.spec?.containers ?? []);
-  const taken = new Set(
-    containers.flatMap((one) => one.ports ?? []).map(({containerPort}) => containerPort),
-  );
-  for (;;) {
-    const port = randomInt(ports.first, ports.last + 1);
-    if (!taken.has(port)) return port;
-  }
 }
 
 function podNameOf({mode, target}: AgentPlan): string | undefined {

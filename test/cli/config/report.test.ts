@@ -46,6 +46,13 @@ test('keys of a preloaded library are told in one warning', (t) => {
   ]);
 });
 
+test('keys without effect for another reason are told with it', (t) => {
+  t.deepEqual(told({agent: {dns: {attempts: 4, timeout: 2}}, skip_sip: 'git'})(t), [
+    "agent.dns.attempts has no effect here (nor have agent.dns.timeout): programs ask the pod's name servers themselves, as patiently as RES_OPTIONS says",
+    'skip_sip has no effect here, where no library is preloaded into the program',
+  ]);
+});
+
 test('variables that are there for other reasons are not told', (t) => {
   t.deepEqual(told({}, {TRACEPARENT: '00-1', BAGGAGE: 'a=b'})(t), []);
   t.is(told({}, {MIRRORD_FILE_MODE: 'read'})(t).length, 1);

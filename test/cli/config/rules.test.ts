@@ -196,6 +196,21 @@ const errors: Case[] = [
     {feature: {preview: {ttl_mins: 1, ttl_secs: 60}}},
     /ttl_secs excludes ttl_mins/,
   ],
+  ...[
+    'nonsense',
+    '0.0.0.0',
+    '0.0.0.0:0',
+    '0.0.0.0:70000',
+    ':9000',
+    '::1:9000',
+    '[1.2.3.4]:9000',
+  ].map(
+    (metrics): Case => [
+      `metrics are not at ${metrics}`,
+      {agent: {metrics}},
+      /agent.metrics is not an address with a port/,
+    ],
+  ),
   ['a target must be one of the known kinds', {target: 'podd/x'}, /target.path is not a target/],
 ];
 
@@ -240,6 +255,11 @@ const warnings: Case[] = [
   ['an unstable key', {feature: {db_branches: [branch]}}, /db_branches is unstable/],
   ['a large file buffer', {feature: {fs: {readonly_file_buffer: 2e6}}}, /slows reads down/],
   [
+    'a capability that is none of the agent’s',
+    {agent: {disabled_capabilities: ['NET_ADMIN', 'SYS_ADMN']}},
+    /disabled_capabilities.1 is "SYS_ADMN", which the agent never asks for/,
+  ],
+  [
     'settings of an agent under an operator',
     {operator: true, agent: {ttl: 5}},
     /^agent has no effect/,
@@ -271,6 +291,17 @@ test('an IDE may choose the target later: stealing without one is fine', (t) => 
     judge(t, {target: 'targetless', feature: {network: {incoming: 'steal'}}}, true).errors.length,
     1,
   );
+});
+
+test('names of capabilities are taken as Linux and Kubernetes spell them, and those that mirrord once had', (t) => {
+  const names = ['NET_ADMIN', 'CAP_SYS_PTRACE', 'sys_admin', 'cap_net_raw'];
+  t.deepEqual(judge(t, {agent: {disabled_capabilities: names}}), {errors: [], warnings: []});
+});
+
+test('metrics are at an address of either family', (t) => {
+  for (const metrics of ['0.0.0.0:9000', '127.0.0.1:1', '[::]:65535', '[fd00::1]:9000']) {
+    t.deepEqual(judge(t, {agent: {metrics}}), {errors: [], warnings: []}, metrics);
+  }
 });
 
 test('a configuration as people write it has neither errors nor warnings', (t) => {

@@ -5,6 +5,7 @@ import {parseOptions} from '../../../agent/options.ts';
 import {copyEnvironment, fieldValue, targetPrefix} from '../../../cli/kube/agent/environment.ts';
 import {type AgentPlace, containerEnd, podFailure} from '../../../cli/kube/agent/failures.ts';
 import {type AgentConfig, agentMode, missingAbilities} from '../../../cli/kube/agent/mode.ts';
+import {checkMetricsPort} from '../../../cli/kube/agent/ports.ts';
 import {
   type AgentPlan,
   agentImage,
@@ -140,6 +141,26 @@ test('the agent understands the arguments that it is given', (t) => {
     containerId: undefined,
     isHome: true,
   });
+});
+
+test('metrics are served where the configuration says, by default nowhere', (t) => {
+  const given = (own: AgentPlan) =>
+    parseOptions(agentJob(own).spec?.template.spec?.containers[0]?.args ?? [], {});
+  t.like(given(plan({metrics: '[::]:9000'})), {metrics: {address: '::', port: 9000}});
+  t.like(given(plan()), {metrics: undefined});
+});
+
+test("an ephemeral agent's metrics take no port of its pod's; those of a pod of its own may have the same", (t) => {
+  const spec = {containers: [{name: 'shop', ports: [{containerPort: 9000}]}]};
+  const listening = {...target, pod: {...pod, spec}};
+  const own = (metrics: string) => ({...config, metrics});
+  t.throws(() => checkMetricsPort('ephemeral', listening, own('0.0.0.0:9000')), {
+    code: 'MIRRORD_CONFIG_INVALID',
+    message: /agent.metrics has port 9000, which is the target's/,
+  });
+  t.notThrows(() => checkMetricsPort('ephemeral', listening, own('0.0.0.0:9001')));
+  t.notThrows(() => checkMetricsPort('visiting', listening, own('0.0.0.0:9000')));
+  t.notThrows(() => checkMetricsPort('targetless', {namespace: 'shop'}, own('0.0.0.0:9000')));
 });
 
 test('keys of the agent block reach the objects', (t) => {

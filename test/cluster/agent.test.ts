@@ -1,13 +1,15 @@
 import {type ChildProcess, spawn} from 'node:child_process';
+import {text} from 'node:stream/consumers';
 import ava, {type ExecutionContext} from 'ava';
 import {parseTargetPath} from '../../cli/config/target.ts';
 import type {AgentConfig} from '../../cli/kube/agent/mode.ts';
 import {checkRoom} from '../../cli/kube/agent/room.ts';
 import {type KubeAgent, startKubeAgent} from '../../cli/kube/agent/start.ts';
 import {type KubeClient, loadKubeClient} from '../../cli/kube/client.ts';
+import {openPortForward} from '../../cli/kube/port-forward.ts';
 import {resolveKubeTarget} from '../../cli/kube/target/resolve.ts';
 import {type AgentLink, linkAgent} from '../../layer/agent-link.ts';
-import {subscribeLifecycle} from '../../tunnel/target.ts';
+import {callPing, subscribeLifecycle} from '../../tunnel/target.ts';
 import {dial, LOOPBACK4} from '../helpers/agent.ts';
 import {useAgentImage} from '../helpers/agent-image.ts';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
@@ -205,6 +207,52 @@ test.serial(
     linked[Symbol.dispose]();
     t.regex(await started.agent.ended, /^status 0/);
     t.deepEqual(await snapshot('gateway'), before);
+  },
+);
+
+/** TCP ports that something listens at in a container's network namespace, hexadecimal. */
+async function listeningIn(id: string | undefined): Promise<string> {
+  const columns = 'while read -r _ bound _ state _; do [ "$state" = 0A ] && echo "$bound"; done';
+  return await inContainer(id, `cat /proc/$pid/net/tcp /proc/$pid/net/tcp6 | ${columns} | sort`);
+}
+
+test.serial(
+  "metrics are to be had in the agent's own pod, by other pods and a port-forward, and not in the target's",
+  async (t) => {
+    const id = (await podOf('gateway')).status.containerStatuses[0]?.containerID;
+    const before = await listeningIn(id);
+    const client = await admin(t);
+    const started = await start(t, {client, agent: {metrics: '0.0.0.0:9464'}});
+    const {mux} = await link(t, started);
+    await callPing(mux);
+    const {podName, namespace} = started.agent;
+    const {status} = await cluster.get('-n', namespace, 'pod', podName);
+    const url = `http://${status.podIP}:9464/metrics`;
+    const seen = await cluster.kubectl(['-n', 'demo', 'exec', 'ledger', '--', 'curl', '-sf', url]);
+    t.regex(seen, /^mirrord_agent_clients_connected 1$/m);
+    t.regex(seen, /^mirrord_agent_streams_total\{kind="call"\} [1-9]\d*$/m);
+    const forwarded = await openPortForward(client, {namespace, pod: podName, port: 9464});
+    forwarded.write('GET /metrics HTTP/1.1\r\nhost: agent\r\n\r\n');
+    t.regex(await text(forwarded), /^HTTP\/1\.1 200 .*^mirrord_agent_build_info\{/ms);
+    t.not(before, '');
+    t.is(await listeningIn(id), before);
+  },
+);
+
+test.serial(
+  "an ephemeral agent's metrics are in the pod, and take none of its ports",
+  async (t) => {
+    const agent = {ephemeral: true, metrics: '[::]:9465'};
+    await link(t, await start(t, {agent}));
+    const url = `http://${(await podOf('gateway')).status.podIP}:9465/metrics`;
+    const seen = await cluster.kubectl(['-n', 'demo', 'exec', 'ledger', '--', 'curl', '-sf', url]);
+    t.regex(seen, /^mirrord_agent_clients_connected 1$/m);
+    const [{containerPort}] = (await cluster.get('-n', 'demo', 'deployment', 'gateway')).spec
+      .template.spec.containers[0].ports;
+    await t.throwsAsync(start(t, {agent: {...agent, metrics: `[::]:${containerPort}`}}), {
+      code: 'MIRRORD_CONFIG_INVALID',
+      message: /which is the target's/,
+    });
   },
 );
 

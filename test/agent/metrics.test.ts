@@ -80,6 +80,19 @@ test('what a tunnel has counted stays when its client goes', (t) => {
   t.is(found.get('mirrord_agent_datagrams_dropped_total{reason="late"}'), 2);
 });
 
+test('streams are counted by kind: open, in all, and refused', (t) => {
+  const metrics = new Metrics();
+  metrics.streamOpened('udp');
+  metrics.streamOpened('udp');
+  metrics.streamClosed('udp');
+  metrics.streamRefused('unix');
+  const found = samples(t, metrics.render(facts));
+  t.is(found.get('mirrord_agent_streams_open{kind="udp"}'), 1);
+  t.is(found.get('mirrord_agent_streams_total{kind="udp"}'), 2);
+  t.is(found.get('mirrord_agent_streams_refused_total{kind="unix"}'), 1);
+  t.is(found.get('mirrord_agent_streams_total{kind="unix"}'), 0);
+});
+
 test('a session that never showed its token counts for nothing', (t) => {
   const metrics = new Metrics();
   const stranger = newCounters();

@@ -1,9 +1,7 @@
 /**
  * Which ports something in the pod listens at, and when that changes.
  *
- * The kernel tells nobody about a new listener, so `/proc/net` is read again and again: every
- * 250 ms, but never for more than a hundredth of the time; the tables of a pod with very many
- * connections are long.
+ * Read from the tables of `/proc/net`.
  *
  * A socket bound to `::` usually takes IPv4 too, and the table does not say whether: it is counted
  * for both. If it does not, a connect will be refused, which is the truth as well.
@@ -11,10 +9,8 @@
 
 import {readFile} from 'node:fs/promises';
 import type {ListeningPorts} from '../../tunnel/target.ts';
+import {watchChanges} from './changes.ts';
 
-const POLL_MS = 250;
-/** Reading may take one part in so many of the time. */
-const COST_FACTOR = 100;
 /** "Linux include/net/tcp_states.h": a listening TCP socket, and a UDP socket that is not connected. */
 const TCP_LISTEN = '0A';
 const TCP_CLOSE = '07';
@@ -60,25 +56,7 @@ export function watchListening(
   ownPorts: ReadonlySet<number>,
   onPorts: (ports: ListeningPorts) => void,
 ): () => void {
-  let isStopped = false;
-  let timer: NodeJS.Timeout | undefined;
-  let last = '';
-  const look = async (): Promise<void> => {
-    const startedAt = performance.now();
-    const ports = await readListening(ownPorts);
-    if (isStopped) return;
-    const text = JSON.stringify(ports);
-    if (text !== last) onPorts(ports);
-    last = text;
-    const costMs = performance.now() - startedAt;
-    timer = setTimeout(look, Math.max(POLL_MS, costMs * COST_FACTOR));
-    timer.unref();
-  };
-  void look();
-  return () => {
-    isStopped = true;
-    clearTimeout(timer);
-  };
+  return watchChanges(() => readListening(ownPorts), onPorts);
 }
 
 /**

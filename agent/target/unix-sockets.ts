@@ -5,18 +5,14 @@
  * bound, each in a mount namespace of its own: those count which are sockets below the target's root too.
  * A server elsewhere (a daemon of the node, by a host path) is in no such list; whoever knows its path
  * names it, and it is looked for below the root. Its type can't be seen then: `stream`, as nearly all are.
- *
- * As with ports, the list is read again and again: every 250 ms, but for at most a hundredth of the time.
  */
 
 import {readFile} from 'node:fs/promises';
 import type {UnixSocket} from '../../tunnel/messages.ts';
 import type {UnixParams, UnixSockets} from '../../tunnel/target.ts';
+import {watchChanges} from './changes.ts';
 import {openRootEntry} from './root-files.ts';
 
-const POLL_MS = 250;
-/** Looking may take one part in so many of the time. */
-const COST_FACTOR = 100;
 /** A pod has a handful; more are counted, not told. */
 const MAX_SOCKETS = 1024;
 const MAX_NAMED_PATHS = 64;
@@ -97,25 +93,7 @@ export function watchUnixSockets(
   params: UnixParams,
   onSockets: (sockets: UnixSockets) => void,
 ): () => void {
-  let isStopped = false;
-  let timer: NodeJS.Timeout | undefined;
-  let last = '';
-  const look = async (): Promise<void> => {
-    const startedAt = performance.now();
-    const sockets = await readUnixSockets(root, params);
-    if (isStopped) return;
-    const text = JSON.stringify(sockets);
-    if (text !== last) onSockets(sockets);
-    last = text;
-    const costMs = performance.now() - startedAt;
-    timer = setTimeout(look, Math.max(POLL_MS, costMs * COST_FACTOR));
-    timer.unref();
-  };
-  void look();
-  return () => {
-    isStopped = true;
-    clearTimeout(timer);
-  };
+  return watchChanges(() => readUnixSockets(root, params), onSockets);
 }
 
 /** A kernel without unix sockets has no such table. */

@@ -52,6 +52,12 @@ const MAX_STREAMS: Readonly<Record<StreamKind, number>> = {
   unix: 2048,
 };
 
+/**
+ * What a client's streams may grow to together, in bytes: a quarter of the memory that an agent may have by default,
+ * or, in an ephemeral container, takes from the target's pod. Above it a stream keeps its initial window.
+ */
+const WINDOW_BUDGET_BYTES = 67_108_864;
+
 /** Makes the agent's end of a tunnel, which cleans up after itself. `onEnd` is called when it is over. */
 export function startSession(context: AgentContext, onEnd?: () => void): Mux {
   const {log, metrics} = context;
@@ -62,6 +68,7 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
     ...(context.token !== undefined && {token: context.token}),
     ...(context.verifyToken !== undefined && {verifyToken: context.verifyToken}),
     random: context.random,
+    windowBudgetBytes: WINDOW_BUDGET_BYTES,
     handshakeTimeoutMs: context.handshakeTimeoutMs,
     capabilities: capabilitiesOf(context.echoSockets),
     ...(context.resume !== undefined && {resume: context.resume}),

@@ -30,9 +30,9 @@ export interface Counters {
   tcpOpened: number;
   /** Connections established. */
   tcpEstablished: number;
-  /** SYNs dropped: too many unanswered dials. */
+  /** SYNs answered by RST: too many unanswered dials. */
   pendingLimit: number;
-  /** SYNs dropped: too many connections. */
+  /** SYNs answered by RST: too many connections. */
   flowLimit: number;
   /** SYNs of a dial in progress: the program's kernel is still waiting. */
   synDuplicates: number;

@@ -5,8 +5,9 @@ export interface Limits {
   /** Connections, tombstones excluded. More than the ephemeral ports of the namespace twice over. */
   readonly flows: number;
   /**
-   * Dials without an answer. Peers with 10 to 2,048 here drop SYNs silently and stall programs for
-   * a second at a time; 8,192 is what Tailscale came to.
+   * Dials without an answer: more than one address has ephemeral ports (28,232), and so few that those
+   * which nobody answers leave room for others. Peers with 10 to 8,192 here drop SYNs in silence and
+   * stall programs for a second at a time.
    */
   readonly pending: number;
   /** How long a dial may take before it is given up, after the last SYN of the program: ms. */
@@ -49,7 +50,7 @@ export interface Limits {
 
 export const DEFAULT_LIMITS: Limits = {
   flows: 65_536,
-  pending: 8_192,
+  pending: 32_768,
   // Longer than a kernel keeps repeating its SYN: 127 s with net.ipv4.tcp_syn_retries = 6.
   pendingMs: 150_000,
   timeWait: 16_384,

@@ -128,12 +128,15 @@ export class Tcp implements FlowHost {
       this.strayed(segment);
       return;
     }
+    // Refused, not dropped: the program learns at once what it would otherwise wait two minutes for.
     if (this.#pending >= this.limits.pending) {
       this.counters.pendingLimit += 1;
+      this.#answerByReset(segment, ip);
       return;
     }
     if (this.#table.size - this.#timeWait >= this.limits.flows) {
       this.counters.flowLimit += 1;
+      this.#answerByReset(segment, ip);
       return;
     }
     const tcb = openPending(segment.frame, ip, this.#header, this.mtu);
@@ -275,6 +278,10 @@ export class Tcp implements FlowHost {
       return;
     }
     this.counters.strayed += 1;
+    this.#answerByReset(segment, ip);
+  }
+
+  #answerByReset(segment: Segment, ip: IpHeader): void {
     const stray = {frame: segment.frame, ip, tcp: this.#header};
     const reset = buildStrayReset(this.#shared.writer, stray, segment.textLength);
     if (reset !== undefined) {

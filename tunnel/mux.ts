@@ -18,11 +18,11 @@
  * end of the new connection is another multiplexer at first: one that is greeted with RESUME hands its
  * connection over to the session that is meant (`successor`). What is resent is up to `resume`.
  *
- * The parts: `frames` (bytes), `handshake`, `stream` (states), `credit` (who may send how much),
- * `outbox` and `datagrams` (what waits), `scheduler` (what goes next), `liveness`, `rate`, `resume`.
+ * The parts: `frames` (bytes), `greeting` and `handshake` (the first words), `life` and `liveness` (states and
+ * clock), `ingress` (what came), `stream` (states of one), `credit` (who may send how much), `outbox` and
+ * `datagrams` (what waits), `egress` and `scheduler` (what goes next), `rate`, `resume`.
  */
 
-import {deliver} from './deliver.ts';
 import {Egress} from './egress.ts';
 import {codeFromNumber, PROTOCOL_CODES, type ProtocolCode, ProtocolError} from './errors.ts';
 import {
@@ -33,35 +33,23 @@ import {
   FRAME,
   type FrameView,
   parseFrame,
-  parseKind,
   readOffset,
   readUint16,
 } from './frames.ts';
-import {
-  answerHello,
-  CAPABILITY,
-  emitHello,
-  emitWelcome,
-  isSameToken,
-  parseWelcome,
-  type Terms,
-  TOKEN_BYTES,
-  VERSIONS,
-} from './handshake.ts';
+import {Greeting} from './greeting.ts';
+import {VERSIONS} from './handshake.ts';
+import {Ingress} from './ingress.ts';
+import {Life} from './life.ts';
 import {
   BODY_BYTES,
   DEFAULT_LIMITS,
-  HANDSHAKE_TIMEOUT_MS,
   INITIAL_WINDOW_BYTES,
   type Limits,
   PING_BURST,
   PINGS_PER_SECOND,
-  RESUME_ANSWER_MS,
   RESUME_TICKET_BYTES,
-  SUSPENDED_POLL_MS,
   WINDOW_BUDGET_BYTES,
 } from './limits.ts';
-import {Liveness} from './liveness.ts';
 import {
   type MuxCounters,
   type MuxHandler,
@@ -72,7 +60,6 @@ import {
 } from './mux-types.ts';
 import {TokenBucket} from './rate.ts';
 import {isBareAck, Resume} from './resume.ts';
-import {emitResume, parseResume} from './resume-frames.ts';
 import {Stream} from './stream.ts';
 import {StreamTable} from './stream-table.ts';
 import type {MuxStream, StreamHandler, StreamKind} from './types.ts';
@@ -86,44 +73,36 @@ export class Mux implements Disposable, Resumable {
 
   readonly #options: MuxOptions;
   readonly #handler: MuxHandler;
-  readonly #limits: Limits;
-  readonly #verifyToken: (token: Uint8Array) => boolean;
-  readonly #handshakeTimeoutMs: number;
+  readonly #greeting: Greeting;
+  readonly #life: Life;
   readonly #streams: StreamTable;
   readonly #egress: Egress;
+  readonly #ingress: Ingress;
   readonly #frame: FrameView = {type: 0, stream: 0, start: 0, end: 0};
   readonly #pings = new TokenBucket(PING_BURST, PINGS_PER_SECOND);
 
-  #state: 'greeting' | 'ready' | 'suspended' | 'resuming' | 'closed' = 'greeting';
   #peer: PeerInfo | undefined;
-  #liveness: Liveness | undefined;
-  #startedAt: number | undefined;
   /** Set by the handshake, if there is to be one. */
   #resume: Resume | undefined;
   #successor: Resumable | undefined;
-  #lostAt = 0;
-  #resumingAt = 0;
   /** What goes out before anything else may: HELLO or WELCOME first, CLOSE last. */
   #urgent: Uint8Array | undefined;
 
   /** Throws RangeError when the token is not 32 bytes long, or there is none where one is needed. */
   constructor(options: MuxOptions, handler: MuxHandler) {
-    const token = options.token ?? new Uint8Array(0);
-    const needsToken = options.role === 'layer' || options.verifyToken === undefined;
-    if (needsToken && token.length !== TOKEN_BYTES) throw new RangeError('a token has 32 bytes');
-    this.#verifyToken = options.verifyToken ?? ((shown) => isSameToken(shown, token));
+    const limits: Limits = {...DEFAULT_LIMITS, ...options.limits};
+    const {random, handshakeTimeoutMs, resume} = options;
     this.#options = options;
     this.#handler = handler;
-    this.#limits = {...DEFAULT_LIMITS, ...options.limits};
-    this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS;
-    this.#streams = new StreamTable(options.role, this.#limits);
+    this.#greeting = new Greeting(options, limits);
+    this.#life = new Life({random, handshakeTimeoutMs, resumeWindowMs: resume?.windowMs ?? 0});
+    this.#streams = new StreamTable(options.role, limits);
     this.#egress = new Egress(this.#streams, {
       windowBudgetBytes: options.windowBudgetBytes ?? WINDOW_BUDGET_BYTES,
       counters: this.counters,
     });
-    if (options.role === 'layer') {
-      this.#urgent = emitHello({...VERSIONS, token, ...this.#terms()});
-    }
+    this.#ingress = new Ingress(this.#streams, this.#egress, limits);
+    this.#urgent = this.#greeting.hello();
   }
 
   /** Called when `transmit` has something after it had nothing. Set by the driver. */
@@ -132,21 +111,21 @@ export class Mux implements Disposable, Resumable {
   }
 
   get isReady(): boolean {
-    return this.#state === 'ready';
+    return this.#life.isReady;
   }
 
   get isClosed(): boolean {
-    return this.#state === 'closed';
+    return this.#life.isClosed;
   }
 
   /** Whether the connection is lost and the session waits for another one. */
   get isSuspended(): boolean {
-    return this.#state === 'suspended';
+    return this.#life.isSuspended;
   }
 
   /** Whether the session outlives its connection. */
   get isResumable(): boolean {
-    return this.#resume !== undefined && this.#state !== 'closed';
+    return this.#resume !== undefined && !this.isClosed;
   }
 
   /** The session that has taken the connection over; this multiplexer is closed then. */
@@ -166,7 +145,7 @@ export class Mux implements Disposable, Resumable {
 
   /** The smallest round trip measured so far, in ms. */
   get minRttMs(): number | undefined {
-    return this.#liveness?.minRttMs;
+    return this.#life.minRttMs;
   }
 
   /** Streams that are open now, of both sides. */
@@ -195,7 +174,7 @@ export class Mux implements Disposable, Resumable {
     handler: StreamHandler,
     receiveWindow: number = INITIAL_WINDOW_BYTES,
   ): MuxStream {
-    if (this.#state === 'closed') throw new ProtocolError('CONNECTION_LOST');
+    if (this.isClosed) throw new ProtocolError('CONNECTION_LOST');
     if (body.length > BODY_BYTES) throw new RangeError('the body is too long');
     const isAllowed = this.#streams.mayOpen(this.#egress.now);
     const stream = new Stream(this.#egress, {
@@ -223,11 +202,11 @@ export class Mux implements Disposable, Resumable {
    */
   receive(message: Uint8Array, now: number): void {
     this.#tick(now);
-    if (this.#state === 'closed' || this.#state === 'suspended') return;
+    if (this.isClosed || this.isSuspended) return;
     this.counters.messagesIn++;
     this.counters.bytesIn += message.length;
-    this.#liveness?.heard(now);
-    const isCounted = this.#state === 'ready' && !isBareAck(message);
+    this.#life.heard(now);
+    const isCounted = this.isReady && !isBareAck(message);
     if (isCounted) this.#resume?.noteReceived(message.length, now);
     try {
       let offset = 0;
@@ -270,29 +249,23 @@ export class Mux implements Disposable, Resumable {
   /** Notes that there is no connection any more. What has not left with it is sent again, or never. */
   disconnected(now: number): void {
     this.#tick(now);
-    if (this.#state === 'closed') return;
-    if (this.#state === 'greeting' || this.#resume === undefined) this.close('CONNECTION_LOST');
+    if (this.isClosed) return;
+    if (this.#life.isGreeting || this.#resume === undefined) this.close('CONNECTION_LOST');
     else this.#suspend(now);
   }
 
   /** Notes that the layer has another connection, maybe before it has lost the last one. */
   reconnected(now: number): void {
     this.#tick(now);
-    if (this.#resume === undefined || this.#state === 'closed') return;
+    if (this.#resume === undefined || this.isClosed) return;
     this.#suspend(now);
     if (this.isClosed) return;
-    this.#state = 'resuming';
-    this.#resumingAt = now;
-    this.#urgent = emitResume({
-      version: this.#peer?.version ?? VERSIONS.highest,
-      token: this.#options.token ?? new Uint8Array(0),
-      ticket: this.#resume.ticket,
-      received: this.#resume.received,
-    });
+    this.#life.startResuming(now);
+    this.#urgent = this.#greeting.resume(this.#peer?.version ?? VERSIONS.highest, this.#resume);
   }
 
   resumeWith(received: number, now: number): void {
-    if (this.#resume === undefined || this.#state === 'closed') {
+    if (this.#resume === undefined || this.isClosed) {
       throw new ProtocolError('RESUME_UNKNOWN');
     }
     this.#resume.check(received);
@@ -307,45 +280,21 @@ export class Mux implements Disposable, Resumable {
   /** Looks at the clock: pings, and notices a dead peer or a missing handshake. */
   poll(now: number): void {
     this.#tick(now);
-    if (this.#state === 'closed') return;
-    if (this.#state === 'greeting') {
-      if (now - (this.#startedAt ?? now) >= this.#handshakeTimeoutMs) {
-        this.#fail(new ProtocolError('HANDSHAKE_TIMEOUT'));
-      }
-      return;
-    }
-    if (this.#state !== 'ready') {
-      if (now - this.#lostAt >= (this.#options.resume?.windowMs ?? 0)) {
-        this.#fail(new ProtocolError('RESUME_TIMEOUT'));
-      } else if (this.#state === 'resuming' && now - this.#resumingAt >= RESUME_ANSWER_MS) {
-        this.#suspend(now);
-      }
-      return;
-    }
-    const action = this.#liveness?.poll(now);
-    if (action === 'dead') {
-      if (this.#resume === undefined) this.#fail(new ProtocolError('PEER_DEAD'));
-      else this.#suspend(now);
-    }
-    if (action === 'ping') this.#ping(now);
+    const demand = this.#life.poll(now);
+    if (demand === 'ping') this.#ping(now);
+    else if (demand === 'suspend') this.#suspend(now);
+    else if (demand !== undefined) this.#fail(new ProtocolError(demand));
   }
 
   /** Returns when `transmit` or, if the connection takes nothing, `poll` is to be called. */
   pollAt(): number | undefined {
     const {now, isPending} = this.#egress;
     if (this.#urgent !== undefined) return now;
-    if (this.#state === 'suspended' || this.#state === 'resuming') {
-      const overAt = this.#lostAt + (this.#options.resume?.windowMs ?? 0);
-      return Math.min(overAt, now + SUSPENDED_POLL_MS);
-    }
+    const pollAt = this.#life.pollAt(now);
+    if (this.#life.isAlone) return pollAt;
     if (isPending && this.#resume?.isFull !== true) return now;
-    if (this.#state === 'closed') return undefined;
-    if (this.#liveness !== undefined) {
-      return Math.min(this.#liveness.pollAt(), this.#resume?.nextAt(now) ?? Infinity);
-    }
-    return this.#startedAt === undefined
-      ? this.#egress.now
-      : this.#startedAt + this.#handshakeTimeoutMs;
+    if (pollAt === undefined || !this.isReady) return pollAt;
+    return Math.min(pollAt, this.#resume?.nextAt(now) ?? Infinity);
   }
 
   /** Ends the tunnel, its streams with it. The handler hears of it, as of any end. */
@@ -360,14 +309,14 @@ export class Mux implements Disposable, Resumable {
   // ---- receiving ----
 
   #dispatch(message: Uint8Array): void {
-    const {type, stream: id, start, end} = this.#frame;
+    const {type, start, end} = this.#frame;
     this.counters.framesIn++;
     if (type === FRAME.close) {
       throw new ProtocolError(codeFromNumber(readUint16(message, start)), 'peer');
     }
-    if (this.#state === 'greeting') {
+    if (this.#life.isGreeting) {
       this.#greet(type, message.subarray(start, end));
-    } else if (this.#state === 'resuming') {
+    } else if (this.#life.isResuming) {
       if (type !== FRAME.resumed) throw new ProtocolError('HANDSHAKE_EXPECTED');
       this.#continue(readOffset(message, start));
     } else if (type === FRAME.ack && this.#resume !== undefined) {
@@ -376,97 +325,53 @@ export class Mux implements Disposable, Resumable {
       if (!this.#pings.take(this.#egress.now)) throw new ProtocolError('PING_RATE');
       this.#egress.pushControl(emitPing(FRAME.pong, message.subarray(start, end)));
     } else if (type === FRAME.pong) {
-      this.#liveness?.pong(message.subarray(start, end), this.#egress.now);
-      this.#egress.minRttMs = this.#liveness?.minRttMs ?? 0;
-    } else if (type === FRAME.open) {
-      this.#offer(message);
-    } else if (id === 0) {
-      throw new ProtocolError('FRAME_MALFORMED');
+      this.#life.pong(message.subarray(start, end), this.#egress.now);
+      this.#egress.minRttMs = this.#life.minRttMs ?? 0;
     } else {
-      const stream = this.#streams.get(id);
-      if (stream === undefined) {
-        this.#streams.checkKnown(id);
-        this.counters.framesIgnored++;
-      } else {
-        deliver(stream, message, this.#frame, this.#limits.datagramBytes);
-      }
+      this.#ingress.take(message, this.#frame, this.#handler);
     }
   }
 
   #greet(type: number, payload: Uint8Array): void {
-    if (this.#options.role === 'layer') {
-      if (type !== FRAME.welcome) throw new ProtocolError('HANDSHAKE_EXPECTED');
-      const welcome = parseWelcome(payload);
-      this.#becomeReady(welcome, welcome.ticket);
-      return;
+    const greeted = this.#greeting.read(type, payload, this);
+    if (greeted.kind === 'peer') {
+      this.#urgent = greeted.answer;
+      this.#becomeReady(greeted.peer, greeted.ticket);
+    } else {
+      // The connection was made for another session.
+      greeted.session.resumeWith(greeted.received, this.#egress.now);
+      this.#life.close();
+      this.#successor = greeted.session;
     }
-    if (type === FRAME.resume) {
-      this.#handOver(payload);
-      return;
-    }
-    if (type !== FRAME.hello) throw new ProtocolError('HANDSHAKE_EXPECTED');
-    const {welcome, hello} = answerHello(payload, this.#verifyToken, this.#terms());
-    const mayResume = (hello.capabilities & CAPABILITY.resume) !== 0;
-    const tickets = mayResume ? this.#options.resume?.tickets : undefined;
-    const ticket = tickets?.issue(this, this.#options.random) ?? welcome.ticket;
-    this.#urgent = emitWelcome({...welcome, ticket});
-    this.#becomeReady({...hello, version: welcome.version}, ticket);
-  }
-
-  /** Gives the connection to the session that it was made for. */
-  #handOver(payload: Uint8Array): void {
-    const {token, ticket, received} = parseResume(payload);
-    if (!this.#verifyToken(token)) throw new ProtocolError('BAD_TOKEN');
-    const session = this.#options.resume?.tickets?.find(ticket);
-    if (session === undefined) throw new ProtocolError('RESUME_UNKNOWN');
-    session.resumeWith(received, this.#egress.now);
-    this.#state = 'closed';
-    this.#successor = session;
   }
 
   #suspend(now: number): void {
-    if (this.#state === 'ready') {
-      this.#lostAt = now;
+    if (this.isReady) {
+      this.#life.noteLoss(now);
       this.counters.suspended++;
       this.#handler.onSuspended?.();
       // Whoever hears of it may have closed the tunnel.
       if (this.isClosed) return;
     }
-    this.#state = 'suspended';
+    this.#life.suspend();
     this.#urgent = undefined;
   }
 
   /** Goes on over a new connection, whose peer has received so many messages. */
   #continue(received: number): void {
     this.#resume?.restart(received);
-    this.#state = 'ready';
-    this.#liveness?.restart(this.#egress.now);
+    this.#life.resume(this.#egress.now);
     this.counters.resumed++;
     this.#handler.onResumed?.();
   }
 
   /** Returns what goes out when nothing is urgent. */
   #next(now: number): Uint8Array | undefined {
-    const resume = this.#resume;
-    if (resume === undefined) return this.#egress.next();
-    if (this.#state !== 'ready') return undefined;
-    const ack = resume.takeAck(now);
-    if (ack !== undefined) return ack;
-    const unsent = resume.takeUnsent();
-    if (unsent !== undefined) {
-      this.counters.messagesResent++;
-      return unsent;
-    }
-    if (resume.isFull) {
-      this.counters.retentionStalls++;
-      return undefined;
-    }
-    const message = this.#egress.next();
-    return message && resume.keep(message);
+    if (this.#resume === undefined) return this.#egress.next();
+    return this.isReady ? this.#resume.next(now, this.#egress) : undefined;
   }
 
   #becomeReady(peer: PeerInfo, ticket: Uint8Array): void {
-    this.#state = 'ready';
     if (this.#options.resume !== undefined && ticket.length === RESUME_TICKET_BYTES) {
       this.#resume = new Resume(ticket, this.#egress.pool);
     }
@@ -477,54 +382,28 @@ export class Mux implements Disposable, Resumable {
     };
     this.#streams.setPeerLimits(peer.limits);
     this.#egress.datagramBytes = peer.limits.datagramBytes;
-    this.#liveness = new Liveness(this.#options.random, this.#egress.now);
+    this.#life.becomeReady(this.#egress.now, this.#resume !== undefined);
     this.#ping(this.#egress.now);
     this.#egress.open();
     this.#handler.onReady?.(this.#peer);
     for (const stream of this.#streams.all()) stream.onCredit(peer.limits.earlyBytes);
   }
 
-  #offer(message: Uint8Array): void {
-    const {stream: id, start, end} = this.#frame;
-    this.#streams.checkOffer(id, this.#egress.now);
-    const stream = new Stream(this.#egress, {
-      id,
-      kind: parseKind(message, start),
-      state: 'offered',
-      receiveLimit: this.#limits.earlyBytes,
-      windowBytes: this.#limits.earlyBytes,
-      sendLimit: readOffset(message, start + 1),
-    });
-    this.#streams.addOffered(stream);
-    this.counters.streamsAccepted++;
-    if (this.#handler.onOpen === undefined) stream.refuse('EOPNOTSUPP');
-    else this.#handler.onOpen(stream, message.slice(start + 9, end));
-  }
-
   #ping(now: number): void {
-    if (this.#liveness === undefined) return;
-    this.#egress.pushControl(emitPing(FRAME.ping, this.#liveness.nextNonce(now)));
-  }
-
-  #terms(): Terms {
-    return {
-      capabilities:
-        (this.#options.capabilities ?? 0) | (this.#options.resume ? CAPABILITY.resume : 0),
-      limits: this.#limits,
-      ticket: new Uint8Array(0),
-    };
+    const nonce = this.#life.nextNonce(now);
+    if (nonce !== undefined) this.#egress.pushControl(emitPing(FRAME.ping, nonce));
   }
 
   #tick(now: number): void {
-    this.#startedAt ??= now;
+    this.#life.tick(now);
     this.#egress.tick(now);
   }
 
   #fail(error: ProtocolError): void {
-    if (this.#state === 'closed') return;
+    if (this.isClosed) return;
     // Without a connection nobody hears of it.
-    const isAlone = this.#state === 'suspended' || this.#state === 'resuming';
-    this.#state = 'closed';
+    const {isAlone} = this.#life;
+    this.#life.close();
     this.#egress.shut();
     if (this.#resume !== undefined) {
       this.#resume.clear();

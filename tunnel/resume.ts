@@ -22,8 +22,15 @@ import {
   RETAINED_BYTES,
   RETAINED_OVERHEAD_BYTES,
 } from './limits.ts';
+import type {MuxCounters} from './mux-types.ts';
 import type {FramePool} from './outbox.ts';
 import {Ring} from './ring.ts';
+
+/** Where new messages come from. */
+export interface Source {
+  readonly counters: Pick<MuxCounters, 'messagesResent' | 'retentionStalls'>;
+  next(): Uint8Array | undefined;
+}
 
 /** Tells whether a message is nothing but an ACK. */
 export function isBareAck(message: Uint8Array): boolean {
@@ -76,6 +83,26 @@ export class Resume {
   nextAt(now: number): number | undefined {
     if (this.#unsent > 0 || this.#owedBytes >= ACK_AFTER_BYTES) return now;
     return this.#owedSince === undefined ? undefined : this.#owedSince + ACK_AFTER_MS;
+  }
+
+  /**
+   * Returns what goes out next: the ACK that is due, what has to be sent again, or else something new of
+   * `source`, which is kept.
+   */
+  next(now: number, source: Source): Uint8Array | undefined {
+    const ack = this.takeAck(now);
+    if (ack !== undefined) return ack;
+    const unsent = this.takeUnsent();
+    if (unsent !== undefined) {
+      source.counters.messagesResent++;
+      return unsent;
+    }
+    if (this.isFull) {
+      source.counters.retentionStalls++;
+      return undefined;
+    }
+    const message = source.next();
+    return message && this.keep(message);
   }
 
   /** Keeps a new message; returns what to send in its stead, which has the same bytes. */

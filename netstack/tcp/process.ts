@@ -214,7 +214,8 @@ function onUnacceptable(host: TcpHost, tcb: Tcb, segment: Segment, now: number):
     return;
   }
   const distance = seqDiff(segment.seq, tcb.rcvNxt);
-  if (tcb.finReceived && segment.textLength > 0 && distance + segment.textLength > 0) {
+  const isInWindow = distance <= tcb.advertised - tcb.received && distance + segment.textLength > 0;
+  if (tcb.finReceived && segment.textLength > 0 && isInWindow) {
     // Text after the FIN: it cannot be delivered, and it must not be lost in silence.
     abortByUs(host, tcb);
     return;

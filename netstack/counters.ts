@@ -28,11 +28,15 @@ export interface Counters {
 
   /** Connections that a program began. */
   tcpOpened: number;
+  /** Connections that we began, into the namespace. */
+  connects: number;
+  /** Those that did not come to be. */
+  connectsFailed: number;
   /** Connections established. */
   tcpEstablished: number;
   /** SYNs answered by RST: too many unanswered dials. */
   pendingLimit: number;
-  /** SYNs answered by RST: too many connections. */
+  /** SYNs answered by RST, and connects refused: too many connections. */
   flowLimit: number;
   /** SYNs of a dial in progress: the program's kernel is still waiting. */
   synDuplicates: number;
@@ -87,6 +91,8 @@ export function createCounters(): Counters {
     reassemblyFailed: 0,
     reassemblyLimit: 0,
     tcpOpened: 0,
+    connects: 0,
+    connectsFailed: 0,
     tcpEstablished: 0,
     pendingLimit: 0,
     flowLimit: 0,

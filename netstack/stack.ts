@@ -22,8 +22,18 @@ import {PacketWriter} from './packet-writer.ts';
 import {Reassembly} from './reassembly.ts';
 import type {Shared} from './shared.ts';
 import {Tcp} from './tcp/tcp.ts';
-import type {Echo, Emit, IpAddress, StackHandler} from './types.ts';
+import type {
+  ConnectErrno,
+  Echo,
+  Emit,
+  Endpoint,
+  IpAddress,
+  StackHandler,
+  TcpConnection,
+  TcpHandler,
+} from './types.ts';
 import {Udp} from './udp/udp.ts';
+import type {Usage} from './usage.ts';
 import {UNREACHABLE, V6_PARAMETER_PROBLEM} from './wire/icmp.ts';
 import {
   createIpHeader,
@@ -220,6 +230,40 @@ export class Stack implements Disposable {
     }
     const at = Math.min(this.#tcp.pollAt(), this.#udp.pollAt(), this.#reassembly.pollAt());
     return at === Number.POSITIVE_INFINITY ? undefined : at;
+  }
+
+  /**
+   * Opens a connection to a listener of the namespace that comes from `source`, the true client,
+   * whatever its address. `grant` at once what the program may send; bytes may be written and the end
+   * said before it is connected. Tells by `onConnected` or `onRefused`, never before it returns; an
+   * errno instead of a connection: none was begun, and no handler will be called.
+   */
+  connectTcp(
+    source: Endpoint,
+    destination: Endpoint,
+    handler: TcpHandler,
+  ): TcpConnection | ConnectErrno {
+    return this.#isDisposed ? 'EMFILE' : this.#tcp.connect(source, destination, handler);
+  }
+
+  /** What is held at the moment. */
+  usage(): Usage {
+    const tcp = this.#tcp.usage();
+    const udp = this.#udp.usage();
+    return {
+      tcpFlows: tcp.flows,
+      tcpPending: tcp.pending,
+      tcpTombstones: tcp.tombstones,
+      tcpOutOfOrderBytes: this.#tcp.outOfOrderBytes,
+      udpFlows: udp.flows,
+      udpQueuedDatagrams: udp.queuedDatagrams,
+      udpQueuedBytes: udp.queuedBytes,
+      reassemblyPackets: this.#reassembly.size,
+      reassemblyBytes: this.#reassembly.bytes,
+      controlPackets: this.#control.size,
+      controlBytes: this.#control.bytes,
+      timers: tcp.timers + udp.timers,
+    };
   }
 
   /** Answers an echo request with its own source, destination, identifier, sequence and payload. */

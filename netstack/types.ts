@@ -46,21 +46,26 @@ export interface OutPacket {
 /** Writes a packet to the device; false: the device is full, nothing was written, try later. */
 export type Emit = (packet: OutPacket) => boolean;
 
-/** A TCP connection that a program of the sandbox opens. */
-export interface TcpFlow {
-  /** The program's end: an address of the namespace. */
+/** Why a connection into the namespace did not come to be. */
+export type ConnectErrno =
+  /** Nobody listens there. */
+  | 'ECONNREFUSED'
+  /** The program's kernel was silent for two minutes. */
+  | 'ETIMEDOUT'
+  /** There is a connection between the same two ends, or the program begins one. */
+  | 'EADDRINUSE'
+  /** The table of flows is full. */
+  | 'EMFILE'
+  /** The two ends are the same, of two families, or no place to connect to. */
+  | 'EADDRNOTAVAIL';
+
+/** A TCP connection with a program of the sandbox. */
+export interface TcpConnection {
+  /** The end that opens it. */
   readonly source: Endpoint;
-  /** Where the program wants to go. */
+  /** Where that wants to go. */
   readonly destination: Endpoint;
-  /** Set by whoever takes the flow, before it accepts. */
   handler: TcpHandler | undefined;
-  /**
-   * Answers the SYN. The program may send up to `receiveLimit` bytes (an absolute stream offset:
-   * the first byte is offset 0) until `grant` raises it.
-   */
-  accept(receiveLimit: number): void;
-  /** Fails the connect as the pod's kernel would: RST, an ICMP error, or silence for ETIMEDOUT. */
-  refuse(errno: Errno): void;
   /** Raises the absolute offset up to which the program may send. Never lowers it. */
   grant(receiveLimit: number): void;
   /**
@@ -75,7 +80,24 @@ export interface TcpFlow {
   reset(): void;
 }
 
+/** A connection that a program opens: its source is an address of the namespace. */
+export interface TcpFlow extends TcpConnection {
+  /** Set by whoever takes the flow, before it accepts. */
+  handler: TcpHandler | undefined;
+  /**
+   * Answers the SYN. The program may send up to `receiveLimit` bytes (an absolute stream offset:
+   * the first byte is offset 0) until `grant` raises it.
+   */
+  accept(receiveLimit: number): void;
+  /** Fails the connect as the pod's kernel would: RST, an ICMP error, or silence for ETIMEDOUT. */
+  refuse(errno: Errno): void;
+}
+
 export interface TcpHandler {
+  /** Of a connection into the namespace: the program's kernel has taken it. */
+  onConnected?(): void;
+  /** Of such a connection: it did not come to be, and is gone. */
+  onRefused?(errno: ConnectErrno): void;
   /** In-order bytes. `chunk` is a view of the read buffer: valid only until the call returns. */
   onData(chunk: Uint8Array): void;
   /** The program shut down its sending side, after all `onData`. */

@@ -14,6 +14,7 @@
 
 import {ipHeaderLength, MAX_PACKET} from '../wire/ip.ts';
 import {ACK, FIN, PSH, RST, SYN, TCP_LENGTH} from '../wire/tcp.ts';
+import {failConnect} from './connect.ts';
 import {type Output, sendSegment} from './output.ts';
 import {buildRefusal} from './refuse.ts';
 import {seqAdd, seqDiff} from './seq.ts';
@@ -32,8 +33,10 @@ export function dispatchSegments(output: Output, tcb: Tcb): boolean {
     case 'PENDING':
     case 'CLOSED':
       return true;
+    case 'SYN-SENT':
+      return dispatchSyn(output, tcb);
     case 'SYN-RECEIVED':
-      return dispatchSynAck(output, tcb) && (tcb.sndNxt === tcb.iss || dispatchAcks(output, tcb));
+      return dispatchSyn(output, tcb) && (tcb.sndNxt === tcb.iss || dispatchAcks(output, tcb));
     case 'TIME-WAIT':
       return dispatchAcks(output, tcb);
     default:
@@ -51,18 +54,20 @@ export function dispatchSegments(output: Output, tcb: Tcb): boolean {
  * in the pod `connect()` has succeeded, and there may be data to read.
  */
 function isHandshaking(tcb: Tcb): boolean {
-  return tcb.state === 'SYN-RECEIVED' && (tcb.synAckDue || tcb.retransmitAt !== NEVER);
+  return tcb.state === 'SYN-RECEIVED' && (tcb.synDue || tcb.retransmitAt !== NEVER);
 }
 
-function dispatchSynAck(output: Output, tcb: Tcb): boolean {
-  if (!tcb.synAckDue) {
+/** The SYN-ACK, or our own SYN. */
+function dispatchSyn(output: Output, tcb: Tcb): boolean {
+  if (!tcb.synDue) {
     return true;
   }
-  setHeader(output, tcb.iss, tcb.rcvNxt, SYN | ACK);
+  const isAnswer = tcb.state !== 'SYN-SENT';
+  setHeader(output, tcb.iss, isAnswer ? tcb.rcvNxt : 0, isAnswer ? SYN | ACK : SYN);
   if (!sendSegment(output, tcb, 0)) {
     return false;
   }
-  tcb.synAckDue = false;
+  tcb.synDue = false;
   tcb.ackDue = false;
   if (tcb.sndNxt === tcb.iss) {
     tcb.sndNxt = seqAdd(tcb.iss, 1);
@@ -220,6 +225,11 @@ function dispatchAbort(output: Output, tcb: Tcb): boolean {
   if (tcb.state === 'PENDING') {
     return dispatchRefusal(output, tcb);
   }
+  if (tcb.state === 'SYN-SENT') {
+    // RFC 9293, section 3.10.5. A SYN-ACK that is on its way draws its RST as a stray.
+    output.host.remove(tcb);
+    return true;
+  }
   if (isSynchronized(tcb)) {
     tcb.finQueued = false;
     if (!dispatchData(output, tcb)) {
@@ -266,8 +276,8 @@ export function onDeadline(output: Output, tcb: Tcb): void {
       return;
     }
     host.counters.timeouts += 1;
-    if (tcb.state === 'SYN-RECEIVED') {
-      tcb.synAckDue = true;
+    if (tcb.state === 'SYN-RECEIVED' || tcb.state === 'SYN-SENT') {
+      tcb.synDue = true;
     } else if (tcb.sndWnd === 0) {
       // The peer shrank its window over what is in flight: the answer to a probe tells what came.
       tcb.probe = true;
@@ -291,10 +301,14 @@ export function onDeadline(output: Output, tcb: Tcb): void {
 }
 
 function giveUp(output: Output, tcb: Tcb): void {
+  if (tcb.state === 'SYN-SENT') {
+    failConnect(output.host, tcb, 'ETIMEDOUT');
+    return;
+  }
   const handler = tcb.flow?.handler;
   tcb.flow = undefined;
   tcb.abort = 'reset';
-  tcb.synAckDue = false;
+  tcb.synDue = false;
   tcb.retransmitAt = NEVER;
   tcb.probeAt = NEVER;
   output.host.counters.gaveUp += 1;

@@ -1,5 +1,5 @@
 /**
- * The layer's handle on a connection. It outlives the connection: on one that is gone, every verb
+ * The layer's handle on a connection, whoever opened it. It outlives the connection: on one that is gone, every verb
  * does nothing, because the layer may not have heard of the end yet.
  */
 import type {Endpoint, Errno, TcpFlow, TcpHandler} from '../types.ts';
@@ -25,8 +25,10 @@ export class TcpSocket implements TcpFlow {
   constructor(host: FlowHost, tcb: Tcb) {
     this.#host = host;
     this.#tcb = tcb;
-    this.source = {address: tcb.path.to, port: tcb.sourcePort};
-    this.destination = {address: tcb.path.from, port: tcb.destinationPort};
+    const program = {address: tcb.path.to, port: tcb.sourcePort};
+    const other = {address: tcb.path.from, port: tcb.destinationPort};
+    this.source = tcb.isActive ? other : program;
+    this.destination = tcb.isActive ? program : other;
   }
 
   accept(receiveLimit: number): void {
@@ -50,7 +52,8 @@ export class TcpSocket implements TcpFlow {
     if (!this.#isAlive() || !raiseLimit(this.#tcb, receiveLimit)) {
       return;
     }
-    if (this.#tcb.state !== 'PENDING' && this.#tcb.state !== 'SYN-RECEIVED') {
+    const {state} = this.#tcb;
+    if (state !== 'PENDING' && state !== 'SYN-SENT' && state !== 'SYN-RECEIVED') {
       this.#tcb.ackDue = true;
       this.#host.mark(this.#tcb);
     }

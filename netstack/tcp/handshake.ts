@@ -34,6 +34,12 @@ export function mssFor(mtu: number, version: 4 | 6): number {
   return mtu - (version === 4 ? 20 : 40) - TCP_LENGTH;
 }
 
+/** What may be sent in one segment to a peer that announces `mss`. Needs `rcvMss`. */
+export function agreedMss({path, rcvMss}: Tcb, mss: number | undefined): number {
+  const announced = mss ?? (path.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6);
+  return Math.min(Math.max(announced, MIN_MSS), rcvMss);
+}
+
 /**
  * Makes the block of a connection from its SYN. Text in the SYN (TCP fast open) is not taken, only
  * the SYN acknowledged: the program's kernel sends it again.
@@ -52,8 +58,7 @@ export function openPending(frame: Octets, ip: IpHeader, tcp: TcpHeader, mtu: nu
     tcb.rcvShift = WINDOW_SHIFT;
   }
   tcb.rcvMss = mssFor(mtu, ip.version);
-  const mss = options.mss ?? (ip.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6);
-  tcb.mss = Math.min(Math.max(mss, MIN_MSS), tcb.rcvMss);
+  tcb.mss = agreedMss(tcb, options.mss);
   return tcb;
 }
 
@@ -69,6 +74,6 @@ export function acceptPending(
   tcb.sndNxt = tcb.iss;
   tcb.receiveLimit = receiveLimit;
   tcb.maxRcvWnd = receiveLimit;
-  tcb.synAckDue = true;
+  tcb.synDue = true;
   tcb.expireAt = NEVER;
 }

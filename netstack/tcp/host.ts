@@ -32,6 +32,8 @@ export interface Segment {
   /** SEG.ACK; meaningless without the ACK flag. */
   readonly ack: number;
   readonly flags: number;
+  /** Where the options are in `frame`: up to the text. */
+  readonly optionsAt: number;
   /** The window field, not scaled. */
   readonly window: number;
   /** Where the text is in `frame`. */

@@ -13,6 +13,7 @@
  */
 import {ACK, FIN, RST, SYN} from '../wire/tcp.ts';
 import {acknowledge} from './acknowledge.ts';
+import {processSynSent} from './connect.ts';
 import type {Segment, TcpHost} from './host.ts';
 import {abortByUs, receive} from './receive.ts';
 import {seqDiff} from './seq.ts';
@@ -35,6 +36,8 @@ export function processSegment(host: TcpHost, tcb: Tcb, segment: Segment, now: n
   switch (tcb.state) {
     case 'PENDING':
       return processPending(host, tcb, segment, now);
+    case 'SYN-SENT':
+      return processSynSent(host, tcb, segment, now);
     case 'SYN-RECEIVED':
       return processSynReceived(host, tcb, segment, now);
     case 'TIME-WAIT':
@@ -83,7 +86,7 @@ function processSynReceived(host: TcpHost, tcb: Tcb, segment: Segment, now: numb
   if ((flags & (SYN | RST)) === SYN) {
     if (segment.seq === tcb.irs) {
       host.counters.synDuplicates += 1;
-      tcb.synAckDue = true;
+      tcb.synDue = true;
       host.mark(tcb);
       return false;
     }
@@ -125,7 +128,7 @@ function establish(host: TcpHost, tcb: Tcb, segment: Segment, now: number): void
   tcb.sndWl1 = segment.seq;
   tcb.sndWl2 = segment.ack;
   takeSample(tcb, segment.ack, now);
-  tcb.synAckDue = false;
+  tcb.synDue = false;
   tcb.tries = 0;
   tcb.retransmitAt = NEVER;
   host.counters.tcpEstablished += 1;

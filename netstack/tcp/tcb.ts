@@ -3,6 +3,7 @@
  * that a test can put a connection into any state. Who changes what:
  *
  *     handshake.ts   SYN, accept, refuse            window.ts     the window we advertise
+ *     connect.ts     our own SYN, and its answer
  *     process.ts     a segment comes in             timers.ts     RTT, RTO, deadlines
  *     acknowledge.ts its ACK and window             dispatch.ts   segments go out
  *     receive.ts     its text and FIN               tcp.ts        the table of all connections
@@ -14,7 +15,7 @@
  */
 import {createFlowKey, type FlowKey, type Keyed} from '../flow-table.ts';
 import type {Timed} from '../timer-heap.ts';
-import type {Errno, TcpFlow} from '../types.ts';
+import type {Errno, TcpConnection} from '../types.ts';
 import type {Path} from '../wire/ip.ts';
 import type {Assembler} from './assembler.ts';
 import {SendQueue} from './send-queue.ts';
@@ -25,6 +26,7 @@ import {SendQueue} from './send-queue.ts';
  */
 export type TcpState =
   | 'PENDING'
+  | 'SYN-SENT'
   | 'SYN-RECEIVED'
   | 'ESTABLISHED'
   | 'FIN-WAIT-1'
@@ -44,12 +46,14 @@ export interface Tcb extends Keyed, Timed {
   readonly key: FlowKey;
   state: TcpState;
   /** The layer's view of the connection. undefined: nobody cares any more. */
-  flow: TcpFlow | undefined;
-  /** Addresses of what we send: from the flow's destination to its source. */
+  flow: TcpConnection | undefined;
+  /** We are the active opener. */
+  isActive: boolean;
+  /** Addresses of what we send: to the program. */
   readonly path: Path;
   /** The program's port. */
   readonly sourcePort: number;
-  /** The port the program wanted. */
+  /** The port of the other end. */
   readonly destinationPort: number;
   /** Set when the connection is to be ended; `dispatch` does it. */
   abort: Abort | undefined;
@@ -80,8 +84,8 @@ export interface Tcb extends Keyed, Timed {
   finQueued: boolean;
   /** The FIN has been sent: it is the last sequence number before SND.NXT. */
   finSent: boolean;
-  /** The SYN-ACK is to be sent, or sent again. */
-  synAckDue: boolean;
+  /** The SYN-ACK, in SYN-SENT the SYN, is to be sent, or sent again. */
+  synDue: boolean;
 
   /** IRS: the peer's initial sequence number. */
   irs: number;
@@ -161,6 +165,7 @@ export function createTcb(path: Path, sourcePort: number, destinationPort: numbe
     timerIndex: -1,
     state: 'PENDING',
     flow: undefined,
+    isActive: false,
     path,
     sourcePort,
     destinationPort,
@@ -178,7 +183,7 @@ export function createTcb(path: Path, sourcePort: number, destinationPort: numbe
     queue: new SendQueue(),
     finQueued: false,
     finSent: false,
-    synAckDue: false,
+    synDue: false,
     irs: 0,
     rcvNxt: 0,
     received: 0,
@@ -216,6 +221,7 @@ export function createTcb(path: Path, sourcePort: number, destinationPort: numbe
 export function isSynchronized(tcb: Tcb): boolean {
   return (
     tcb.state !== 'PENDING' &&
+    tcb.state !== 'SYN-SENT' &&
     tcb.state !== 'SYN-RECEIVED' &&
     tcb.state !== 'TIME-WAIT' &&
     tcb.state !== 'CLOSED'

@@ -9,8 +9,7 @@
  * that is full stops it between any two packets. A connection leaves the table when both ends are
  * done with it; one that we closed first leaves a tombstone (TIME-WAIT) for a few seconds.
  *
- * Connections into the namespace (the active opener of RFC 9293) will enter by a method beside
- * `#listen` and share everything else.
+ * Connections into the namespace (`connect.ts`) enter by `connect` and share everything else.
  */
 import type {Counters} from '../counters.ts';
 import {createFlowKey, FlowTable} from '../flow-table.ts';
@@ -18,11 +17,12 @@ import {createHashKey, type HashKey} from '../hash.ts';
 import type {Limits} from '../limits.ts';
 import type {Shared} from '../shared.ts';
 import {TimerHeap} from '../timer-heap.ts';
-import type {Emit, Errno} from '../types.ts';
+import type {ConnectErrno, Emit, Endpoint, Errno, TcpConnection, TcpHandler} from '../types.ts';
 import {fold, sumWords} from '../wire/checksum.ts';
 import {type IpHeader, isGroupDestination} from '../wire/ip.ts';
 import type {Octets} from '../wire/octets.ts';
-import {ACK, createTcpHeader, FIN, parseTcp, RST, SYN} from '../wire/tcp.ts';
+import {ACK, createTcpHeader, FIN, parseTcp, RST, SYN, TCP_LENGTH} from '../wire/tcp.ts';
+import {fillConnectKey, IsnClock, isConnectable, openSynSent} from './connect.ts';
 import {dispatchSegments, onDeadline} from './dispatch.ts';
 import {type FlowHost, TcpSocket} from './flow.ts';
 import {acceptPending, fillKey, openPending} from './handshake.ts';
@@ -48,6 +48,7 @@ export class Tcp implements FlowHost {
   /** Tombstones, oldest first; those that have left the table in the meantime are still in here. */
   readonly #tombstones: Tcb[] = [];
   readonly #secret: HashKey;
+  readonly #isnClock: IsnClock;
   readonly #output: Output;
   readonly #key = createFlowKey();
   readonly #header = createTcpHeader();
@@ -64,12 +65,18 @@ export class Tcp implements FlowHost {
     this.mtu = shared.mtu;
     this.#table = new FlowTable(shared.random);
     this.#secret = createHashKey(shared.random);
+    this.#isnClock = new IsnClock(this.#secret);
     this.#output = createOutput(this, shared.writer);
   }
 
-  /** Connections, tombstones included. */
-  get size(): number {
-    return this.#table.size;
+  /** What is held; of the stack's numbers, those of TCP. */
+  usage(): {flows: number; pending: number; tombstones: number; timers: number} {
+    return {
+      flows: this.#table.size - this.#timeWait,
+      pending: this.#pending,
+      tombstones: this.#timeWait,
+      timers: this.#timers.size,
+    };
   }
 
   /** Takes the segment that `ip` carries. `isTrusted`: its checksum need not be verified. */
@@ -95,10 +102,11 @@ export class Tcp implements FlowHost {
 
   #fill(frame: Octets, ip: IpHeader): Segment {
     const {seq, ack, flags, window, headerLength} = this.#header;
+    const optionsAt = ip.payloadAt + TCP_LENGTH;
     const textAt = ip.payloadAt + headerLength;
     const textLength = ip.payloadLength - headerLength;
     if (this.#segment === undefined) {
-      this.#segment = {frame, seq, ack, flags, window, textAt, textLength};
+      this.#segment = {frame, seq, ack, flags, window, optionsAt, textAt, textLength};
       return this.#segment;
     }
     const segment = this.#segment;
@@ -107,6 +115,7 @@ export class Tcp implements FlowHost {
     segment.ack = ack;
     segment.flags = flags;
     segment.window = window;
+    segment.optionsAt = optionsAt;
     segment.textAt = textAt;
     segment.textLength = textLength;
     return segment;
@@ -148,6 +157,37 @@ export class Tcp implements FlowHost {
     this.#pending += 1;
     this.counters.tcpOpened += 1;
     this.#shared.handler.onTcp(flow);
+  }
+
+  /** Opens a connection into the namespace: see `Stack.connectTcp`. */
+  connect(client: Endpoint, program: Endpoint, handler: TcpHandler): TcpConnection | ConnectErrno {
+    if (!isConnectable(client, program)) {
+      return 'EADDRNOTAVAIL';
+    }
+    fillConnectKey(this.#key, program, client);
+    const earlier = this.#table.get(this.#key);
+    if (earlier !== undefined && earlier.state !== 'TIME-WAIT') {
+      return 'EADDRINUSE';
+    }
+    if (earlier !== undefined) {
+      // The client has reused its port; the ISN stands above the last number (RFC 6191).
+      this.remove(earlier);
+    }
+    if (this.#table.size - this.#timeWait >= this.limits.flows) {
+      this.counters.flowLimit += 1;
+      return 'EMFILE';
+    }
+    const tcb = openSynSent(program, client, this.mtu);
+    tcb.iss = this.#isnClock.next(tcb.key, this.#now);
+    tcb.sndUna = tcb.iss;
+    tcb.sndNxt = tcb.iss;
+    const flow = new TcpSocket(this, tcb);
+    flow.handler = handler;
+    tcb.flow = flow;
+    this.#table.add(tcb);
+    this.counters.connects += 1;
+    this.mark(tcb);
+    return flow;
   }
 
   /** Sends what is due; false: the device is full. */
@@ -228,8 +268,14 @@ export class Tcp implements FlowHost {
       this.#pending -= 1;
     } else if (tcb.state === 'TIME-WAIT') {
       this.#timeWait -= 1;
+      if (this.#timeWait === 0) {
+        this.#tombstones.length = 0;
+      }
     }
     tcb.state = 'CLOSED';
+    if (tcb.isActive) {
+      this.#isnClock.leave(tcb, this.#now);
+    }
     this.#release(tcb);
     this.#timers.delete(tcb);
   }

@@ -23,6 +23,11 @@ export class ControlQueue {
     return this.#packets.length;
   }
 
+  /** Bytes that wait. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** Queues a packet that begins with its virtio header. Keeps it. */
   push(packet: Uint8Array): void {
     if (

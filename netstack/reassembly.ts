@@ -51,6 +51,11 @@ export class Reassembly {
     return this.#partials.length;
   }
 
+  /** Bytes of them. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** Takes in a fragment. Returns the packet when it is whole: an IP packet in memory of its own. */
   add(frame: Octets, ip: IpHeader, now: number): Octets | undefined {
     this.#counters.fragments += 1;

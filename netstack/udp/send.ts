@@ -40,6 +40,11 @@ export class UdpSendQueue {
     return this.#queue.length;
   }
 
+  /** Bytes that wait. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** Queues a copy of `payload`; false: it was dropped. */
   push(flow: UdpSocket, from: Endpoint, payload: Uint8Array): boolean {
     const version = from.address.length === 4 ? 4 : 6;

@@ -64,9 +64,14 @@ export class Udp implements UdpHost {
     this.#queue = new UdpSendQueue(shared);
   }
 
-  /** Flows. */
-  get size(): number {
-    return this.#table.size;
+  /** What is held; of the stack's numbers, those of UDP. */
+  usage(): {flows: number; queuedDatagrams: number; queuedBytes: number; timers: number} {
+    return {
+      flows: this.#table.size,
+      queuedDatagrams: this.#queue.size,
+      queuedBytes: this.#queue.bytes,
+      timers: this.#timers.size,
+    };
   }
 
   /** Takes the datagram, or super-packet, that `ip` carries. */

@@ -1,0 +1,63 @@
+/**
+ * What the interceptor and its HTTP part say to each other: `relayRedirected` (relay.ts) takes a connection that
+ * may carry requests for clients, and whatever is not for them reaches the application.
+ */
+
+import type {Socket} from 'node:net';
+import type {Duplex} from 'node:stream';
+import type {HttpFilter} from '../../../tunnel/http-filter.ts';
+
+/** One client's wish for requests of a port. Order of asking is the order of the list. */
+export interface HttpSubscription {
+  /** Of the client's subscription; unique within the agent. */
+  readonly id: number;
+  readonly mode: 'steal' | 'mirror';
+  /**
+   * Undefined: every request (an unfiltered steal on a port whose traffic is split by request). The
+   * same object for the life of the subscription: what is compiled from it is kept beside it.
+   */
+  readonly filter: HttpFilter | undefined;
+  /**
+   * A new connection into the client's program: a stream of the tunnel. Rejects when it refuses or is gone. Its
+   * `destroy` resets it; when the other end resets it, it emits 'error'.
+   */
+  connect(): Promise<Duplex>;
+  /** Something that the person should hear of, once per subscription and code (`warnings.ts`). */
+  warn(code: string, message: string): void;
+}
+
+/** A connection that was redirected to the agent. It belongs to `relayRedirected` from then on. */
+export interface RedirectedConnection {
+  /** allowHalfOpen, paused; nothing was read from it. */
+  readonly socket: Socket;
+  /** A connection to the application at its original address, allowHalfOpen too. */
+  connectApplication(): Promise<Duplex>;
+  /** The subscriptions of the port as they are now; asked for each request. */
+  subscriptions(): readonly HttpSubscription[];
+}
+
+/** What the agent's configuration says about HTTP. */
+export interface HttpOptions {
+  /** How long a client may be silent before the application is connected. */
+  readonly detectionTimeoutMs: number;
+  /** What is kept of a body for filters, and of a request so that it can be sent again. */
+  readonly maxBodyBytes: number;
+  /** How long a filter waits for a body. */
+  readonly bodyTimeoutMs: number;
+  /** How long jq programs, JSONPaths and patterns with look-around may think about a request. */
+  readonly jqTimeLimitMs: number;
+  /** Says in responses who answered: `Mirrord-Agent`. */
+  readonly injectHeaders: boolean;
+  /** Forbids caches to keep what the application answers where somebody steals. */
+  readonly overrideCacheControl: boolean;
+}
+
+/** What mirrord's documentation says, where nothing else is configured. */
+export const HTTP_DEFAULTS: HttpOptions = {
+  detectionTimeoutMs: 2000,
+  maxBodyBytes: 65_535,
+  bodyTimeoutMs: 1000,
+  jqTimeLimitMs: 500,
+  injectHeaders: false,
+  overrideCacheControl: true,
+};

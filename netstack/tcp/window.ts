@@ -7,7 +7,7 @@
  * beyond the credit. The field counts in units of 2^rcvShift bytes and is rounded down: the edge
  * that the peer computes may step back by less than one unit when RCV.NXT is no multiple of it. RFC
  * 7323, section 2.4, foresees this and asks that whatever would have fitted any window ever sent
- * be honoured: comparing with `advertised` does.
+ * be honoured: comparing with `advertised` does. Credit of less than a unit is not told at all.
  */
 import type {Tcb} from './tcb.ts';
 
@@ -28,6 +28,12 @@ function candidateEdge(tcb: Tcb): number {
   return tcb.received + Math.min(Math.floor(room / unit), MAX_FIELD) * unit;
 }
 
+/** The edge as the peer knows it: what it was told last, rounded down. */
+function toldEdge(tcb: Tcb): number {
+  const unit = 2 ** tcb.rcvShift;
+  return tcb.received + Math.floor(Math.max(0, tcb.advertised - tcb.received) / unit) * unit;
+}
+
 /** An advance below this is not told: RFC 9293 MUST-39, section 3.8.6.2.2. */
 function leastAdvance(tcb: Tcb): number {
   return Math.min(tcb.maxRcvWnd / 2, tcb.rcvMss);
@@ -36,7 +42,7 @@ function leastAdvance(tcb: Tcb): number {
 /** The window field of a segment sent now, and the promise that comes with it. */
 export function advertise(tcb: Tcb): number {
   let edge = candidateEdge(tcb);
-  if (edge > tcb.advertised && edge - tcb.advertised < leastAdvance(tcb)) {
+  if (edge > tcb.advertised && edge - toldEdge(tcb) < leastAdvance(tcb)) {
     edge = tcb.advertised;
   }
   const field = Math.min(
@@ -66,7 +72,7 @@ export function raiseLimit(tcb: Tcb, limit: number): boolean {
 
 /** Whether the next segment will advertise more than the peer knows. */
 export function hasNews(tcb: Tcb): boolean {
-  const advance = candidateEdge(tcb) - tcb.advertised;
+  const advance = candidateEdge(tcb) - toldEdge(tcb);
   return !tcb.finReceived && advance > 0 && advance >= leastAdvance(tcb);
 }
 
@@ -75,7 +81,7 @@ function isUpdateDue(tcb: Tcb): boolean {
   if (!hasNews(tcb)) {
     return false;
   }
-  const advance = candidateEdge(tcb) - tcb.advertised;
+  const advance = candidateEdge(tcb) - toldEdge(tcb);
   const worthy = Math.min(tcb.maxRcvWnd / 2, Math.max(2 * tcb.rcvMss, WORTHY_BYTES));
   return advance >= worthy || tcb.advertised - tcb.received < 2 * tcb.rcvMss;
 }

@@ -7,7 +7,8 @@
  * used up in less than two round trips was too small for the path: it is doubled, up to 8 MiB.
  * The round trip is the smallest one measured, since a smoothed one grows with our own queues and
  * would then forbid itself to grow (go-yamux #136). All windows together have a budget; while they
- * exceed it, none grows and larger ones fall back to their initial size with the next grant.
+ * exceed it, none grows and larger ones fall back to their initial size with the next grant. The same
+ * holds for the windows of all tunnels that share memory, where the initial size may be smaller (`memory.ts`).
  */
 
 import {ProtocolError} from './errors.ts';
@@ -17,14 +18,18 @@ import {
   MIN_RTT_FLOOR_MS,
   WINDOW_BUDGET_BYTES,
 } from './limits.ts';
+import type {WindowPool} from './memory.ts';
 
 /** The sum of the windows of one tunnel. */
 export class WindowBudget {
   readonly #capBytes: number;
+  readonly #shared: WindowPool | undefined;
   #bytes = 0;
 
-  constructor(capBytes: number = WINDOW_BUDGET_BYTES) {
+  /** `shared`: what the windows of other tunnels count for, too. */
+  constructor(capBytes: number = WINDOW_BUDGET_BYTES, shared?: WindowPool) {
     this.#capBytes = capBytes;
+    this.#shared = shared;
   }
 
   /** The sum of all windows, in bytes: no stream's unread data can exceed its part of it. */
@@ -33,16 +38,28 @@ export class WindowBudget {
   }
 
   get isExceeded(): boolean {
-    return this.#bytes > this.#capBytes;
+    return this.#bytes > this.#capBytes || this.#shared?.isFull === true;
+  }
+
+  /** The size of a window that has not shown that it needs more. */
+  get initialBytes(): number {
+    return this.#shared?.fairBytes ?? INITIAL_WINDOW_BYTES;
   }
 
   /** Tells whether windows may grow by so much. */
   allows(moreBytes: number): boolean {
-    return this.#bytes + moreBytes <= this.#capBytes;
+    if (this.#bytes + moreBytes > this.#capBytes) return false;
+    return this.#shared === undefined || this.#shared.bytes + moreBytes <= this.#shared.capBytes;
   }
 
   change(bytes: number): void {
     this.#bytes += bytes;
+    this.#shared?.change(bytes);
+  }
+
+  /** One more window, or one less, whose size `change` was told. */
+  count(windows: 1 | -1): void {
+    if (this.#shared !== undefined) this.#shared.count += windows;
   }
 }
 
@@ -66,6 +83,7 @@ export class ReceiveCredit {
     this.#limit = window.limit;
     this.#grantedAt = window.now;
     budget.change(window.windowBytes);
+    budget.count(1);
   }
 
   /** Bytes received so far: the offset of the next one. */
@@ -110,8 +128,8 @@ export class ReceiveCredit {
   grant(now: number, minRttMs: number): number {
     const elapsedMs = now - this.#grantedAt;
     this.#grantedAt = now;
-    if (this.#budget.isExceeded && this.#windowBytes > INITIAL_WINDOW_BYTES) {
-      this.#setWindow(INITIAL_WINDOW_BYTES);
+    if (this.#budget.isExceeded && this.#windowBytes > this.#budget.initialBytes) {
+      this.#setWindow(this.#budget.initialBytes);
     } else if (
       elapsedMs < 2 * Math.max(minRttMs, MIN_RTT_FLOOR_MS) &&
       this.#windowBytes * 2 <= MAX_WINDOW_BYTES &&
@@ -128,6 +146,7 @@ export class ReceiveCredit {
     if (this.#released) return;
     this.#released = true;
     this.#budget.change(-this.#windowBytes);
+    this.#budget.count(-1);
   }
 
   #setWindow(windowBytes: number): void {

@@ -7,11 +7,13 @@
 
 import {FRAME, newFrame} from './frames.ts';
 import {
+  DATAGRAM_FLOOR_BYTES,
   DATAGRAM_LATE_MS,
   DATAGRAM_QUEUE_BYTES,
   DATAGRAM_QUEUE_COUNT,
   HEADER_BYTES,
 } from './limits.ts';
+import type {FramePool} from './outbox.ts';
 import {Ring} from './ring.ts';
 
 /** Where dropped datagrams are counted. */
@@ -29,11 +31,13 @@ interface Waiting {
 /** The waiting datagrams of one stream. */
 export class DatagramQueue {
   readonly #counters: DropCounters;
+  readonly #pool: FramePool;
   readonly #waiting = new Ring<Waiting>();
   #bytes = 0;
 
-  constructor(counters: DropCounters) {
+  constructor(counters: DropCounters, pool: FramePool) {
     this.#counters = counters;
+    this.#pool = pool;
   }
 
   get length(): number {
@@ -48,7 +52,8 @@ export class DatagramQueue {
   ): boolean {
     const headBytes = parts.head?.length ?? 0;
     const length = headBytes + parts.payload.length;
-    if (this.length >= DATAGRAM_QUEUE_COUNT || this.#bytes + length > DATAGRAM_QUEUE_BYTES) {
+    const mostBytes = this.#pool.isClogged ? DATAGRAM_FLOOR_BYTES : DATAGRAM_QUEUE_BYTES;
+    if (this.length >= DATAGRAM_QUEUE_COUNT || this.#bytes + length > mostBytes) {
       this.#counters.datagramsDroppedFull++;
       return false;
     }
@@ -57,6 +62,7 @@ export class DatagramQueue {
     frame.set(parts.payload, HEADER_BYTES + headBytes);
     this.#waiting.push({frame, since});
     this.#bytes += length;
+    this.#pool.queue(length);
     return true;
   }
 
@@ -76,11 +82,13 @@ export class DatagramQueue {
     const first = this.#waiting.shift();
     if (first === undefined) return undefined;
     this.#bytes -= first.frame.length - HEADER_BYTES;
+    this.#pool.queue(HEADER_BYTES - first.frame.length);
     return first.frame;
   }
 
   clear(): void {
     this.#waiting.clear();
+    this.#pool.queue(-this.#bytes);
     this.#bytes = 0;
   }
 }

@@ -7,6 +7,7 @@
 
 import {WindowBudget} from './credit.ts';
 import {DEFAULT_LIMITS} from './limits.ts';
+import type {Memory} from './memory.ts';
 import type {MuxCounters} from './mux-types.ts';
 import {FramePool} from './outbox.ts';
 import {FrameSizer} from './rate.ts';
@@ -17,7 +18,7 @@ import type {StreamTable} from './stream-table.ts';
 
 /** What all streams of one tunnel share. */
 export class Egress implements StreamHost {
-  readonly pool = new FramePool();
+  readonly pool: FramePool;
   readonly budget: WindowBudget;
   readonly counters: MuxCounters;
   now = 0;
@@ -27,10 +28,12 @@ export class Egress implements StreamHost {
   onPending: (() => void) | undefined;
 
   readonly #table: StreamTable;
-  readonly #scheduler = new Scheduler(this.pool);
+  readonly #scheduler: Scheduler;
   readonly #sizer = new FrameSizer();
   readonly #settling = new Ring<Stream>();
   readonly #refused = new Ring<Stream>();
+  /** Streams that wait until memory is not short any more. */
+  readonly #crowded = new Ring<Stream>();
   /** Frames of streams wait until the handshake is over. */
   #isOpen = false;
   #isPending = false;
@@ -38,10 +41,18 @@ export class Egress implements StreamHost {
 
   constructor(
     table: StreamTable,
-    options: {readonly windowBudgetBytes: number; readonly counters: MuxCounters},
+    options: {
+      readonly windowBudgetBytes: number;
+      readonly counters: MuxCounters;
+      readonly memory: Memory | undefined;
+    },
   ) {
+    const {memory} = options;
     this.#table = table;
-    this.budget = new WindowBudget(options.windowBudgetBytes);
+    this.pool = new FramePool(memory?.queued);
+    this.pool.onRoom = () => this.#tellRoom();
+    this.#scheduler = new Scheduler(this.pool);
+    this.budget = new WindowBudget(options.windowBudgetBytes, memory?.windows);
     this.counters = options.counters;
   }
 
@@ -79,6 +90,8 @@ export class Egress implements StreamHost {
     this.#isOpen = false;
     this.#isPending = false;
     this.#scheduler.clear();
+    this.#crowded.clear();
+    this.pool.shut();
   }
 
   /** Returns the next message; undefined: nothing is pending any more. */
@@ -110,6 +123,13 @@ export class Egress implements StreamHost {
     this.#wake();
   }
 
+  /** Tells a stream when memory is not short any more. */
+  pushCrowded(stream: Stream): void {
+    this.counters.queueStalls++;
+    this.#crowded.push(stream);
+    this.pool.awaitRoom();
+  }
+
   /** Refuses a stream that never went out, as soon as its opener has returned. */
   pushRefused(stream: Stream): void {
     this.#refused.push(stream);
@@ -128,6 +148,10 @@ export class Egress implements StreamHost {
     }
     for (let left = this.#settling.length; left > 0; left--) this.#settling.shift()?.settle();
     if (this.#settling.length > 0 || this.#refused.length > 0) this.#wake();
+  }
+
+  #tellRoom(): void {
+    for (let left = this.#crowded.length; left > 0; left--) this.#crowded.shift()?.onRoom();
   }
 
   #wake(): void {

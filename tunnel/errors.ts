@@ -18,6 +18,7 @@ export const PROTOCOL_CODES = {
   HANDSHAKE_MALFORMED: {number: 18, text: 'the handshake makes no sense'},
   VERSION_MISMATCH: {number: 19, text: 'layer and agent have no protocol version in common'},
   BAD_TOKEN: {number: 20, text: 'the session token is wrong'},
+  TOO_MANY_CLIENTS: {number: 21, text: 'the agent has as many clients as it takes'},
   RESUME_UNKNOWN: {number: 24, text: 'the agent does not know this session any more'},
   RESUME_COUNT: {number: 25, text: 'messages are acknowledged that cannot have come'},
   RESUME_TIMEOUT: {number: 26, text: 'the connection was lost and did not come back in time'},

@@ -28,6 +28,8 @@ export const INITIAL_WINDOW_BYTES = 262_144;
 export const MAX_WINDOW_BYTES = 8_388_608;
 /** Sum of all windows above which none grows beyond its initial size. */
 export const WINDOW_BUDGET_BYTES = 268_435_456;
+/** The least credit of a stream, where many share little memory: what it may send early anyway. */
+export const LEAST_WINDOW_BYTES = 16_384;
 /**
  * Windows double when used up in two round trips of at least this. An idle link of one machine
  * answers in 0.1 ms, but under load each side only looks at it once per turn of its event loop.
@@ -39,6 +41,11 @@ export const OUTBOX_BYTES = 524_288;
 /** The same when all streams together have more than `OUTBOX_TIGHT_TOTAL_BYTES` waiting. */
 export const OUTBOX_TIGHT_BYTES = 32_768;
 export const OUTBOX_TIGHT_TOTAL_BYTES = 33_554_432;
+
+/** What a tunnel may have waiting to be sent, however much others have (`memory.ts`). */
+export const QUEUED_FLOOR_BYTES = 131_072;
+/** Datagrams that a stream may have waiting when memory is short: an answer of DNS fits. */
+export const DATAGRAM_FLOOR_BYTES = 2048;
 
 /** Datagrams that one stream may have waiting; whichever is reached first. */
 export const DATAGRAM_QUEUE_COUNT = 128;
@@ -74,6 +81,8 @@ export const ACK_AFTER_BYTES = 262_144;
 export const ACK_AFTER_MS = 50;
 /** Bytes that are kept until they are acknowledged: 2.2 Gbit/s at 120 ms. */
 export const RETAINED_BYTES = 33_554_432;
+/** What a tunnel may keep of them, however much others have (`memory.ts`). */
+export const RETAINED_FLOOR_BYTES = 262_144;
 /** What a kept message costs besides its bytes. */
 export const RETAINED_OVERHEAD_BYTES = 128;
 /** The payload of RESUME, and its ticket. */

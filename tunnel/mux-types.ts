@@ -2,6 +2,7 @@
 
 import type {ProtocolError} from './errors.ts';
 import type {Limits} from './limits.ts';
+import type {Memory} from './memory.ts';
 import type {Tickets} from './tickets.ts';
 import type {MuxStream} from './types.ts';
 
@@ -20,6 +21,8 @@ export interface MuxOptions {
   readonly limits?: Partial<Limits>;
   /** The sum of windows above which none grows, in bytes. */
   readonly windowBudgetBytes?: number;
+  /** What it shares with other tunnels of this process; without it, it has bounds of its own only. */
+  readonly memory?: Memory;
   /** Keeps the session when its connection is lost, if the peer does, too. */
   readonly resume?: ResumeOptions;
   /** The agent's patience with a connection that does not greet; the layer's with the answer. */
@@ -83,6 +86,8 @@ export interface MuxCounters {
   messagesResent: number;
   /** Times that nothing new was sent as too much was not acknowledged. */
   retentionStalls: number;
+  /** Times that a stream took nothing as too much was waiting, of all tunnels. */
+  queueStalls: number;
   streamsOpened: number;
   streamsAccepted: number;
   datagramsDroppedFull: number;
@@ -102,6 +107,7 @@ export function newCounters(): MuxCounters {
     resumed: 0,
     messagesResent: 0,
     retentionStalls: 0,
+    queueStalls: 0,
     streamsOpened: 0,
     streamsAccepted: 0,
     datagramsDroppedFull: 0,

@@ -100,6 +100,7 @@ export class Mux implements Disposable, Resumable {
     this.#egress = new Egress(this.#streams, {
       windowBudgetBytes: options.windowBudgetBytes ?? WINDOW_BUDGET_BYTES,
       counters: this.counters,
+      memory: options.memory,
     });
     this.#ingress = new Ingress(this.#streams, this.#egress, limits);
     this.#urgent = this.#greeting.hello();
@@ -373,7 +374,7 @@ export class Mux implements Disposable, Resumable {
 
   #becomeReady(peer: PeerInfo, ticket: Uint8Array): void {
     if (this.#options.resume !== undefined && ticket.length === RESUME_TICKET_BYTES) {
-      this.#resume = new Resume(ticket, this.#egress.pool);
+      this.#resume = new Resume(ticket, this.#egress.pool, this.#options.memory?.kept);
     }
     this.#peer = {
       version: peer.version,

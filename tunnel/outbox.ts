@@ -6,7 +6,8 @@
  * pool and return to it when the driver says that a message has left (`Mux.recycle`).
  *
  * What all outboxes of a tunnel hold together is watched too: the peer's credit says what the peer
- * can take, but not that the connection in between is fast enough to bring it there.
+ * can take, but not that the connection in between is fast enough to bring it there. Tunnels that share
+ * memory are *clogged* when all of them have too much waiting, and this one more than a little.
  */
 
 import {emitHeader, FRAME} from './frames.ts';
@@ -16,8 +17,10 @@ import {
   OUTBOX_BYTES,
   OUTBOX_TIGHT_BYTES,
   OUTBOX_TIGHT_TOTAL_BYTES,
+  QUEUED_FLOOR_BYTES,
   SMALL_FRAME_BYTES,
 } from './limits.ts';
+import type {Pool} from './memory.ts';
 import {Ring} from './ring.ts';
 
 const LARGE_BUFFER_BYTES = HEADER_BYTES + LARGE_FRAME_BYTES;
@@ -28,14 +31,62 @@ const POOLED_BUFFERS = 32;
 
 /** Buffers with head-room, and the sum of what waits in them. */
 export class FramePool {
-  /** Payload bytes waiting in all outboxes. */
-  queuedBytes = 0;
+  /** Called once after `awaitRoom`, when it is not clogged any more. */
+  onRoom: (() => void) | undefined;
+  readonly #shared: Pool | undefined;
   readonly #large: Uint8Array[] = [];
   readonly #small: Uint8Array[] = [];
+  #queuedBytes = 0;
+  #isAwaited = false;
+  #isShut = false;
+
+  /** `shared`: what waits in other tunnels counts, too. */
+  constructor(shared?: Pool) {
+    this.#shared = shared;
+  }
+
+  /** Payload bytes waiting in all outboxes, and datagrams. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
 
   /** How much one stream may have waiting at this time. */
   get outboxBytes(): number {
-    return this.queuedBytes > OUTBOX_TIGHT_TOTAL_BYTES ? OUTBOX_TIGHT_BYTES : OUTBOX_BYTES;
+    return this.#queuedBytes > OUTBOX_TIGHT_TOTAL_BYTES ? OUTBOX_TIGHT_BYTES : OUTBOX_BYTES;
+  }
+
+  /** Whether memory is short: streams should take nothing more. */
+  get isClogged(): boolean {
+    return this.#queuedBytes >= QUEUED_FLOOR_BYTES && this.#shared?.isFull === true;
+  }
+
+  /** Notes that so much more waits, or less. */
+  queue(bytes: number): void {
+    this.#queuedBytes += bytes;
+    if (this.#shared === undefined || this.#isShut) return;
+    this.#shared.change(bytes);
+    // Not for every frame: only when half of what a tunnel has for sure is free.
+    if (this.#isAwaited && this.#queuedBytes <= QUEUED_FLOOR_BYTES / 2) this.#tellRoom();
+  }
+
+  /** Calls `onRoom` when it is not clogged any more. */
+  awaitRoom(): void {
+    if (this.#isAwaited || this.#shared === undefined) return;
+    this.#isAwaited = true;
+    this.#shared.whenFree(() => this.#tellRoom());
+  }
+
+  /** Nothing is sent any more: what still waits is of no account to others. */
+  shut(): void {
+    if (this.#isShut) return;
+    this.#isShut = true;
+    this.#shared?.change(-this.#queuedBytes);
+  }
+
+  #tellRoom(): void {
+    if (!this.#isAwaited || this.#isShut) return;
+    this.#isAwaited = false;
+    this.onRoom?.();
   }
 
   /** Returns a buffer for a header and at least `payloadBytes` (at most LARGE_FRAME_BYTES). */
@@ -87,7 +138,7 @@ export class Outbox {
   /** Copies `chunk` into frames of at most `frameBytes` payload. */
   append(chunk: Uint8Array, frameBytes: number): void {
     this.#bytes += chunk.length;
-    this.#pool.queuedBytes += chunk.length;
+    this.#pool.queue(chunk.length);
     let offset = 0;
     while (offset < chunk.length) {
       const frame = this.#tail(chunk.length - offset, frameBytes);
@@ -106,14 +157,14 @@ export class Outbox {
     if (frame === undefined) return undefined;
     const length = frame.end - HEADER_BYTES;
     this.#bytes -= length;
-    this.#pool.queuedBytes -= length;
+    this.#pool.queue(-length);
     emitHeader(frame.buffer, 0, {type: FRAME.data, stream, length});
     return frame.end === frame.buffer.length ? frame.buffer : frame.buffer.subarray(0, frame.end);
   }
 
   /** Drops what waits. */
   clear(): void {
-    this.#pool.queuedBytes -= this.#bytes;
+    this.#pool.queue(-this.#bytes);
     this.#bytes = 0;
     for (let frame = this.#frames.shift(); frame; frame = this.#frames.shift()) {
       this.#pool.give(frame.buffer);

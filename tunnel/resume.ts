@@ -8,7 +8,8 @@
  * that the connection was another one for a while. A message that is nothing but an ACK is neither
  * counted nor kept, as it would ask for an ACK itself.
  *
- * What is kept is bounded: above 32 MiB nothing new is sent until an ACK comes. An ACK goes out after
+ * What is kept is bounded: above 32 MiB, or less where tunnels share memory, nothing new is sent until an
+ * ACK comes. An ACK goes out after
  * 256 KiB or 50 ms, ahead of all else, also when this side may not send anything new: two sides that have
  * both reached their limit free each other.
  */
@@ -20,8 +21,10 @@ import {
   ACK_AFTER_MS,
   HEADER_BYTES,
   RETAINED_BYTES,
+  RETAINED_FLOOR_BYTES,
   RETAINED_OVERHEAD_BYTES,
 } from './limits.ts';
+import type {Pool} from './memory.ts';
 import type {MuxCounters} from './mux-types.ts';
 import type {FramePool} from './outbox.ts';
 import {Ring} from './ring.ts';
@@ -48,6 +51,7 @@ export class Resume {
   mayRecycle = false;
 
   readonly #pool: FramePool;
+  readonly #shared: Pool | undefined;
   /** Sent and not acknowledged; the last `#unsent` of them not over this connection yet. */
   readonly #kept = new Ring<Uint8Array>();
   #keptBytes = 0;
@@ -59,9 +63,11 @@ export class Resume {
   #owedBytes = 0;
   #owedSince: number | undefined;
 
-  constructor(ticket: Uint8Array, pool: FramePool) {
+  /** `shared`: what is kept in other tunnels counts, too. */
+  constructor(ticket: Uint8Array, pool: FramePool, shared?: Pool) {
     this.ticket = ticket;
     this.#pool = pool;
+    this.#shared = shared;
   }
 
   /** Messages received so far, which is what RESUME and RESUMED say. */
@@ -76,7 +82,8 @@ export class Resume {
 
   /** Whether so much is kept that nothing new may be sent. */
   get isFull(): boolean {
-    return this.#keptBytes >= RETAINED_BYTES;
+    if (this.#keptBytes < RETAINED_FLOOR_BYTES) return false;
+    return this.#keptBytes >= RETAINED_BYTES || this.#shared?.isFull === true;
   }
 
   /** When `takeAck` or `takeUnsent` has something; undefined: not before something comes. */
@@ -114,7 +121,7 @@ export class Resume {
       this.#pool.give(message);
     }
     this.#kept.push(kept);
-    this.#keptBytes += weightOf(kept);
+    this.#count(weightOf(kept));
     return kept;
   }
 
@@ -147,7 +154,7 @@ export class Resume {
     for (; this.#acknowledged < count; this.#acknowledged++) {
       const message = this.#kept.shift();
       if (message === undefined) break;
-      this.#keptBytes -= weightOf(message);
+      this.#count(-weightOf(message));
       if (this.mayRecycle) this.#pool.give(message);
     }
     this.#unsent = Math.min(this.#unsent, this.#kept.length);
@@ -173,9 +180,14 @@ export class Resume {
   /** Forgets everything. */
   clear(): void {
     this.#kept.clear();
-    this.#keptBytes = 0;
+    this.#count(-this.#keptBytes);
     this.#unsent = 0;
     this.#noteTold();
+  }
+
+  #count(bytes: number): void {
+    this.#keptBytes += bytes;
+    this.#shared?.change(bytes);
   }
 
   #noteTold(): void {

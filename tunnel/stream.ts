@@ -17,13 +17,7 @@ import {ReceiveCredit, type WindowBudget} from './credit.ts';
 import {DatagramQueue, type DropCounters} from './datagrams.ts';
 import {ProtocolError} from './errors.ts';
 import {emitErrno, emitOffset, emitOpened, FRAME} from './frames.ts';
-import {
-  BODY_BYTES,
-  HEADER_BYTES,
-  INITIAL_WINDOW_BYTES,
-  OUTBOX_TIGHT_BYTES,
-  OUTBOX_TIGHT_TOTAL_BYTES,
-} from './limits.ts';
+import {BODY_BYTES, HEADER_BYTES, OUTBOX_TIGHT_BYTES, OUTBOX_TIGHT_TOTAL_BYTES} from './limits.ts';
 import {type FramePool, Outbox} from './outbox.ts';
 import type {Sender} from './scheduler.ts';
 import type {ErrnoName, MuxStream, StreamHandler, StreamKind} from './types.ts';
@@ -44,6 +38,8 @@ export interface StreamHost {
   pushControl(frame: Uint8Array): void;
   pushCredit(stream: Stream): void;
   pushData(stream: Stream): void;
+  /** Calls `onRoom` of the stream when the pool is not clogged any more. */
+  pushCrowded(stream: Stream): void;
   /** Calls `settle` of the stream soon. */
   pushSettle(stream: Stream): void;
   /** Frames for this stream are ignored from now on. */
@@ -90,6 +86,7 @@ export class Stream implements MuxStream, Sender {
   #isCreditQueued = false;
   #isSettleQueued = false;
   #hasRoom = false;
+  #isCrowdQueued = false;
 
   constructor(host: StreamHost, start: StreamStart) {
     this.#host = host;
@@ -98,7 +95,7 @@ export class Stream implements MuxStream, Sender {
     this.#state = start.state;
     this.#sendLimit = start.sendLimit;
     this.#outbox = new Outbox(host.pool);
-    this.#datagrams = new DatagramQueue(host.counters);
+    this.#datagrams = new DatagramQueue(host.counters, host.pool);
     this.#credit = new ReceiveCredit(host.budget, {
       windowBytes: start.windowBytes,
       limit: start.receiveLimit,
@@ -116,7 +113,7 @@ export class Stream implements MuxStream, Sender {
     return this.kind === 'tcp' || this.kind === 'unix';
   }
 
-  accept(body: Uint8Array, receiveLimit: number = INITIAL_WINDOW_BYTES): void {
+  accept(body: Uint8Array, receiveLimit: number = this.#host.budget.initialBytes): void {
     if (this.#state !== 'offered') return;
     if (body.length > BODY_BYTES) throw new RangeError('the body is too long');
     this.#state = 'open';
@@ -132,12 +129,12 @@ export class Stream implements MuxStream, Sender {
   }
 
   get writable(): number {
-    if (this.#sending !== 'open' || this.hasDatagrams || !this.#isLive) return 0;
-    return this.#allowed - this.#written;
+    const room = this.#room;
+    return room > 0 && this.#host.pool.isClogged ? this.#crowdedRoom(room) : room;
   }
 
   write(chunk: Uint8Array): void {
-    if (chunk.length > this.writable) throw new RangeError('written past the credit of the stream');
+    if (chunk.length > this.#room) throw new RangeError('written past the credit of the stream');
     this.#written += chunk.length;
     this.#outbox.append(chunk, this.#host.frameBytes);
     if (this.#outbox.bytes > 0) this.#queue();
@@ -154,7 +151,8 @@ export class Stream implements MuxStream, Sender {
     if (this.#state === 'offered') this.refuse(errno);
     if (this.#state === 'barred') this.#leave();
     if (this.#state === 'gone') return;
-    const isCrowded = this.#host.pool.queuedBytes > OUTBOX_TIGHT_TOTAL_BYTES;
+    const {pool} = this.#host;
+    const isCrowded = pool.queuedBytes > OUTBOX_TIGHT_TOTAL_BYTES || pool.isClogged;
     if (isCrowded) this.#outbox.clear();
     this.#resetErrno = errno;
     this.#state = 'gone';
@@ -234,6 +232,13 @@ export class Stream implements MuxStream, Sender {
     if (this.writable > 0) this.handler?.onWritable?.();
   }
 
+  /** Memory is not short any more: tells the handler soon. */
+  onRoom(): void {
+    this.#isCrowdQueued = false;
+    this.#hasRoom = true;
+    this.#queueSettle();
+  }
+
   // ---- what the peer says ----
 
   onOpened(credit: number, body: Uint8Array): void {
@@ -302,6 +307,25 @@ export class Stream implements MuxStream, Sender {
   /** Whether something of ours may go out. */
   get #isLive(): boolean {
     return this.#state === 'open' || this.#state === 'opening';
+  }
+
+  /** What was promised to whoever writes. */
+  get #room(): number {
+    if (this.#sending !== 'open' || this.hasDatagrams || !this.#isLive) return 0;
+    return this.#allowed - this.#written;
+  }
+
+  /**
+   * What may be written of `room` while memory is short: nothing; a little by a call, which carries answers
+   * and news. Its owner is told when there is room again.
+   */
+  #crowdedRoom(room: number): number {
+    if (!this.#isCrowdQueued) {
+      this.#isCrowdQueued = true;
+      this.#host.pushCrowded(this);
+    }
+    if (this.isBulk) return 0;
+    return Math.min(room, Math.max(0, OUTBOX_TIGHT_BYTES - this.#outbox.bytes));
   }
 
   /** An acceptor says nothing before OPENED, and nobody says anything after FIN. */

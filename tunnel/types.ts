@@ -25,7 +25,8 @@ export interface MuxStream {
   /**
    * How many bytes `write` takes now: within the peer's credit, and within what may wait here for
    * the connection. Only `write` makes it smaller, so that it can be promised to someone else;
-   * the stream's end makes it 0.
+   * the stream's end makes it 0. Where tunnels share memory (an agent's) it is also 0 while that is short,
+   * without taking a promise back: what was promised before may be written.
    */
   readonly writable: number;
   /** Sends bytes: copies them, so that `chunk` may be a view. Throws RangeError past `writable`. */

@@ -1,10 +1,12 @@
 /** The methods that the layer can call, and what answers them. */
 
 import {ItemWriter, parseCall} from '../tunnel/calls.ts';
+import {type InterceptEvent, parseInterceptParams} from '../tunnel/intercept.ts';
 import {type ListeningPorts, METHOD} from '../tunnel/target.ts';
 import type {MuxStream} from '../tunnel/types.ts';
 import type {OwnPorts} from './dial/udp.ts';
 import {errnoOf} from './errno.ts';
+import type {InterceptClient, Interceptor} from './intercept/interceptor.ts';
 import {readTargetInfo} from './target/info.ts';
 import {watchProcess} from './target/lifecycle.ts';
 import {watchListening} from './target/listening.ts';
@@ -16,6 +18,10 @@ export interface CallContext {
   readonly isHome: boolean;
   readonly listenPorts?: readonly number[];
   readonly ownPorts: OwnPorts;
+  /** Takes connections to the target. */
+  readonly interceptor?: Interceptor;
+  /** Whose call it is, for connections that are its own. */
+  readonly client?: InterceptClient;
 }
 
 /** A unary method: one value, or an errno by rejecting. */
@@ -35,12 +41,30 @@ const METHODS = new Map<string, Method>([
 const SUBSCRIPTIONS = new Map<string, Subscription>([
   [
     METHOD.listening,
-    ({ownPorts, listenPorts = []}, onItem) =>
-      watchListening(ownPorts, (ports) => onItem(withoutPorts(ports, listenPorts))),
+    ({ownPorts, listenPorts = [], interceptor}, onItem) =>
+      watchListening(ownPorts, (ports) => {
+        const own = interceptor?.port;
+        onItem(withoutPorts(ports, own === undefined ? listenPorts : [...listenPorts, own]));
+      }),
   ],
   [
     METHOD.lifecycle,
     ({targetPid}, onItem) => watchProcess(targetPid, () => onItem({event: 'target-gone'})),
+  ],
+  [
+    METHOD.intercept,
+    ({interceptor, client}, onItem, given) => {
+      const params = parseInterceptParams(given);
+      if (params !== undefined && interceptor !== undefined && client !== undefined) {
+        return interceptor.subscribe(params, client, onItem);
+      }
+      const event: InterceptEvent =
+        params === undefined
+          ? {event: 'failed', errno: 'EINVAL', message: 'the subscription makes no sense'}
+          : {event: 'failed', errno: 'ENOTSUP', message: 'this agent takes no traffic'};
+      onItem(event);
+      return () => undefined;
+    },
   ],
   [
     METHOD.unix,

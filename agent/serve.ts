@@ -6,6 +6,7 @@ import {createServer, type Server, Socket} from 'node:net';
 import {Tickets} from '../tunnel/tickets.ts';
 import {Attendance} from './attendance.ts';
 import {EchoSocket, type EchoSockets} from './dial/echo.ts';
+import {Interceptor} from './intercept/interceptor.ts';
 import type {Log} from './log.ts';
 import {Metrics} from './metrics.ts';
 import {serveMetrics} from './metrics-server.ts';
@@ -29,7 +30,11 @@ function adoptEcho(family: 4 | 6, fd: number | undefined, log: Log): EchoSockets
 
 function contextOf(options: InheritedOptions | ListeningOptions, log: Log): AgentContext {
   const {echo4Fd, echo6Fd, targetPid, isHome, handshakeTimeoutMs} = options;
+  const interceptor = new Interceptor({id: randomBytes(4).toString('hex'), log});
+  // However we end, but by SIGKILL: no rule stays.
+  process.once('exit', () => interceptor.close());
   return {
+    interceptor,
     targetPid,
     isHome,
     handshakeTimeoutMs,
@@ -45,6 +50,7 @@ export function serveInherited(options: InheritedOptions, log: Log): void {
   const server = new AgentServer({...contextOf(options, log), token: options.token});
   const connection = new Socket({fd: options.connectionFd, readable: true, writable: true});
   connection.on('close', () => process.exit());
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit());
   server.serve(connection);
 }
 
@@ -69,6 +75,7 @@ export function serveListening(options: ListeningOptions, log: Log): void {
   const leave = (reason: string): void => {
     log.info('leaving', {reason});
     agent.close();
+    context.interceptor?.close();
     setTimeout(() => process.exit(), FAREWELL_MS);
   };
   const context = contextOf(options, log);

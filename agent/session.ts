@@ -17,6 +17,7 @@ import {dialEcho, type EchoSockets} from './dial/echo.ts';
 import {dialTcp} from './dial/tcp.ts';
 import {dialUdp, type OwnPorts} from './dial/udp.ts';
 import {dialUnix} from './dial/unix.ts';
+import type {InterceptClient, Interceptor} from './intercept/interceptor.ts';
 import type {Log} from './log.ts';
 import type {Metrics} from './metrics.ts';
 
@@ -39,6 +40,8 @@ export interface AgentContext {
   readonly resume?: {readonly windowMs: number; readonly tickets: Tickets};
   readonly echoSockets: EchoSockets;
   readonly ownPorts: OwnPorts;
+  /** Takes connections to the target for clients. */
+  readonly interceptor?: Interceptor;
   readonly log: Log;
   readonly random: () => number;
 }
@@ -94,7 +97,7 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
         open[kind]--;
         metrics?.streamClosed(kind);
       };
-      dispatch(context, {stream, body, onClosed});
+      dispatch(own, {stream, body, onClosed});
     },
     onSuspended() {
       log.info('client lost', {windowMs: context.resume?.windowMs});
@@ -110,11 +113,18 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
       onEnd?.();
     },
   });
+  const client: InterceptClient = {
+    open: (body, handler) => mux.open('tcp', body, handler),
+    get isAway() {
+      return !mux.isReady;
+    },
+  };
+  const own = {...context, client};
   return mux;
 }
 
 function dispatch(
-  context: AgentContext,
+  context: AgentContext & {readonly client: InterceptClient},
   opened: {readonly stream: MuxStream; readonly body: Uint8Array; readonly onClosed: () => void},
 ): void {
   const {stream, body, onClosed} = opened;

@@ -47,7 +47,7 @@ async function openLocalAgent(target: LocalTarget, {progress}: AgentStart): Prom
     token: agent.token,
     ended: agent.ended.then((reason) => explainAgentEnd(reason, pid)),
     async [Symbol.asyncDispose]() {
-      agent[Symbol.dispose]();
+      await agent[Symbol.asyncDispose]();
     },
   };
 }

@@ -3,7 +3,7 @@
  * the main process of a pod of the embedded cluster.
  *
  * The agent gets one end of a socket pair and serves its WebSocket on it, so that there is no port to
- * find and no file to clean up; it ends when the other end closes, and with us in any case. It is put
+ * find and no file to clean up; it removes its rules and ends when the other end closes, and with us in any case. It is put
  * into a session of its own, out of reach of the terminal's Ctrl-C.
  */
 
@@ -14,7 +14,7 @@ import {fileURLToPath} from 'node:url';
 import {MirrordError} from '../layer/errors.ts';
 import {launcherPath} from '../layer/native/native.ts';
 
-export interface LocalAgent extends Disposable {
+export interface LocalAgent extends AsyncDisposable {
   /** Carries the WebSocket. */
   readonly connection: Duplex;
   /** The session token, hexadecimal. */
@@ -23,13 +23,24 @@ export interface LocalAgent extends Disposable {
   readonly ended: Promise<string>;
 }
 
+/** How long the agent may take to clean up, ms. */
+const farewellMs = 3_000;
 /** More of the agent's complaints than this are not kept, characters. */
 const complaintLimit = 4_096;
 
 const agentMain = fileURLToPath(new URL('../agent/main.ts', import.meta.url));
 
 function spawnAgent(pid: number, token: string): ChildProcess {
-  const enter = ['enter', String(pid), '--die-with-parent', '--ping', '4', '5', '--'];
+  const enter = [
+    'enter',
+    String(pid),
+    '--keep-net-admin',
+    '--die-with-parent',
+    '--ping',
+    '4',
+    '5',
+    '--',
+  ];
   const agent = [process.execPath, '--disable-warning=ExperimentalWarning', agentMain];
   const flags = ['--target-pid', String(pid), '--fd', '3', '--echo4-fd', '4', '--echo6-fd', '5'];
   return spawn(launcherPath(), [...enter, ...agent, ...flags], {
@@ -65,9 +76,11 @@ export function startLocalAgent(pid: number): LocalAgent {
     connection: child.stdio[3] as Duplex,
     token,
     ended,
-    [Symbol.dispose]() {
+    async [Symbol.asyncDispose]() {
       child.stdio[3]?.destroy();
-      child.kill('SIGKILL');
+      const timer = setTimeout(() => child.kill('SIGKILL'), farewellMs);
+      await ended;
+      clearTimeout(timer);
     },
   };
 }

@@ -5,6 +5,9 @@
  *
  *     tcp   OPEN      endpoint of the destination
  *           OPENED    endpoint of the agent's socket
+ *     tcp   opened by the agent: a connection of the target, for a client's program
+ *           OPEN      uint32 subscription, endpoint of the peer, endpoint that it connected to
+ *           OPENED    nothing
  *     udp   OPEN      uint8 family
  *           to agent  endpoint of the destination, payload
  *           to layer  uint8 0, endpoint of the sender, payload
@@ -24,7 +27,7 @@
  */
 
 import {ProtocolError} from './errors.ts';
-import {parseErrno, readUint16, writeUint16} from './frames.ts';
+import {parseErrno, readUint16, readUint32, writeUint16, writeUint32} from './frames.ts';
 import type {ErrnoName} from './types.ts';
 
 /** An address family, as a number on the wire. */
@@ -34,6 +37,16 @@ export type Family = 4 | 6;
 export interface TunnelEndpoint {
   readonly address: Uint8Array;
   readonly port: number;
+}
+
+/** A connection of the target that is for a client's program, or whose copy is. */
+export interface IncomingConnection {
+  /** By which it is meant: `InterceptParams.id`. */
+  readonly subscription: number;
+  /** The true client. */
+  readonly peer: TunnelEndpoint;
+  /** Where it connected to. */
+  readonly local: TunnelEndpoint;
 }
 
 /** What kind of unix socket. */
@@ -93,6 +106,25 @@ export function parseEndpoint(bytes: Uint8Array): TunnelEndpoint {
   const {endpoint, end} = readEndpoint(bytes, 0);
   if (end !== bytes.length) throw new ProtocolError('BODY_MALFORMED');
   return endpoint;
+}
+
+/** Returns the body of an OPEN of tcp by the agent. */
+export function emitIncoming({subscription, peer, local}: IncomingConnection): Uint8Array {
+  const from = emitEndpoint(peer);
+  const to = emitEndpoint(local);
+  const bytes = new Uint8Array(4 + from.length + to.length);
+  writeUint32(bytes, 0, subscription);
+  bytes.set(from, 4);
+  bytes.set(to, 4 + from.length);
+  return bytes;
+}
+
+/** Reads the body of an OPEN of tcp by the agent. */
+export function parseIncoming(bytes: Uint8Array): IncomingConnection {
+  const from = readEndpoint(bytes, 4);
+  const to = readEndpoint(bytes, from.end);
+  if (to.end !== bytes.length) throw new ProtocolError('BODY_MALFORMED');
+  return {subscription: readUint32(bytes, 0), peer: from.endpoint, local: to.endpoint};
 }
 
 /** Returns the body of an OPEN of udp or echo. */

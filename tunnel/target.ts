@@ -5,6 +5,7 @@
  *     target     unary         TargetInfo
  *     listening  subscription  ListeningPorts: the full sets first, then after each change
  *     lifecycle  subscription  LifecycleEvent
+ *     intercept  subscription  InterceptEvent; its parameters are InterceptParams (intercept.ts)
  *     unix       subscription  UnixSockets, likewise; its parameters are UnixParams
  */
 
@@ -20,6 +21,7 @@ export const METHOD = {
   target: 'target',
   listening: 'listening',
   lifecycle: 'lifecycle',
+  intercept: 'intercept',
   unix: 'unix',
 } as const;
 

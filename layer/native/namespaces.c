@@ -124,3 +124,14 @@ int set_capabilities(enum capabilities wanted) {
       if (data[i / 32].permitted >> (i % 32) & 1) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0);
   return 0;
 }
+
+/* The one capability that the agent needs in its target's namespaces, where they are ours to enter. Without it
+ * the target's traffic stays as it is, which the agent tells. */
+void keep_net_admin(void) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct data[2];
+  if (syscall(SYS_capget, &header, data) < 0) return;
+  /* Its number is in the first word. */
+  data[0].inheritable |= data[0].permitted & CAP_TO_MASK(CAP_NET_ADMIN);
+  if (syscall(SYS_capset, &header, data) == 0) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0);
+}

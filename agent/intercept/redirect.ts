@@ -1,0 +1,152 @@
+/**
+ * Which ports of the pod are redirected to the agent, kept true for as long as the agent lives and no longer.
+ *
+ * Theory of operation. What is wanted is a set of ports; what is loaded follows it, one load at a time. The
+ * kernel forgets what is not refreshed within 10 s (`rules.ts`), so everything is loaded again every 3 s:
+ * **the switch that a dead agent cannot hold**. One that hangs cannot either, and the application is its own again.
+ * With no port wanted nothing of ours is there.
+ *
+ * The first backend that works is kept. When none does, the reason is told to who asked for the port, and the pod
+ * is as it was.
+ */
+
+import type {Log} from '../log.ts';
+import {type Backend, RulesError} from './backend.ts';
+
+/** Two loads may fail before the kernel forgets. */
+const REFRESH_MS = 3_000;
+
+export interface RedirectOptions {
+  /** Where connections go: the port of our listener. */
+  readonly to: number;
+  /** Best first. */
+  readonly backends: readonly Backend[];
+  readonly log: Log;
+}
+
+export class Redirect {
+  readonly counters = {loads: 0, failures: 0};
+  readonly #options: RedirectOptions;
+  readonly #wanted = new Set<number>();
+  #backend: Backend | undefined;
+  /** The load that is under way, and whoever waits for it. */
+  #loading: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  #isLoaded = false;
+  #isPaused = false;
+  #isClosed = false;
+
+  constructor(options: RedirectOptions) {
+    this.#options = options;
+  }
+
+  /** What loads the rules, once something did. */
+  get backendName(): string | undefined {
+    return this.#backend?.name;
+  }
+
+  /** Redirects one port more. Rejects with RulesError, and then does not. */
+  async add(port: number): Promise<void> {
+    const backend = this.#backend ?? this.#options.backends[0];
+    // Where it can't be asked, it can't redirect either, and loading tells why.
+    const taken = await backend?.takenByOthers().catch(() => undefined);
+    if (taken?.has(port) === true) {
+      throw new RulesError('EADDRINUSE', `another agent has port ${port} of the pod`);
+    }
+    this.#wanted.add(port);
+    try {
+      await this.#load();
+    } catch (error) {
+      this.#wanted.delete(port);
+      throw error;
+    }
+  }
+
+  /** Lets a port go; resolves when it has. */
+  async delete(port: number): Promise<void> {
+    if (this.#wanted.delete(port)) await this.#load().catch(() => undefined); // told by the refresh
+  }
+
+  /** Redirects nothing for a while: new connections are the application's at once. */
+  pause(): void {
+    this.#isPaused = true;
+    void this.#load().catch(() => undefined);
+  }
+
+  /** Ends the pause. */
+  resume(): void {
+    this.#isPaused = false;
+    void this.#load().catch(() => undefined);
+  }
+
+  /** Removes every rule, before it returns. */
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.#unload();
+  }
+
+  #load(): Promise<void> {
+    const next = this.#loading.catch(() => undefined).then(() => this.#loadNow());
+    this.#loading = next;
+    return next;
+  }
+
+  async #loadNow(): Promise<void> {
+    clearTimeout(this.#timer);
+    if (this.#isClosed) return;
+    if (this.#wanted.size === 0 || this.#isPaused) {
+      this.#unload();
+      return;
+    }
+    this.#timer = setTimeout(() => void this.#refresh(), REFRESH_MS);
+    this.counters.loads++;
+    // Even of a load that fails something may be there.
+    this.#isLoaded = true;
+    try {
+      await this.#loadByAny({ports: [...this.#wanted], to: this.#options.to});
+    } catch (error) {
+      this.counters.failures++;
+      throw error;
+    }
+    if (this.#isClosed) this.#unload();
+  }
+
+  async #loadByAny(redirection: {ports: number[]; to: number}): Promise<void> {
+    if (this.#backend !== undefined) return await this.#backend.redirect(redirection);
+    let reason = new RulesError('ENOTSUP', 'neither nft nor iptables is here');
+    for (const backend of this.#options.backends) {
+      try {
+        await backend.redirect(redirection);
+        this.#backend = backend;
+        this.#options.log.info('redirecting', {by: backend.name});
+        return;
+      } catch (error) {
+        if (!(error instanceof RulesError)) throw error;
+        this.#options.log.debug('not redirecting', {by: backend.name, reason: error.message});
+        // The first is the best, and its reason says the most.
+        if (backend === this.#options.backends[0]) reason = error;
+      }
+    }
+    throw reason;
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      await this.#load();
+    } catch (error) {
+      this.#options.log.warn('redirect not refreshed', {reason: String(error)});
+    }
+  }
+
+  #unload(): void {
+    if (!this.#isLoaded) return;
+    this.#isLoaded = false;
+    try {
+      this.#backend?.remove();
+    } catch (error) {
+      // It expires.
+      this.#options.log.warn('redirect not removed', {reason: String(error)});
+    }
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * The rules that redirect ports of the pod to the agent, as text for the tools that load them. Pure.
+ *
+ * Two hooks of NAT: `prerouting`, for whoever comes from outside, and `output` on `lo`, for callers inside the
+ * pod. The agent's own connections to the application carry a mark and pass. Ours come after everybody
+ * else's rules at the hook (priority -90, or the end of the chain): what a service mesh takes for its sidecar,
+ * it takes first, and the sidecar's own connection to the application, on `lo`, is ours.
+ *
+ * NAT decides at the first packet of a connection, so those that exist stay where they are.
+ *
+ * All of it expires, for the day that we are killed. In nftables the ports are elements of a map, with a time to
+ * live. Rules of iptables live until a date, which the kernel compares with its clock (xt_time).
+ */
+
+/** What the agent's own connections carry, so that they are not redirected. As mirrord's. */
+export const PASS_MARK = 0x2000;
+/** How long the kernel redirects to an agent that does not refresh it, s. */
+export const LIFETIME_SECONDS = 10;
+
+const PRIORITY = -90;
+
+/** The ports of the pod that are redirected, and where to. */
+export interface Redirection {
+  readonly ports: Iterable<number>;
+  readonly to: number;
+}
+
+/** The name of an agent's table; `id` is 8 hexadecimal digits. */
+export function tableName(id: string): string {
+  return `mirrord-${id}`;
+}
+
+/** Of text by nft, the names of tables of agents. */
+export function agentTables(text: string): string[] {
+  return [...text.matchAll(/^\s*table inet (mirrord-[0-9a-f]{8})\b/gm)].map(
+    ([, name]) => name ?? '',
+  );
+}
+
+/** Of a map as nft lists it, the ports that are redirected now. */
+export function listedPorts(text: string): number[] {
+  return [...text.matchAll(/(\d+) timeout /g)].map(([, port]) => Number(port));
+}
+
+function elements({ports, to}: Redirection): string {
+  return [...ports].map((port) => `${port} timeout ${LIFETIME_SECONDS}s : ${to}`).join(', ');
+}
+
+/** Makes the table, in one transaction, whether it is there or not. */
+export function nftInstall(table: string, redirection: Redirection): string {
+  const target = 'meta l4proto tcp redirect to :tcp dport map @ports';
+  return [
+    `table inet ${table}`,
+    `delete table inet ${table}`,
+    `table inet ${table} {`,
+    `  map ports { type inet_service : inet_service; flags timeout; elements = { ${elements(redirection)} } }`,
+    '  chain prerouting {',
+    `    type nat hook prerouting priority ${PRIORITY}; policy accept;`,
+    `    ${target}`,
+    '  }',
+    '  chain output {',
+    `    type nat hook output priority ${PRIORITY}; policy accept;`,
+    `    meta mark ${PASS_MARK} accept`,
+    `    oif lo ${target}`,
+    '  }',
+    '}',
+    '',
+  ].join('\n');
+}
+
+/** Makes the map hold exactly these ports, for another while; the table must be there. */
+export function nftRefresh(table: string, redirection: Redirection): string {
+  const map = `inet ${table} ports`;
+  return `flush map ${map}\nadd element ${map} { ${elements(redirection)} }\n`;
+}
+
+/** Removes the table, whether it is there or not. */
+export function nftRemove(table: string): string {
+  return `table inet ${table}\ndelete table inet ${table}\n`;
+}
+
+function chains(id: string): {incoming: string; local: string} {
+  return {incoming: `MRDIN_${id}`, local: `MRDSTD_${id}`};
+}
+
+/** xt_time reads UTC, and takes whole seconds. */
+function dateText(atMs: number): string {
+  return new Date(atMs).toISOString().slice(0, 19);
+}
+
+/**
+ * Fills the agent's chains, and the jumps to them when `isFirst`, for iptables-restore --noflush, which commits
+ * all at once. `nowMs`: since 1970.
+ */
+export function iptablesInstall(
+  id: string,
+  redirection: Redirection,
+  {isFirst, nowMs}: {isFirst: boolean; nowMs: number},
+): string {
+  const {incoming, local} = chains(id);
+  const until = `-m time --datestop ${dateText(nowMs + LIFETIME_SECONDS * 1000)}`;
+  const rules = [...redirection.ports].flatMap((port) =>
+    [incoming, local].map(
+      (chain) =>
+        `-A ${chain} -p tcp --dport ${port} ${until} -j REDIRECT --to-ports ${redirection.to}`,
+    ),
+  );
+  return [
+    '*nat',
+    `:${incoming} - [0:0]`,
+    `:${local} - [0:0]`,
+    `-A ${local} -m mark --mark ${PASS_MARK} -j RETURN`,
+    ...rules,
+    ...(isFirst ? [`-A PREROUTING -j ${incoming}`, `-A OUTPUT -o lo -j ${local}`] : []),
+    'COMMIT',
+    '',
+  ].join('\n');
+}
+
+/** Removes the chains and the jumps to them. */
+export function iptablesRemove(id: string): string {
+  const {incoming, local} = chains(id);
+  return [
+    '*nat',
+    `-D PREROUTING -j ${incoming}`,
+    `-D OUTPUT -o lo -j ${local}`,
+    `-F ${incoming}`,
+    `-F ${local}`,
+    `-X ${incoming}`,
+    `-X ${local}`,
+    'COMMIT',
+    '',
+  ].join('\n');
+}

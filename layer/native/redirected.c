@@ -1,0 +1,105 @@
+/*
+ * What Node can't ask of a socket and the agent's interceptor must know, as a Node-API addon of its own: the
+ * agent carries it, and nothing of the TUN.
+ *
+ * A redirected connection has our listener's address as its own; the kernel's connection tracking remembers
+ * where it went (SO_ORIGINAL_DST, net/netfilter/nf_conntrack_proto.c). A connection of ours to the application
+ * carries a mark (SO_MARK), by which the redirecting rules let it go.
+ *
+ * Failures come back as negative errnos; agent/intercept/native.ts turns them into errors.
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 9
+#include <errno.h>
+#include <netinet/in.h>
+#include <node_api.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* linux/netfilter_ipv4.h and netfilter_ipv6/ip6_tables.h, whose other contents clash with netinet/in.h */
+#define ORIGINAL_DST 80
+
+static napi_value number(napi_env env, int64_t value) {
+  napi_value result;
+  napi_create_int64(env, value, &result);
+  return result;
+}
+
+static int32_t int_argument(napi_env env, napi_value value) {
+  int32_t result = -1;
+  napi_get_value_int32(env, value, &result);
+  return result;
+}
+
+/* originalDestination(fd, endpoint) -> length | -errno: port (big-endian) and address into endpoint, 18 bytes. */
+static napi_value original_destination(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  size_t count = 2, room = 0;
+  uint8_t *endpoint = NULL;
+  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  if (count < 2 || napi_get_buffer_info(env, args[1], (void **)&endpoint, &room) != napi_ok || room < 18)
+    return number(env, -EINVAL);
+  int fd = int_argument(env, args[0]);
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+  socklen_t length = sizeof v4;
+  if (getsockopt(fd, IPPROTO_IP, ORIGINAL_DST, &v4, &length) == 0) {
+    memcpy(endpoint, &v4.sin_port, 2);
+    memcpy(endpoint + 2, &v4.sin_addr, 4);
+    return number(env, 6);
+  }
+  int failure = errno;
+  length = sizeof v6;
+  if (getsockopt(fd, IPPROTO_IPV6, ORIGINAL_DST, &v6, &length) < 0)
+    return number(env, -(errno == ENOENT ? failure : errno));
+  memcpy(endpoint, &v6.sin6_port, 2);
+  memcpy(endpoint + 2, &v6.sin6_addr, 16);
+  return number(env, 18);
+}
+
+static int start_connect(int fd, const uint8_t *endpoint, size_t length) {
+  if (length == 6) {
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    memcpy(&v4.sin_port, endpoint, 2);
+    memcpy(&v4.sin_addr, endpoint + 2, 4);
+    return connect(fd, (struct sockaddr *)&v4, sizeof v4);
+  }
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+  memcpy(&v6.sin6_port, endpoint, 2);
+  memcpy(&v6.sin6_addr, endpoint + 2, 16);
+  return connect(fd, (struct sockaddr *)&v6, sizeof v6);
+}
+
+/* connectMarked(endpoint, mark) -> fd | -errno: a non-blocking connection, made or on its way. Within one
+ * machine it is made, or refused, before connect(2) returns. Mark 0: none. */
+static napi_value connect_marked(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  size_t count = 2, length = 0;
+  uint8_t *endpoint = NULL;
+  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  if (count < 2 || napi_get_buffer_info(env, args[0], (void **)&endpoint, &length) != napi_ok ||
+      (length != 6 && length != 18))
+    return number(env, -EINVAL);
+  uint32_t mark = (uint32_t)int_argument(env, args[1]);
+  int fd = socket(length == 6 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return number(env, -errno);
+  int bad = mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0;
+  if (!bad) bad = start_connect(fd, endpoint, length) < 0 && errno != EINPROGRESS;
+  int failure = bad ? errno : 0;
+  socklen_t size = sizeof failure;
+  /* On loopback even a refusal is there by now. */
+  if (!failure) getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size);
+  if (failure) close(fd);
+  return number(env, failure ? -failure : fd);
+}
+
+NAPI_MODULE_INIT() {
+  napi_value function;
+  napi_create_function(env, NULL, 0, original_destination, NULL, &function);
+  napi_set_named_property(env, exports, "originalDestination", function);
+  napi_create_function(env, NULL, 0, connect_marked, NULL, &function);
+  napi_set_named_property(env, exports, "connectMarked", function);
+  return exports;
+}

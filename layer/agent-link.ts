@@ -8,6 +8,7 @@ import type {Duplex} from 'node:stream';
 import type {ProtocolError} from '../tunnel/errors.ts';
 import type {Mux} from '../tunnel/mux.ts';
 import {callTarget, type TargetInfo} from '../tunnel/target.ts';
+import type {MuxStream} from '../tunnel/types.ts';
 import {connectTunnel} from '../tunnel/websocket.ts';
 import {MirrordError} from './errors.ts';
 
@@ -19,6 +20,8 @@ const noticeAfterMs = 1000;
 export interface AgentLink extends Disposable {
   readonly mux: Mux;
   readonly target: TargetInfo;
+  /** Takes the streams that the agent opens; without it they are refused. */
+  onStream: ((stream: MuxStream, body: Uint8Array) => void) | undefined;
   /** Resolves with the reason when the tunnel is over. */
   readonly closed: Promise<string>;
 }
@@ -78,6 +81,7 @@ export async function linkAgent(
       },
     );
   const notices = reconnection && interruptionNotices(reconnection);
+  let link: AgentLink | undefined;
   const mux = connectTunnel(
     connection,
     {
@@ -93,6 +97,10 @@ export async function linkAgent(
     {
       ...notices,
       onReady: () => ready.resolve(),
+      onOpen(stream, body) {
+        if (link?.onStream === undefined) stream.refuse('EOPNOTSUPP');
+        else link.onStream(stream, body);
+      },
       onClose(error) {
         notices?.clear();
         closed.resolve(error?.message ?? 'it was closed');
@@ -113,7 +121,14 @@ export async function linkAgent(
     });
     // It won't come back, so nobody waits for it.
     if (reconnection !== undefined) void ended.then(() => mux.close('CONNECTION_LOST'));
-    return {mux, target, closed: closed.promise, [Symbol.dispose]: () => mux[Symbol.dispose]()};
+    link = {
+      mux,
+      target,
+      onStream: undefined,
+      closed: closed.promise,
+      [Symbol.dispose]: () => mux[Symbol.dispose](),
+    };
+    return link;
   } catch (error) {
     mux[Symbol.dispose]();
     throw error;

@@ -14,6 +14,8 @@ import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
 import {type EnvironmentOptions, mergeEnvironment} from './env/environment.ts';
 import {MirrordError} from './errors.ts';
+import {type Incoming, type IncomingOptions, serveIncoming} from './incoming.ts';
+import type {Listener} from './listeners/listener.ts';
 import {openLocalhost} from './localhost.ts';
 import {followLocalhost} from './localhost-ports.ts';
 import type {Log} from './log.ts';
@@ -46,6 +48,8 @@ export interface SessionOptions {
   environment?: EnvironmentOptions;
   /** Which connections and names are the pod's; all by default. */
   network?: NetworkOptions;
+  /** Which of the target's connections come to the program; none by default. */
+  incoming?: IncomingOptions | undefined;
   /** Regular expressions on unix sockets of the pod that the program finds under their names; none by default. */
   unixStreams?: readonly string[];
   /** Whose traffic stays on this machine's network; that of the build tools by default. */
@@ -77,7 +81,7 @@ function serveSandbox(
   sandbox: Sandbox,
   link: AgentLink,
   options: SessionOptions,
-): Disposable & {ready: Promise<void>; published: PublishedPorts} {
+): Disposable & {ready: Promise<void>; published: PublishedPorts; incoming: Incoming | undefined} {
   const {mux, target} = link;
   const {network = defaultNetwork} = options;
   const open = mux.open.bind(mux);
@@ -104,7 +108,9 @@ function serveSandbox(
     warn: options.warn,
     log: options.log,
   });
-  const loopback = localhost?.udp === undefined ? [] : ['127.0.0.1', '::1'];
+  // Of connections that are delivered to listeners on loopback, too.
+  const isLoopbackSeen = localhost?.udp !== undefined || options.incoming !== undefined;
+  const loopback = isLoopbackSeen ? ['127.0.0.1', '::1'] : [];
   const handler = createOutgoing({
     open,
     route: router.route,
@@ -133,8 +139,25 @@ function serveSandbox(
         handler,
       ),
   });
+  const isOurs = (listener: Listener): boolean => localhost?.isOurs(listener) ?? false;
+  const incoming =
+    options.incoming &&
+    serveIncoming(
+      {
+        launcher: sandbox.launcher,
+        mux,
+        addresses: addresses.map(addressBytes),
+        connectTcp: driver.stack.connectTcp.bind(driver.stack),
+        kick: driver.kick,
+        isOurs,
+        warn: options.warn,
+        log: options.log,
+      },
+      options.incoming,
+    );
+  link.onStream = incoming?.onStream.bind(incoming);
   const published = publishPorts(sandbox.launcher, {
-    isOurs: (listener) => localhost?.isOurs(listener) ?? false,
+    isOurs,
     warn: options.warn,
     info: options.info,
     log: options.log,
@@ -152,6 +175,7 @@ function serveSandbox(
   return {
     ready: followed?.ready ?? Promise.resolve(),
     published,
+    incoming,
     [Symbol.dispose]() {
       options.log('session: counters', {
         tun: driver.counters,
@@ -161,7 +185,10 @@ function serveSandbox(
         processes: processes.counters,
         pcap: capture?.counters,
         published: published.counters,
+        incoming: incoming?.counters,
       });
+      link.onStream = undefined;
+      incoming?.[Symbol.dispose]();
       driver[Symbol.dispose]();
       capture?.[Symbol.dispose]();
       followed?.[Symbol.dispose]();
@@ -274,7 +301,8 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
   using unixSockets = showUnixSockets(sandbox, link, options);
   await Promise.all([service.ready, unixSockets?.ready]);
   const ports = () => service.published.ports;
-  const lost = contextLost(link);
+  const {incoming} = service;
+  const lost = Promise.race([contextLost(link), ...(incoming ? [incoming.failed] : [])]);
   return await run(sandbox.launcher, 'container', {link, options, lost, ports});
 }
 

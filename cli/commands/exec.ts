@@ -20,6 +20,7 @@ import {addConfigFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import type {ResolvedConfig} from '../config/schema/root.ts';
 import {formatTarget, parseTargetPath} from '../config/target.ts';
+import {incomingOptions} from '../incoming-options.ts';
 import {watchForInterruption} from '../interruption.ts';
 import {markInside, refuseNested} from '../nested.ts';
 import {debuggerPorts, networkOptions} from '../network-options.ts';
@@ -120,6 +121,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     env: {...callersEnvironment(), ...markInside(config)},
     environment,
     network: networkOptions(config, debuggers.ports),
+    incoming: incomingOptions(config, target, debuggers.ports),
     unixStreams: config.feature.network.outgoing.unix_streams ?? [],
     skip: skipOptions(config),
     ...(pcap !== undefined && {pcap}),

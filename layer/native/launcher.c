@@ -5,6 +5,7 @@
  *   launcher enter PID [--mount] [--keep-capabilities | --keep-net-admin] [--die-with-parent] [--ping FD4 FD6]
  *                  [--listen PORT FD4 FD6] [--listen-at ADDRESS PORT FD] -- PROGRAM…
  *   launcher records connected | dial NAME LENGTH    (records.c)
+ *   launcher files pid PID | root                    (files.c)
  *
  * Theory of operation. Namespaces must be entered before a program starts threads, so Node can't do
  * it: this does. `serve` obeys commands on FD, a SOCK_SEQPACKET unix socket whose other end mirrord
@@ -378,6 +379,7 @@ int main(int argc, char **argv) {
   if (argc > 4 && !strcmp(argv[1], "serve") && !strcmp(argv[3], "--")) return serve(atoi(argv[2]), argv + 4);
   if (argc > 4 && !strcmp(argv[1], "enter")) return enter(argc, argv);
   if (argc > 2 && !strcmp(argv[1], "records")) return relay_records(argc - 2, argv + 2);
+  if (argc > 2 && !strcmp(argv[1], "files")) return serve_files(argc - 2, argv + 2);
   fprintf(stderr, "usage: launcher serve FD -- PROGRAM… | launcher enter PID [OPTION…] -- PROGRAM… | launcher records …\n");
   return 64;
 }

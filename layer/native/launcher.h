@@ -73,4 +73,7 @@ void remove_leavings(void);
 
 /* The program `launcher records`. */
 int relay_records(int argc, char **argv);
+
+/* The program `launcher files`. */
+int serve_files(int argc, char **argv);
 #endif

@@ -1,0 +1,232 @@
+/**
+ * Files over a stream: what the layer asks of a file system elsewhere, and how that answers.
+ *
+ *     request   uint32 length of the rest, uint32 id, uint8 operation, fields
+ *     answer    uint32 length of the rest, uint32 id, uint32 errno (0: done), fields
+ *
+ * Answers come in the order of the requests. Numbers are little-endian, and attributes are laid out as the
+ * kernel's own `struct fuse_attr`, so that they can be passed on as they are; an errno is Linux' number, which
+ * x86-64 and arm64 share. It is no MessagePack: the other end is C (layer/native/files.c), and half of what
+ * is said is bytes anyway.
+ *
+ *     path, name, target   uint16 length, bytes; a path is one below the root
+ *     which                uint8 0, path | uint8 1, path whose links are followed | uint8 2, uint32 handle
+ *
+ *     hello      -> uint32 version, uint32 uid, uint32 gid of whom the files are looked at as
+ *     stat       which -> attributes
+ *     readlink   path -> bytes
+ *     open       uint32 flags, path -> uint32 handle, attributes
+ *     create     uint32 flags, uint32 mode, path -> as open
+ *     read       uint32 handle, uint64 offset, uint32 length -> bytes; fewer only at the end
+ *     write      uint32 handle, uint64 offset, bytes -> uint32 count
+ *     close      uint32 handle
+ *     fsync      uint32 handle, uint8 data only
+ *     opendir    path -> uint32 handle
+ *     readdir    uint32 handle, uint64 cookie (0: the start), uint32 length -> entries, none at the end
+ *                entry: uint64 cookie of the next, attributes (of a mode only, if it can't be looked at), name
+ *     mkdir      uint32 mode, path -> attributes
+ *     unlink, rmdir   path
+ *     rename     uint32 flags, path, path
+ *     symlink    target, path -> attributes
+ *     link       path, path -> attributes
+ *     setattr    uint32 valid (FATTR_*), uint32 mode, uid, gid, uint64 size, int64 s and uint32 ns of atime
+ *                and of mtime, which -> attributes
+ *     statfs, access, getxattr, listxattr, setxattr, removexattr
+ *                uint8 follows links, uint32 number (mask, size, flags), path, name, bytes
+ *     fallocate  uint32 handle, uint32 mode, uint64 offset, uint64 length
+ *     lseek      uint32 handle, uint64 offset, uint32 whence -> uint64
+ *     mknod      uint32 mode, path -> attributes
+ */
+
+import {ProtocolError} from './errors.ts';
+
+/** The call whose stream, once it is accepted, carries requests and answers. */
+export const FILES_METHOD = 'files';
+
+/** The operations, by number. */
+export const FILE_OPERATION = {
+  hello: 1,
+  stat: 2,
+  readlink: 3,
+  open: 4,
+  create: 5,
+  read: 6,
+  write: 7,
+  close: 8,
+  fsync: 9,
+  opendir: 10,
+  readdir: 11,
+  mkdir: 12,
+  unlink: 13,
+  rmdir: 14,
+  rename: 15,
+  symlink: 16,
+  link: 17,
+  setattr: 18,
+  statfs: 19,
+  access: 20,
+  getxattr: 21,
+  listxattr: 22,
+  setxattr: 23,
+  removexattr: 24,
+  fallocate: 25,
+  lseek: 26,
+  mknod: 27,
+} as const;
+
+export type FileOperation = keyof typeof FILE_OPERATION;
+
+/** The version that `hello` answers with. */
+export const FILES_VERSION = 1;
+/** Bytes of a file in one request or answer. */
+export const FILE_DATA_BYTES = 1_048_576;
+/** What comes besides: two paths, an attribute. */
+const FIELD_BYTES = 16_384;
+const REQUEST_HEAD_BYTES = 9;
+const ANSWER_HEAD_BYTES = 12;
+/** The size of attributes. */
+export const ATTRIBUTE_BYTES = 88;
+
+/** A request being written. Fields are in the order of the calls. */
+export class FileRequest {
+  readonly operation: FileOperation;
+  #bytes = new Uint8Array(128);
+  #view = new DataView(this.#bytes.buffer);
+  #length = REQUEST_HEAD_BYTES;
+
+  constructor(operation: FileOperation) {
+    this.operation = operation;
+  }
+
+  u8(value: number): this {
+    this.#view.setUint8(this.#grow(1), value);
+    return this;
+  }
+
+  u32(value: number): this {
+    this.#view.setUint32(this.#grow(4), value, true);
+    return this;
+  }
+
+  u64(value: bigint): this {
+    this.#view.setBigUint64(this.#grow(8), BigInt.asUintN(64, value), true);
+    return this;
+  }
+
+  /** A path, a name or a target, after its length. */
+  string(value: Uint8Array): this {
+    const at = this.#grow(2 + value.length);
+    this.#view.setUint16(at, value.length, true);
+    this.#bytes.set(value, at + 2);
+    return this;
+  }
+
+  /** Bytes to the end of the request. */
+  bytes(value: Uint8Array): this {
+    const at = this.#grow(value.length);
+    this.#bytes.set(value, at);
+    return this;
+  }
+
+  /** Returns the whole request, before `dataBytes` bytes that follow it; valid until the next call. */
+  finish(id: number, dataBytes = 0): Uint8Array {
+    this.#view.setUint32(0, this.#length - 4 + dataBytes, true);
+    this.#view.setUint32(4, id, true);
+    this.#view.setUint8(8, FILE_OPERATION[this.operation]);
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  #grow(count: number): number {
+    const at = this.#length;
+    this.#length += count;
+    if (this.#length > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(2 * this.#bytes.length, this.#length));
+      larger.set(this.#bytes.subarray(0, at));
+      this.#bytes = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    return at;
+  }
+}
+
+/** Cuts a stream of bytes into answers. */
+export class FileAnswers {
+  readonly #head = new Uint8Array(ANSWER_HEAD_BYTES);
+  readonly #view = new DataView(this.#head.buffer);
+  #headBytes = 0;
+  #fields = new Uint8Array(0);
+  #fieldBytes = 0;
+
+  /**
+   * Calls `onAnswer` for each answer that `chunk` completes; the fields are the callee's to keep. Throws
+   * ProtocolError CALL_MALFORMED.
+   */
+  push(chunk: Uint8Array, onAnswer: (id: number, errno: number, fields: Uint8Array) => void): void {
+    let offset = 0;
+    while (offset < chunk.length || this.#isWhole) {
+      if (this.#headBytes < ANSWER_HEAD_BYTES) {
+        offset += this.#fillHead(chunk.subarray(offset));
+      } else {
+        const count = Math.min(this.#fields.length - this.#fieldBytes, chunk.length - offset);
+        this.#fields.set(chunk.subarray(offset, offset + count), this.#fieldBytes);
+        this.#fieldBytes += count;
+        offset += count;
+      }
+      if (!this.#isWhole) continue;
+      const fields = this.#fields;
+      this.#headBytes = 0;
+      onAnswer(this.#view.getUint32(4, true), this.#view.getUint32(8, true), fields);
+    }
+  }
+
+  get #isWhole(): boolean {
+    return this.#headBytes === ANSWER_HEAD_BYTES && this.#fieldBytes === this.#fields.length;
+  }
+
+  #fillHead(chunk: Uint8Array): number {
+    const count = Math.min(ANSWER_HEAD_BYTES - this.#headBytes, chunk.length);
+    this.#head.set(chunk.subarray(0, count), this.#headBytes);
+    this.#headBytes += count;
+    if (this.#headBytes < ANSWER_HEAD_BYTES) return count;
+    const length = this.#view.getUint32(0, true) - (ANSWER_HEAD_BYTES - 4);
+    if (length < 0 || length > FILE_DATA_BYTES + FIELD_BYTES) {
+      throw new ProtocolError('CALL_MALFORMED');
+    }
+    this.#fields = new Uint8Array(length);
+    this.#fieldBytes = 0;
+    return count;
+  }
+}
+
+/** An entry of a directory. */
+export interface FileEntry {
+  /** Where reading goes on after it. */
+  readonly cookie: bigint;
+  /** A view of the answer. */
+  readonly attributes: Uint8Array;
+  /** A view of the answer. */
+  readonly name: Uint8Array;
+}
+
+/** Reads the entries of an answer to `readdir`. Throws ProtocolError CALL_MALFORMED. */
+export function parseEntries(fields: Uint8Array): FileEntry[] {
+  const view = new DataView(fields.buffer, fields.byteOffset, fields.byteLength);
+  const entries: FileEntry[] = [];
+  for (let at = 0; at < fields.length; ) {
+    const nameAt = at + 8 + ATTRIBUTE_BYTES + 2;
+    if (nameAt > fields.length) throw new ProtocolError('CALL_MALFORMED');
+    const end = nameAt + view.getUint16(nameAt - 2, true);
+    // An empty name, or one with a slash, would be an entry of another directory to the kernel.
+    const name = fields.subarray(nameAt, end);
+    if (end > fields.length || name.length === 0 || name.length > 255 || name.includes(0x2f)) {
+      throw new ProtocolError('CALL_MALFORMED');
+    }
+    entries.push({
+      cookie: view.getBigUint64(at, true),
+      attributes: fields.subarray(at + 8, at + 8 + ATTRIBUTE_BYTES),
+      name,
+    });
+    at = end;
+  }
+  return entries;
+}

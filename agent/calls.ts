@@ -1,11 +1,13 @@
 /** The methods that the layer can call, and what answers them. */
 
 import {ItemWriter, parseCall} from '../tunnel/calls.ts';
+import {FILES_METHOD} from '../tunnel/files.ts';
 import {type InterceptEvent, parseInterceptParams} from '../tunnel/intercept.ts';
 import {type ListeningPorts, METHOD} from '../tunnel/target.ts';
 import type {MuxStream} from '../tunnel/types.ts';
 import type {OwnPorts} from './dial/udp.ts';
 import {errnoOf} from './errno.ts';
+import {serveFiles} from './files/serve-files.ts';
 import type {InterceptClient, Interceptor} from './intercept/interceptor.ts';
 import {readTargetInfo} from './target/info.ts';
 import {watchProcess} from './target/lifecycle.ts';
@@ -88,6 +90,8 @@ export function answerCall(
   if (method !== undefined) void answerOnce(stream, method(context), onClosed);
   else if (subscription !== undefined) {
     subscribe(stream, {context, subscription, params, onClosed});
+  } else if (name === FILES_METHOD) {
+    serveFiles(stream, {targetPid: context.targetPid, onClosed});
   } else {
     stream.refuse('ENOSYS');
     onClosed();

@@ -1,0 +1,204 @@
+/**
+ * A file system at the other end of a stream: the agent's, for the pod, or that of a process of ours, for what
+ * is this machine's. Requests go out as the stream takes them; answers come in the same order.
+ *
+ * A lost connection to the agent is not noticed here: the stream waits for the next one (tunnel/resume.ts), and
+ * so do the requests. When the stream is over, all that wait get EIO, and so does everything later.
+ */
+
+import {type ChildProcess, spawn} from 'node:child_process';
+import type {Socket} from 'node:net';
+import os from 'node:os';
+import {emitCall} from '../../tunnel/calls.ts';
+import {FILES_METHOD, FILES_VERSION, FileAnswers, FileRequest} from '../../tunnel/files.ts';
+import type {Mux} from '../../tunnel/mux.ts';
+import type {StreamHandler} from '../../tunnel/types.ts';
+import {launcherPath} from '../native/native.ts';
+import {streamOfSocket} from '../socket-stream.ts';
+import type {ByteStream} from '../streams.ts';
+
+/** Requests that may wait; the kernel sends one for each thread of the program, and some ahead. */
+const requestLimit = 16_384;
+/** Bytes that may wait to be sent: those of 256 threads that write as much as a request holds. */
+const queueLimit = 256 * 1024 * 1024;
+
+const {EIO, ENOMEM} = os.constants.errno;
+
+/** A failed operation, by Linux' number of the errno. */
+export class FileError extends Error {
+  readonly errno: number;
+
+  constructor(errno: number) {
+    super(`errno ${errno}`);
+    this.name = 'FileError';
+    this.errno = errno;
+  }
+}
+
+/** Whom files are looked at as. */
+export interface Identity {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface FileClientCounters {
+  requests: number;
+  failed: number;
+  /** Over a limit. */
+  refused: number;
+  /** Answers that made no sense. */
+  malformed: number;
+}
+
+interface Waiting {
+  resolve(fields: Uint8Array): void;
+  reject(error: FileError): void;
+}
+
+export class FileClient implements Disposable {
+  readonly counters: FileClientCounters = {requests: 0, failed: 0, refused: 0, malformed: 0};
+  readonly #stream: ByteStream;
+  readonly #answers = new FileAnswers();
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #queue: Uint8Array[] = [];
+  readonly #onDispose: () => void;
+  #queuedBytes = 0;
+  #received = 0;
+  #lastId = 0;
+  #isOver = false;
+
+  /** `onDispose` ends what is behind the stream. */
+  constructor(open: (handler: StreamHandler) => ByteStream, onDispose = (): void => undefined) {
+    this.#onDispose = onDispose;
+    const over = (): void => this.#end();
+    this.#stream = open({
+      onOpened: () => this.#flush(),
+      onWritable: () => this.#flush(),
+      onData: (chunk) => this.#onData(chunk),
+      onRefused: over,
+      onReset: over,
+      onEnd: over,
+      onClose: over,
+      onStop: over,
+    });
+  }
+
+  /** Whether nothing will be answered any more. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Asks, with `data` at the end, which is copied. Rejects with FileError; EIO when the stream is over. */
+  request(request: FileRequest, data?: Uint8Array): Promise<Uint8Array> {
+    this.counters.requests++;
+    if (this.#isOver) return Promise.reject(new FileError(EIO));
+    const bytes = data?.length ?? 0;
+    if (this.#waiting.size >= requestLimit || this.#queuedBytes + bytes > queueLimit) {
+      this.counters.refused++;
+      return Promise.reject(new FileError(ENOMEM));
+    }
+    this.#lastId = (this.#lastId + 1) >>> 0;
+    const id = this.#lastId;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, {resolve, reject});
+      this.#send(request.finish(id, bytes));
+      if (data !== undefined && bytes > 0) this.#send(data);
+    });
+  }
+
+  /** Asks whom we are looking as. Rejects with FileError: EACCES where the files may not be looked at. */
+  async hello(): Promise<Identity> {
+    const fields = await this.request(new FileRequest('hello'));
+    const view = new DataView(fields.buffer, fields.byteOffset, fields.byteLength);
+    if (fields.length < 12 || view.getUint32(0, true) !== FILES_VERSION) throw new FileError(EIO);
+    return {uid: view.getUint32(4, true), gid: view.getUint32(8, true)};
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#isOver) this.#stream.reset('ECANCELED');
+    this.#end();
+    this.#onDispose();
+  }
+
+  /** Writes what the stream takes, and keeps a copy of the rest. */
+  #send(bytes: Uint8Array): void {
+    let done = 0;
+    if (this.#queue.length === 0) {
+      done = Math.min(bytes.length, this.#stream.writable);
+      if (done > 0) this.#stream.write(bytes.subarray(0, done));
+    }
+    if (done === bytes.length) return;
+    this.#queue.push(bytes.slice(done));
+    this.#queuedBytes += bytes.length - done;
+  }
+
+  #flush(): void {
+    for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
+      const count = Math.min(first.length, this.#stream.writable);
+      if (count === 0) return;
+      this.#stream.write(first.subarray(0, count));
+      this.#queuedBytes -= count;
+      if (count === first.length) this.#queue.shift();
+      else this.#queue[0] = first.subarray(count);
+    }
+  }
+
+  #onData(chunk: Uint8Array): void {
+    this.#received += chunk.length;
+    try {
+      this.#answers.push(chunk, (id, errno, fields) => this.#onAnswer(id, errno, fields));
+    } catch {
+      // What comes after it can't be understood either.
+      this.counters.malformed++;
+      this.#stream.reset('EPROTO');
+      this.#end();
+      return;
+    }
+    this.#stream.consumed(this.#received);
+  }
+
+  #onAnswer(id: number, errno: number, fields: Uint8Array): void {
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined) {
+      this.counters.malformed++;
+      return;
+    }
+    this.#waiting.delete(id);
+    if (errno === 0) waiting.resolve(fields);
+    else waiting.reject(new FileError(errno < 4096 ? errno : EIO));
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#queue.length = 0;
+    this.#queuedBytes = 0;
+    for (const {reject} of this.#waiting.values()) reject(new FileError(EIO));
+    this.counters.failed += this.#waiting.size;
+    this.#waiting.clear();
+  }
+}
+
+/** The target's files, by the agent. */
+export function podFiles(mux: Mux): FileClient {
+  const body = emitCall({method: FILES_METHOD, params: {}});
+  return new FileClient((handler) => mux.open('call', body, handler));
+}
+
+/** This machine's files, by a process of ours, which is in no sandbox. */
+export function hostFiles(): FileClient {
+  const child: ChildProcess = spawn(launcherPath(), ['files', 'root'], {
+    cwd: '/',
+    // Out of reach of the terminal's Ctrl-C: the program may look at files for as long as it runs.
+    detached: true,
+    env: {},
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+  });
+  child.unref();
+  child.on('error', () => undefined); // its end of the socket closes
+  const socket = child.stdio[3] as Socket;
+  socket.unref();
+  return new FileClient(
+    (handler) => streamOfSocket(socket, handler),
+    () => child.kill('SIGKILL'),
+  );
+}

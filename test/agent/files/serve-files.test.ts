@@ -1,0 +1,262 @@
+import {spawn} from 'node:child_process';
+import {
+  chmodSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
+import {join} from 'node:path';
+import test, {type ExecutionContext} from 'ava';
+import {FileClient, FileError, podFiles} from '../../../layer/files/file-client.ts';
+import {launcherPath} from '../../../layer/native/native.ts';
+import {FILE_DATA_BYTES, FileRequest, parseEntries} from '../../../tunnel/files.ts';
+import {startAgent, until} from '../../helpers/agent.ts';
+import {
+  attributes,
+  close,
+  create,
+  first,
+  onPath,
+  open,
+  read,
+  stat,
+  write,
+} from '../../helpers/file-requests.ts';
+
+const {errno} = os.constants;
+
+interface Target {
+  /** The target's root, as this machine sees it. */
+  root: string;
+  /** What must never be read. */
+  outside: string;
+  files: FileClient;
+}
+
+/** A process in a root of its own, and a client of an agent beside it. */
+async function openTarget(t: ExecutionContext): Promise<Target> {
+  const place = mkdtempSync(join(os.tmpdir(), 'mirrord-files-'));
+  chmodSync(place, 0o755);
+  t.teardown(() => rmSync(place, {recursive: true, force: true}));
+  const root = join(place, 'root');
+  mkdirSync(root);
+  writeFileSync(join(place, 'secret'), 'outside');
+  copyFileSync(launcherPath(), join(root, 'wait'));
+  // It waits for requests that never come.
+  const enter = process.getuid?.() === 0 ? ['chroot'] : ['unshare', '-r', 'chroot'];
+  const [file = '', ...args] = [...enter, root, '/wait', 'files', 'root'];
+  const child = spawn(file, args, {stdio: ['ignore', 'ignore', 'inherit', 'pipe']});
+  t.teardown(() => child.kill('SIGKILL'));
+  await until(() => readFileSync(`/proc/${child.pid}/cmdline`, 'latin1').startsWith('/wait\0'));
+  const {layer} = await startAgent(t, {context: {targetPid: child.pid ?? 0}});
+  const files = podFiles(layer);
+  t.teardown(() => files[Symbol.dispose]());
+  return {root, outside: join(place, 'secret'), files};
+}
+
+/** The errno that a request fails with; 0 when it doesn't. */
+async function errnoOf(answer: Promise<unknown>): Promise<number> {
+  try {
+    await answer;
+    return 0;
+  } catch (error) {
+    if (error instanceof FileError) return error.errno;
+    throw error;
+  }
+}
+
+/** The whole of a small file. */
+async function content(files: FileClient, path: string): Promise<string> {
+  const handle = first(await files.request(open(path)));
+  const bytes = await files.request(read(handle, 0, 65_536));
+  await files.request(close(handle));
+  return Buffer.from(bytes).toString();
+}
+
+test("a file of the target's root is read, by the path that it has there", async (t) => {
+  const {root, files} = await openTarget(t);
+  mkdirSync(join(root, 'app'));
+  writeFileSync(join(root, 'app/config'), 'hello');
+  t.is(attributes(await files.request(stat('/app/config'))).size, 5);
+  t.is(await content(files, '/app/config'), 'hello');
+  t.is(await errnoOf(files.request(stat('/app/none'))), errno.ENOENT);
+  t.is(await errnoOf(files.request(open('/app'))), errno.EISDIR);
+});
+
+test('absolute links and .. stay inside', async (t) => {
+  const {root, outside, files} = await openTarget(t);
+  writeFileSync(join(root, 'inside'), 'inside');
+  symlinkSync('/inside', join(root, 'absolute'));
+  symlinkSync('../../../../inside', join(root, 'up'));
+  symlinkSync(outside, join(root, 'out'));
+  t.is(await content(files, '/absolute'), 'inside');
+  t.is(await content(files, '/up'), 'inside');
+  t.is(await errnoOf(files.request(open('/out'))), errno.ENOENT);
+  t.is(await errnoOf(files.request(open(`/../..${outside}`))), errno.ENOENT);
+});
+
+test('a directory that is swapped for a link outwards leads nowhere else', async (t) => {
+  const {root, outside, files} = await openTarget(t);
+  mkdirSync(join(root, 'real'));
+  writeFileSync(join(root, 'real/secret'), 'inside');
+  mkdirSync(join(root, 'd'));
+  writeFileSync(join(root, 'd/secret'), 'inside');
+  symlinkSync(join(outside, '..'), join(root, 'link'));
+  let isOver = false;
+  let swaps = 0;
+  const attack = (async () => {
+    while (!isOver) {
+      renameSync(join(root, 'd'), join(root, 'aside'));
+      renameSync(join(root, 'link'), join(root, 'd'));
+      renameSync(join(root, 'd'), join(root, 'link'));
+      renameSync(join(root, 'aside'), join(root, 'd'));
+      swaps++;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  })();
+  let found = 0;
+  for (let round = 0; round < 2000; round++) {
+    // Sent together, so that the swaps happen in between.
+    const answers = [open('/d/secret'), open('/d/../d/secret'), stat('/d/secret')].map((request) =>
+      files.request(request).catch(() => undefined),
+    );
+    const [one, two] = await Promise.all(answers);
+    for (const opened of [one, two]) {
+      if (opened === undefined) continue;
+      found++;
+      const handle = first(opened);
+      const bytes = await files.request(read(handle, 0, 100));
+      if (Buffer.from(bytes).toString() !== 'inside') t.fail('read what is outside');
+      await files.request(close(handle));
+    }
+  }
+  isOver = true;
+  await attack;
+  t.true(found > 0);
+  t.true(swaps > 100);
+});
+
+test('only regular files are opened', async (t) => {
+  const {root, files} = await openTarget(t);
+  await files.request(
+    new FileRequest('mknod').u32(constants.S_IFIFO | 0o600).string(Buffer.from('/fifo')),
+  );
+  t.is(await errnoOf(files.request(open('/fifo'))), errno.ENXIO);
+  t.is(await errnoOf(files.request(create('/fifo', constants.O_WRONLY))), errno.ENXIO);
+  const device = new FileRequest('mknod')
+    .u32(constants.S_IFCHR | 0o600)
+    .string(Buffer.from('/null'));
+  t.is(await errnoOf(files.request(device)), errno.EPERM);
+  t.truthy(root);
+});
+
+test('a file is created, written, renamed and removed', async (t) => {
+  const {root, files} = await openTarget(t);
+  const flags = constants.O_RDWR | constants.O_EXCL;
+  const handle = first(await files.request(create('/new', flags)));
+  t.is(await errnoOf(files.request(create('/new', flags))), errno.EEXIST);
+  t.is(first(await files.request(write(handle, 2), Buffer.from('xyz'))), 3);
+  t.deepEqual(readFileSync(join(root, 'new')), Buffer.from('\0\0xyz'));
+  const rename = (flag: number) =>
+    new FileRequest('rename').u32(flag).string(Buffer.from('/new')).string(Buffer.from('/wait'));
+  t.is(await errnoOf(files.request(rename(1))), errno.EEXIST, 'RENAME_NOREPLACE');
+  await files.request(onPath('unlink', '/new'));
+  t.deepEqual(
+    Buffer.from(await files.request(read(handle, 2, 10))),
+    Buffer.from('xyz'),
+    'still open',
+  );
+  t.is(await errnoOf(files.request(stat('/new'))), errno.ENOENT);
+});
+
+test('a directory of 5,000 entries comes in pieces, with names that are no UTF-8', async (t) => {
+  const {root, files} = await openTarget(t);
+  mkdirSync(join(root, 'many'));
+  for (let index = 0; index < 5000; index++) writeFileSync(join(root, `many/${index}`), '');
+  writeFileSync(Buffer.concat([Buffer.from(join(root, 'many/')), Buffer.from([0xff, 0xfe])]), '');
+  const handle = first(await files.request(onPath('opendir', '/many')));
+  const names = new Set<string>();
+  let pieces = 0;
+  for (let cookie = 0n; ; pieces++) {
+    const request = new FileRequest('readdir').u32(handle).u64(cookie).u32(65_536);
+    const entries = parseEntries(await files.request(request));
+    for (const {name} of entries) names.add(Buffer.from(name).toString('latin1'));
+    const last = entries.at(-1);
+    if (last === undefined) break;
+    cookie = last.cookie;
+  }
+  t.is(names.size, 5001);
+  t.true(names.has('\xff\xfe'));
+  t.true(pieces > 5);
+});
+
+test('a request that makes no sense is EINVAL or EBADF, and the next one is answered', async (t) => {
+  const {files} = await openTarget(t);
+  t.is(await errnoOf(files.request(new FileRequest('stat'))), errno.EINVAL);
+  t.is(await errnoOf(files.request(new FileRequest('open').u32(0))), errno.EINVAL);
+  t.is(await errnoOf(files.request(stat('/a\0b'))), errno.EINVAL);
+  t.is(await errnoOf(files.request(stat('x'.repeat(5000)))), errno.EINVAL);
+  t.is(await errnoOf(files.request(read(4095, 0, 1))), errno.EBADF);
+  t.is(await errnoOf(files.request(read(0xffff_ffff, 0, 1))), errno.EBADF);
+  t.is(attributes(await files.request(stat('/'))).mode & constants.S_IFMT, constants.S_IFDIR);
+});
+
+test('open files are limited, and are free again when they are closed', async (t) => {
+  const {root, files} = await openTarget(t);
+  writeFileSync(join(root, 'x'), '');
+  const opened: number[] = [];
+  for (;;) {
+    const fields = await files.request(open('/x')).catch((error: FileError) => error);
+    if (fields instanceof FileError) {
+      t.is(fields.errno, errno.EMFILE);
+      break;
+    }
+    opened.push(first(fields));
+  }
+  t.true(opened.length <= 4096);
+  await files.request(close(opened[0] ?? 0));
+  t.is(await errnoOf(files.request(open('/x'))), 0);
+});
+
+test('a megabyte goes each way in one request', async (t) => {
+  const {root, files} = await openTarget(t);
+  const bytes = Buffer.alloc(FILE_DATA_BYTES, 'abcdefg');
+  const handle = first(await files.request(create('/big', constants.O_RDWR)));
+  t.is(first(await files.request(write(handle, 0), bytes)), bytes.length);
+  t.true(readFileSync(join(root, 'big')).equals(bytes));
+  t.true(bytes.equals(await files.request(read(handle, 0, bytes.length))));
+});
+
+test('when the process ends, what waits gets EIO, and so does what comes', async (t) => {
+  const {files} = await openTarget(t);
+  const waiting = files.request(stat('/'));
+  files[Symbol.dispose]();
+  t.is(await errnoOf(waiting), errno.EIO);
+  t.is(await errnoOf(files.request(stat('/'))), errno.EIO);
+});
+
+test('a target that is gone is told', async (t) => {
+  const {layer} = await startAgent(t, {context: {targetPid: 0x3f_ffff}});
+  const files = podFiles(layer);
+  t.teardown(() => files[Symbol.dispose]());
+  t.is(await errnoOf(files.hello()), errno.ENOENT);
+});
+
+test('answers that make no sense end the stream with EIO, not the process', async (t) => {
+  let say: ((bytes: Uint8Array) => void) | undefined;
+  const files = new FileClient((handler) => {
+    say = (bytes) => handler.onData?.(bytes);
+    return {writable: 1e6, write() {}, end() {}, reset() {}, consumed() {}};
+  });
+  const waiting = files.request(stat('/'));
+  say?.(new Uint8Array(12).fill(0xff));
+  t.is(await errnoOf(waiting), errno.EIO);
+  t.is(files.counters.malformed, 1);
+});

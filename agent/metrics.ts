@@ -7,6 +7,7 @@
 
 import type {MuxCounters} from '../tunnel/mux-types.ts';
 import type {StreamKind} from '../tunnel/types.ts';
+import type {Capacity} from './capacity.ts';
 
 /** The media type of the text. */
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
@@ -25,7 +26,7 @@ export interface ProcessFacts {
 /** What is added up over tunnels. */
 const SUMMED = [
   ...(['bytesIn', 'bytesOut', 'datagramsDroppedFull', 'datagramsDroppedLate'] as const),
-  ...(['suspended', 'resumed'] as const),
+  ...(['suspended', 'resumed', 'queueStalls', 'retentionStalls'] as const),
 ] as const;
 type Sums = Record<(typeof SUMMED)[number], number>;
 
@@ -41,6 +42,7 @@ const PREFIX = 'mirrord_agent_';
 export class Metrics {
   /** Connections to the endpoint itself that were one too many. */
   scrapesRefused = 0;
+  readonly #capacity: Capacity | undefined;
   readonly #tunnels = new Set<Readonly<MuxCounters>>();
   #clientsTotal = 0;
   readonly #gone = newSums();
@@ -51,6 +53,11 @@ export class Metrics {
     call: {open: 0, total: 0, refused: 0},
     unix: {open: 0, total: 0, refused: 0},
   };
+
+  /** `capacity`: what clients share. */
+  constructor(capacity?: Capacity) {
+    this.#capacity = capacity;
+  }
 
   /** A client has shown its token; `counters` are those of its tunnel, which go on counting. */
   clientJoined(counters: Readonly<MuxCounters>): void {
@@ -112,6 +119,11 @@ export class Metrics {
           ['{reason="late"}', sums.datagramsDroppedLate],
         ],
       ),
+      counter(`${PREFIX}memory_stalls_total`, 'Times that something waited for memory.', [
+        ['{use="queued"}', sums.queueStalls],
+        ['{use="kept"}', sums.retentionStalls],
+      ]),
+      ...(this.#capacity === undefined ? [] : renderCapacity(this.#capacity)),
       counter(
         `${PREFIX}scrapes_refused_total`,
         'Connections to this endpoint that were one too many.',
@@ -128,6 +140,22 @@ export class Metrics {
       counts[what],
     ]);
   }
+}
+
+function renderCapacity({memory, clientsRefused, connectionsDropped}: Capacity): string[] {
+  const uses = ['windows', 'held', 'queued', 'kept'] as const;
+  const of = (read: 'bytes' | 'capBytes'): Samples =>
+    uses.map((use) => [`{use="${use}"}`, memory[use][read]]);
+  return [
+    gauge(`${PREFIX}memory_bytes`, 'What clients use of the memory they share.', of('bytes')),
+    gauge(`${PREFIX}memory_limit_bytes`, 'What they may use.', of('capBytes')),
+    counter(`${PREFIX}clients_refused_total`, 'Clients that were one too many.', clientsRefused),
+    counter(
+      `${PREFIX}connections_dropped_total`,
+      'Connections to the target that were reset for want of memory.',
+      connectionsDropped,
+    ),
+  ];
 }
 
 /** Labels in braces, or none, and the value. */

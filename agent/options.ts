@@ -37,6 +37,8 @@ export interface ListeningOptions extends Serving {
   readonly resumeWindowMs: number;
   /** A listening socket for who asks for metrics, or what is in place of one. */
   readonly metricsFd: number | undefined;
+  /** What may be used for what clients carry; undefined: as the container allows. */
+  readonly memoryBytes: number | undefined;
 }
 
 /** The agent has yet to find its target, listen, and go there: the first stage of the one above. */
@@ -93,6 +95,7 @@ const FLAGS = {
   'idle-ttl': {type: 'string'},
   'resume-window': {type: 'string'},
   metrics: {type: 'string'},
+  memory: {type: 'string'},
   // From the first stage to the second.
   'listen4-fd': {type: 'string'},
   'listen6-fd': {type: 'string'},
@@ -107,6 +110,7 @@ const PASSED_FLAGS = [
   'resume-window',
   'communication-timeout',
   'log-format',
+  'memory',
 ] as const;
 
 type Values = ReturnType<typeof parseFlags>;
@@ -142,7 +146,9 @@ export function parseOptions(
   const idleTtlMs = 1000 * seconds('idle-ttl', values, 0);
   const resumeWindowMs = 1000 * seconds('resume-window', values, RESUME_WINDOW);
   const metricsFd = parseNumber('metrics-fd', values['metrics-fd']);
-  const listening = {listenFds, tokenHash, idleTtlMs, resumeWindowMs, metricsFd};
+  const mebibytes = parseNumber('memory', values.memory);
+  const memoryBytes = mebibytes && mebibytes * 1_048_576;
+  const listening = {listenFds, tokenHash, idleTtlMs, resumeWindowMs, metricsFd, memoryBytes};
   return {kind: 'listening', targetPid, ...listening, ...serving};
 }
 

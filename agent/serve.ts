@@ -5,6 +5,7 @@ import {fstatSync} from 'node:fs';
 import {createServer, type Server, Socket} from 'node:net';
 import {Tickets} from '../tunnel/tickets.ts';
 import {Attendance} from './attendance.ts';
+import {Capacity, memoryFor} from './capacity.ts';
 import {EchoSocket, type EchoSockets} from './dial/echo.ts';
 import {Interceptor} from './intercept/interceptor.ts';
 import type {Log} from './log.ts';
@@ -47,7 +48,9 @@ function contextOf(options: InheritedOptions | ListeningOptions, log: Log): Agen
 
 /** Serves the one client at an inherited connection; exits with it. */
 export function serveInherited(options: InheritedOptions, log: Log): void {
-  const server = new AgentServer({...contextOf(options, log), token: options.token});
+  const capacity = new Capacity(memoryFor(process.constrainedMemory(), true));
+  // Nothing comes between the two ends of a socket pair: there is no other connection to go on over.
+  const server = new AgentServer({...contextOf(options, log), capacity, token: options.token});
   const connection = new Socket({fd: options.connectionFd, readable: true, writable: true});
   connection.on('close', () => process.exit());
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit());
@@ -55,12 +58,16 @@ export function serveInherited(options: InheritedOptions, log: Log): void {
 }
 
 /** Where the launcher could not listen, the agent works all the same. */
-function offerMetrics(fd: number, log: Log): {metrics?: Metrics; server?: Server} {
+function offerMetrics(
+  fd: number,
+  capacity: Capacity,
+  log: Log,
+): {metrics?: Metrics; server?: Server} {
   if (!fstatSync(fd).isSocket()) {
     log.error('no metrics: their address can not be listened at');
     return {};
   }
-  const metrics = new Metrics();
+  const metrics = new Metrics(capacity);
   return {metrics, server: serveMetrics(fd, metrics, log)};
 }
 
@@ -91,11 +98,13 @@ export function serveListening(options: ListeningOptions, log: Log): void {
       .on('error', (error) => log.error('listening', {error: error.message}))
       .listen({fd}),
   );
-  const {metricsFd, isHome} = options;
-  const {metrics, server} = metricsFd === undefined ? {} : offerMetrics(metricsFd, log);
+  const {metricsFd, isHome, memoryBytes} = options;
+  const capacity = new Capacity(memoryBytes ?? memoryFor(process.constrainedMemory(), false));
+  const {metrics, server} = metricsFd === undefined ? {} : offerMetrics(metricsFd, capacity, log);
   const agent = new AgentServer({
     ...context,
     verifyToken: (token) => timingSafeEqual(createHash('sha256').update(token).digest(), tokenHash),
+    capacity,
     resume: {windowMs: resumeWindowMs, tickets: new Tickets()},
     attendance: new Attendance({communicationTimeoutMs: handshakeTimeoutMs, idleTtlMs, leave}),
     ...(metrics !== undefined && {metrics}),

@@ -22,7 +22,7 @@ export class AgentServer {
   readonly #context: AgentContext;
   readonly #http: Server;
   readonly #webSockets = new WebSocketServer({...WEBSOCKET_OPTIONS, noServer: true});
-  /** Connections without a WebSocket yet. */
+  /** Connections that have not shown a token yet. */
   readonly #strangers = new Map<Duplex, {readonly timer: NodeJS.Timeout; readonly since: number}>();
   readonly #tunnels = new Set<Mux>();
 
@@ -38,7 +38,7 @@ export class AgentServer {
       response.end();
     });
     this.#http.on('upgrade', (request, socket, head) => {
-      const handshakeTimeoutMs = this.#forgetStranger(socket);
+      const handshakeTimeoutMs = this.#patienceWith(socket);
       this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
         const mux = startSession({...this.#context, handshakeTimeoutMs}, () => {
           this.#tunnels.delete(mux);
@@ -49,6 +49,13 @@ export class AgentServer {
           if (mux.isClosed) this.#tunnels.delete(mux);
         });
         bindWebSocket(webSocket, mux);
+        // The first message decides: a client, another connection of one, or nobody.
+        const look = (): void => {
+          if (!mux.isReady && !mux.isClosed) return;
+          webSocket.off('message', look);
+          this.#strangers.delete(socket);
+        };
+        webSocket.on('message', look);
       });
     });
   }
@@ -68,14 +75,16 @@ export class AgentServer {
     // Node's own timeouts for requests only work in a server that listens.
     const timer = setTimeout(() => connection.destroy(), this.#context.handshakeTimeoutMs);
     this.#strangers.set(connection, {timer, since: performance.now()});
-    connection.on('close', () => this.#forgetStranger(connection));
+    connection.on('close', () => {
+      clearTimeout(timer);
+      this.#strangers.delete(connection);
+    });
     this.#http.emit('connection', connection);
   }
 
-  /** Returns what is left of its patience, in ms. */
-  #forgetStranger(connection: Duplex): number {
+  /** Returns what is left of the patience with it, in ms, which is the tunnel's from now on. */
+  #patienceWith(connection: Duplex): number {
     const stranger = this.#strangers.get(connection);
-    this.#strangers.delete(connection);
     clearTimeout(stranger?.timer);
     const elapsedMs = performance.now() - (stranger?.since ?? performance.now());
     return Math.max(0, this.#context.handshakeTimeoutMs - elapsedMs);

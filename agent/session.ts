@@ -13,6 +13,7 @@ import type {Tickets} from '../tunnel/tickets.ts';
 import type {MuxStream, StreamKind} from '../tunnel/types.ts';
 import type {Attendance} from './attendance.ts';
 import {answerCall} from './calls.ts';
+import type {Capacity} from './capacity.ts';
 import {dialEcho, type EchoSockets} from './dial/echo.ts';
 import {dialTcp} from './dial/tcp.ts';
 import {dialUdp, type OwnPorts} from './dial/udp.ts';
@@ -29,6 +30,8 @@ export interface AgentContext {
   /** What clients must show, or who else says whether it is right. */
   readonly token?: Uint8Array;
   readonly verifyToken?: (token: Uint8Array) => boolean;
+  /** What all clients may have together; without it each has bounds of its own only. */
+  readonly capacity?: Capacity;
   /** Where clients are counted. */
   readonly attendance?: Attendance;
   /** TCP ports of the pod that are the agent's own. */
@@ -46,7 +49,7 @@ export interface AgentContext {
   readonly random: () => number;
 }
 
-/** Streams that one client may have open, by kind; above it they are refused with EMFILE. */
+/** Streams that one client may have open, by kind; above it, or above what all may, they get EMFILE. */
 const MAX_STREAMS: Readonly<Record<StreamKind, number>> = {
   tcp: 16_384,
   udp: 4096,
@@ -63,9 +66,10 @@ const WINDOW_BUDGET_BYTES = 67_108_864;
 
 /** Makes the agent's end of a tunnel, which cleans up after itself. `onEnd` is called when it is over. */
 export function startSession(context: AgentContext, onEnd?: () => void): Mux {
-  const {log, metrics} = context;
+  const {capacity, log, metrics} = context;
   const open: Record<StreamKind, number> = {tcp: 0, udp: 0, echo: 0, call: 0, unix: 0};
   let hasJoined = false;
+  let hasWarned = false;
   const options = {
     role: 'agent',
     ...(context.token !== undefined && {token: context.token}),
@@ -75,9 +79,15 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
     handshakeTimeoutMs: context.handshakeTimeoutMs,
     capabilities: capabilitiesOf(context.echoSockets),
     ...(context.resume !== undefined && {resume: context.resume}),
+    ...(capacity !== undefined && {memory: capacity.memory}),
   } as const;
   const mux: Mux = new Mux(options, {
     onReady(peer) {
+      if (capacity?.admitClient() === false) {
+        log.warn('too many clients');
+        mux.close('TOO_MANY_CLIENTS');
+        return;
+      }
       log.info('client connected', {version: peer.version});
       hasJoined = true;
       metrics?.clientJoined(mux.counters);
@@ -85,8 +95,10 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
     },
     onOpen(stream, body) {
       const {kind} = stream;
-      if (open[kind] >= MAX_STREAMS[kind]) {
-        log.warn('too many streams', {kind, limit: MAX_STREAMS[kind]});
+      if (open[kind] >= MAX_STREAMS[kind] || capacity?.admitStream() === false) {
+        if (!hasWarned) log.warn('too many streams', {kind, limit: MAX_STREAMS[kind]});
+        // Not for each of them: a client would fill the log.
+        hasWarned = true;
         metrics?.streamRefused(kind);
         stream.refuse('EMFILE');
         return;
@@ -95,9 +107,15 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
       metrics?.streamOpened(kind);
       const onClosed = (): void => {
         open[kind]--;
+        capacity?.streamLeft();
         metrics?.streamClosed(kind);
       };
-      dispatch(own, {stream, body, onClosed});
+      try {
+        dispatch(own, {stream, body, onClosed});
+      } catch (error) {
+        onClosed();
+        throw error;
+      }
     },
     onSuspended() {
       log.info('client lost', {windowMs: context.resume?.windowMs});
@@ -108,6 +126,7 @@ export function startSession(context: AgentContext, onEnd?: () => void): Mux {
     onClose(error) {
       log.info('client left', {reason: error?.code ?? 'NO_ERROR', origin: error?.origin});
       const waitedMs = error?.code === 'RESUME_TIMEOUT' ? (context.resume?.windowMs ?? 0) : 0;
+      if (hasJoined) capacity?.clientLeft();
       if (hasJoined) context.attendance?.left(error === undefined, waitedMs);
       metrics?.clientLeft(mux.counters);
       onEnd?.();
@@ -130,7 +149,7 @@ function dispatch(
   const {stream, body, onClosed} = opened;
   switch (stream.kind) {
     case 'tcp':
-      dialTcp(stream, body, onClosed);
+      dialTcp(stream, body, {capacity: context.capacity, onClosed});
       break;
     case 'udp':
       dialUdp(stream, body, {ownPorts: context.ownPorts, onClosed});
@@ -142,7 +161,11 @@ function dispatch(
       answerCall(stream, body, {context, onClosed});
       break;
     case 'unix':
-      dialUnix(stream, body, {root: `/proc/${context.targetPid}/root`, onClosed});
+      dialUnix(stream, body, {
+        root: `/proc/${context.targetPid}/root`,
+        capacity: context.capacity,
+        onClosed,
+      });
       break;
     default:
       stream.kind satisfies never;

@@ -6,7 +6,7 @@
  * everything that happens on one side is done to the other: bytes, FIN for FIN, RST for RST.
  *
  * Backpressure towards the target: received bytes count as consumed when the kernel has taken them,
- * so that Node buffers no more than the stream's window. Towards the layer: the socket is read only
+ * so that no more than the stream's window waits here (`backlog.ts`). Towards the layer: the socket is read only
  * while the stream is writable. All sockets share one read buffer, because libuv fills it and
  * calls back in the same breath, and the stream copies; a read is at most what the stream takes,
  * or 4 KiB when that is less: what does not fit is held back until it does.
@@ -15,8 +15,10 @@
 import {connect, type Socket} from 'node:net';
 import {emitEndpoint, parseEndpoint} from '../../tunnel/messages.ts';
 import type {ErrnoName, MuxStream} from '../../tunnel/types.ts';
+import type {Capacity} from '../capacity.ts';
 import {errnoOf} from '../errno.ts';
 import {formatAddress, parseAddress} from './address.ts';
+import {Backlog} from './backlog.ts';
 
 /** One read: the largest piece of data that libuv and a frame take at once. */
 const READ_BYTES = 65_536;
@@ -26,26 +28,34 @@ const KEEPALIVE_MS = 60_000;
 
 const readBuffer = new Uint8Array(READ_BYTES);
 
+export interface TcpDialOptions {
+  /** Where what waits is counted. */
+  readonly capacity?: Capacity | undefined;
+  /** Called once, when nothing is left. */
+  readonly onClosed: () => void;
+}
+
 /**
- * Connects to the endpoint in `body` and ties the stream to the connection. Calls `onClosed` once,
- * when nothing is left of either. Throws ProtocolError BODY_MALFORMED.
+ * Connects to the endpoint in `body` and ties the stream to the connection. Throws ProtocolError
+ * BODY_MALFORMED.
  */
-export function dialTcp(stream: MuxStream, body: Uint8Array, onClosed: () => void): void {
+export function dialTcp(stream: MuxStream, body: Uint8Array, options: TcpDialOptions): void {
   const destination = parseEndpoint(body);
   if (destination.port === 0) {
     // The kernel refuses it too, but Node throws first.
     stream.refuse('ECONNREFUSED');
-    onClosed();
+    options.onClosed();
     return;
   }
-  const connection = new Connection(stream, onClosed);
+  const connection = new Connection(stream, options);
   connection.start(formatAddress(destination.address), destination.port);
 }
 
 class Connection {
   readonly #stream: MuxStream;
-  readonly #onClosed: () => void;
+  readonly #options: TcpDialOptions;
   #received = 0;
+  #backlog: Backlog | undefined;
   /** Bytes that were read but exceed what the stream takes. */
   #held: Uint8Array | undefined;
   #hasEnded = false;
@@ -53,9 +63,9 @@ class Connection {
   #isDiscarding = false;
   #isOver = false;
 
-  constructor(stream: MuxStream, onClosed: () => void) {
+  constructor(stream: MuxStream, options: TcpDialOptions) {
     this.#stream = stream;
-    this.#onClosed = onClosed;
+    this.#options = options;
   }
 
   start(host: string, port: number): void {
@@ -75,9 +85,11 @@ class Connection {
     socket.on('end', () => this.#onSocketEnd());
     socket.on('error', (error) => this.#onError(errnoOf(error)));
     socket.on('close', () => this.#onClose());
+    const backlog = new Backlog(socket, this.#options.capacity, () => this.#onTaken());
+    this.#backlog = backlog;
     this.#stream.handler = {
       onData: (chunk) => this.#onData(socket, chunk),
-      onEnd: () => socket.end(),
+      onEnd: () => backlog.end(),
       onWritable: () => this.#onWritable(socket),
       onStop: () => this.#discard(socket),
       onReset: () => this.#abandon(socket),
@@ -129,17 +141,22 @@ class Connection {
 
   #onClose(): void {
     this.#held = undefined;
-    this.#onClosed();
+    this.#backlog?.close();
+    this.#options.onClosed();
   }
 
   // ---- from the layer ----
 
   #onData(socket: Socket, chunk: Uint8Array): void {
     this.#received += chunk.length;
-    socket.write(chunk, () => {
-      // Node has counted the chunk off already: what it still holds was received last.
-      if (!this.#isOver) this.#stream.consumed(this.#received - socket.writableLength);
-    });
+    if (this.#backlog?.write(chunk) !== false) return;
+    this.#stream.reset('ENOBUFS');
+    this.#abandon(socket);
+  }
+
+  #onTaken(): void {
+    // What still waits was received last.
+    if (!this.#isOver) this.#stream.consumed(this.#received - (this.#backlog?.bytes ?? 0));
   }
 
   #onWritable(socket: Socket): void {

@@ -23,8 +23,10 @@ import {fileURLToPath} from 'node:url';
 import {getSystemErrorName} from 'node:util';
 import {parseUnix, type UnixSocket} from '../../tunnel/messages.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
+import type {Capacity} from '../capacity.ts';
 import {errnoOf} from '../errno.ts';
 import {openRootEntry} from '../target/root-files.ts';
+import {Backlog} from './backlog.ts';
 
 const LAUNCHER = fileURLToPath(new URL(`../../build/linux-${machine()}/launcher`, import.meta.url));
 /** Connections with records at a time, of all clients: each has a process. */
@@ -35,6 +37,8 @@ let recordConnections = 0;
 export interface UnixDialOptions {
   /** Of the target's file system: `/proc/PID/root`. */
   readonly root: string;
+  /** Where what waits is counted. */
+  readonly capacity?: Capacity | undefined;
   /** Called once, when nothing is left. */
   readonly onClosed: () => void;
 }
@@ -60,7 +64,7 @@ export function dialUnix(stream: MuxStream, body: Uint8Array, options: UnixDialO
         return;
       }
       stream.accept(new Uint8Array(0));
-      const handler = join(stream, socket);
+      const handler = join(stream, socket, options.capacity);
       for (const chunk of early) handler.onData?.(chunk);
       if (hasEnded) handler.onEnd?.();
     },
@@ -169,8 +173,12 @@ function failure(code: string): Error {
 }
 
 /** Ties an accepted stream to a connected socket; returns the handler, which the stream has. */
-function join(stream: MuxStream, socket: Socket): NonNullable<MuxStream['handler']> {
-  let consumed = 0;
+function join(
+  stream: MuxStream,
+  socket: Socket,
+  capacity: Capacity | undefined,
+): NonNullable<MuxStream['handler']> {
+  let received = 0;
   let isOver = false;
   let isDiscarding = false;
   /** Reads no more from the socket than the stream takes. */
@@ -182,14 +190,18 @@ function join(stream: MuxStream, socket: Socket): NonNullable<MuxStream['handler
       if (!isDiscarding) stream.write(chunk);
     }
   };
+  const backlog = new Backlog(socket, capacity, () => {
+    if (!isOver) stream.consumed(received - backlog.bytes);
+  });
   const handler = {
     onData(chunk: Uint8Array): void {
-      socket.write(chunk, () => {
-        consumed += chunk.length;
-        if (!isOver) stream.consumed(consumed);
-      });
+      received += chunk.length;
+      if (backlog.write(chunk)) return;
+      isOver = true;
+      stream.reset('ENOBUFS');
+      socket.destroy();
     },
-    onEnd: (): unknown => socket.end(),
+    onEnd: (): void => backlog.end(),
     onWritable: forward,
     onStop(): void {
       isDiscarding = true;
@@ -210,6 +222,7 @@ function join(stream: MuxStream, socket: Socket): NonNullable<MuxStream['handler
     isOver = true;
   });
   socket.on('close', () => {
+    backlog.close();
     if (!isOver && !(socket.readableEnded && socket.writableFinished)) stream.reset('ECONNRESET');
     isOver = true;
   });

@@ -62,8 +62,9 @@ export class FramePool {
 
   /** Notes that so much more waits, or less. */
   queue(bytes: number): void {
+    if (this.#isShut) return;
     this.#queuedBytes += bytes;
-    if (this.#shared === undefined || this.#isShut) return;
+    if (this.#shared === undefined) return;
     this.#shared.change(bytes);
     // Not for every frame: only when half of what a tunnel has for sure is free.
     if (this.#isAwaited && this.#queuedBytes <= QUEUED_FLOOR_BYTES / 2) this.#tellRoom();
@@ -76,11 +77,12 @@ export class FramePool {
     this.#shared.whenFree(() => this.#tellRoom());
   }
 
-  /** Nothing is sent any more: what still waits is of no account to others. */
+  /** Nothing is sent any more: what still waits is dropped. */
   shut(): void {
     if (this.#isShut) return;
     this.#isShut = true;
     this.#shared?.change(-this.#queuedBytes);
+    this.#queuedBytes = 0;
   }
 
   #tellRoom(): void {

@@ -4,13 +4,17 @@
  * that a disturbance hits all alike; medians count. Says row by row whether what we aim at holds.
  */
 
+import {readFileSync} from 'node:fs';
 import {availableParallelism, cpus, loadavg, release} from 'node:os';
+import {join} from 'node:path';
 import {parseArgs} from 'node:util';
-import {needProgram, openContenders} from './network/contenders.ts';
+import {type Contenders, needProgram, openContenders} from './network/contenders.ts';
+import {compileLink, openDelayed} from './network/delayed.ts';
 import {BenchError} from './network/error.ts';
 import {compileLoad} from './network/load.ts';
 import {becomePerson, type Person} from './network/person.ts';
-import {printReport, type Results, type RowResult} from './network/report.ts';
+import {report, resultsFile, writeResults} from './network/report.ts';
+import {type Results, type RowResult, readRows} from './network/results.ts';
 import {type Row, rows, type Sample, type Timing} from './network/rows.ts';
 
 const {values: flags} = parseArgs({
@@ -18,11 +22,17 @@ const {values: flags} = parseArgs({
     only: {type: 'string'},
     runs: {type: 'string', default: '5'},
     seconds: {type: 'string', default: '2'},
+    long: {type: 'boolean', default: false},
+    keep: {type: 'boolean', default: false},
     output: {type: 'string', default: 'bench-results'},
   },
 });
 const runs = Number(flags.runs);
-const timing: Timing = {durationMs: Math.round(Number(flags.seconds) * 1000), warmUpMs: 500};
+const timing: Timing = {
+  durationMs: Math.round(Number(flags.seconds) * 1000),
+  warmUpMs: 500,
+  shortFlows: flags.long ? 1_000_000 : 100_000,
+};
 /** Above it, something else runs. */
 const quietLoad = 0.5;
 
@@ -34,63 +44,115 @@ function say(text: string): void {
 function wantedRows(): Row[] {
   if (flags.only === undefined) return [...rows];
   const names = flags.only.split(',');
-  const known = new Set(rows.flatMap(({id, group}) => [id, group]));
+  const known = new Set(rows.flatMap(({id, group}) => [group, id]));
   const unknown = names.find((name) => !known.has(name));
   if (unknown !== undefined)
     throw new BenchError(`--only ${unknown}? There are: ${[...known].join(', ')}`);
   return rows.filter(({id, group}) => names.includes(id) || names.includes(group));
 }
 
-/** Measures some rows with the same contenders. */
-async function measure(person: Person, load: string, wanted: readonly Row[]): Promise<RowResult[]> {
-  const names = [...new Set(wanted.flatMap(({contenders}) => contenders))];
-  await using contenders = await openContenders(person, load, names);
-  const results: RowResult[] = [];
-  for (const row of wanted) {
-    const samples = new Map(row.contenders.map((name) => [name, [] as Sample[]]));
-    for (let run = 1; run <= runs; run += 1) {
-      for (const name of row.contenders) {
-        const contender = contenders.all.get(name);
-        if (contender === undefined) throw new Error(`${name} is not open`);
-        const sample = await row.measure(contender, timing);
-        samples.get(name)?.push(sample);
-        say(`${row.id} ${run}/${runs} ${name}: ${sample.value.toFixed(row.digits)} ${row.unit}`);
-      }
-    }
-    results.push({row, samples});
+interface Tools {
+  person: Person;
+  /** Paths of the programs in C. */
+  load: string;
+  link: string;
+}
+
+/** Sets up what a row needs. */
+async function open({person, load, link}: Tools, row: Row): Promise<Contenders> {
+  return row.roundTripMs === undefined
+    ? await openContenders(person, load, row.contenders)
+    : await openDelayed(person, {load, link}, row.roundTripMs);
+}
+
+/** Which contenders a row can share with the one before; undefined: none. */
+function arena({contenders, roundTripMs, isFresh}: Row): string | undefined {
+  return isFresh ? undefined : `${contenders.join()} ${roundTripMs ?? ''}`;
+}
+
+/** Measures a row once with each contender. */
+async function measureOnce(
+  row: Row,
+  contenders: Contenders,
+  keep: (name: keyof RowResult['samples'], sample: Sample) => void,
+): Promise<void> {
+  for (const name of row.contenders) {
+    const contender = contenders.all.get(name);
+    if (contender === undefined) throw new Error(`${name} is not open`);
+    keep(name, await row.measure(contender, timing));
   }
-  return results;
+}
+
+/** Measures a row with contenders that are open, or with fresh ones for each run. */
+async function measure(tools: Tools, row: Row, contenders?: Contenders): Promise<RowResult> {
+  const {id, group, title, unit, digits, details} = row;
+  const samples: Partial<Record<string, Sample[]>> = {};
+  const load = loadavg()[0] ?? 0;
+  for (let run = 1; run <= runs; run += 1) {
+    await using fresh = contenders === undefined ? await open(tools, row) : undefined;
+    const used = contenders ?? fresh;
+    if (used === undefined) throw new Error('nothing is open');
+    await measureOnce(row, used, (name, sample) => {
+      samples[name] = [...(samples[name] ?? []), sample];
+      say(`${id} ${run}/${runs} ${name}: ${sample.value.toFixed(digits)} ${unit}`);
+    });
+  }
+  const {durationMs} = timing;
+  const result = {id, group, title, unit, digits, ...(details && {details})};
+  return {...result, date: new Date().toISOString(), runs, durationMs, load, samples};
+}
+
+/** Measures rows, and hands each over as soon as it is done. */
+async function measureAll(
+  tools: Tools,
+  wanted: readonly Row[],
+  onResult: (result: RowResult) => void,
+): Promise<void> {
+  const shared = wanted.filter((row) => !row.isFresh);
+  for (const group of Map.groupBy(shared, arena).values()) {
+    const [first] = group;
+    if (first === undefined) continue;
+    await using contenders = await open(tools, first);
+    for (const row of group) onResult(await measure(tools, row, contenders));
+  }
+  for (const row of wanted.filter((each) => each.isFresh)) onResult(await measure(tools, row));
+}
+
+function emptyResults(): Results {
+  const congestion = '/proc/sys/net/ipv4/tcp_congestion_control';
+  return {
+    machine: {
+      processors: availableParallelism(),
+      model: cpus()[0]?.model ?? 'unknown',
+      kernel: release(),
+      congestionControl: readFileSync(congestion, 'latin1').trim(),
+    },
+    node: process.version,
+    rows: [],
+  };
 }
 
 async function bench(): Promise<void> {
-  if (!(runs >= 1 && timing.durationMs > 0))
+  if (!(Number.isInteger(runs) && runs >= 1 && timing.durationMs >= 1))
     throw new BenchError('--runs and --seconds are numbers above 0');
   const wanted = wantedRows();
-  needProgram('cc', 'gcc');
   needProgram('slirp4netns', 'slirp4netns');
   needProgram('pasta', 'passt');
   const load = loadavg()[0] ?? 0;
   if (load > quietLoad) say(`something else runs (load ${load.toFixed(1)}): only ratios tell`);
   using person = await becomePerson();
-  const generator = compileLoad(person.directory);
-  const results: Results = {
-    machine: {
-      processors: availableParallelism(),
-      model: cpus()[0]?.model ?? 'unknown',
-      kernel: release(),
-      node: process.version,
-      load,
-    },
-    date: new Date().toISOString(),
-    runs,
-    ...timing,
-    rows: [],
-  };
-  for (const group of new Set(wanted.map(({group}) => group))) {
-    const ofGroup = wanted.filter((row) => row.group === group);
-    results.rows.push(...(await measure(person, generator, ofGroup)));
-  }
-  printReport(results, flags.output);
+  const {directory} = person;
+  const tools = {person, load: compileLoad(directory), link: compileLink(directory)};
+  const results = emptyResults();
+  const kept = flags.keep ? readRows(join(flags.output, resultsFile)) : [];
+  const known = new Map(kept.map((row) => [row.id, row]));
+  await measureAll(tools, wanted, (result) => {
+    known.set(result.id, result);
+    results.rows = rows.flatMap(({id}) => known.get(id) ?? []);
+    writeResults(results, flags.output);
+  });
+  console.log(report(results));
+  say(`all values and a chart are in ${flags.output}`);
 }
 
 try {

@@ -41,7 +41,8 @@ static void measure(const char *host, uint16_t port, int warm_up, int duration) 
     write_all(fd, &byte, 1);
     read_all(fd, &byte, 1);
     uint64_t now = now_ns();
-    if (sent >= from) samples[count++] = (uint32_t)(now - sent);
+    /* By its end, so that one counts, too, that took longer than the warm-up. */
+    if (now >= from) samples[count++] = now - sent < UINT32_MAX ? (uint32_t)(now - sent) : UINT32_MAX;
     sent = now;
   }
   close(fd);

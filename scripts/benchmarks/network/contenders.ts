@@ -15,10 +15,10 @@ import {execFileSync} from 'node:child_process';
 import {readFileSync, writeFileSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
-import {setTimeout as delay} from 'node:timers/promises';
 import {BenchError} from './error.ts';
-import {type LoadPorts, type LoadProcess, loadProcess} from './load.ts';
+import type {LoadPorts, LoadProcess} from './load.ts';
 import {mirrordPath, type Person} from './person.ts';
+import {Processes, pidOf, until} from './processes.ts';
 import {descendants} from './usage.ts';
 
 export const contenderNames = [
@@ -30,14 +30,15 @@ export const contenderNames = [
   'pasta, MTU 1500',
   'pasta, MTU 65520',
 ] as const;
-export type ContenderName = (typeof contenderNames)[number];
+/** `kernel TCP` is what mirrord is compared with on a link with a delay (delayed.ts). */
+export type ContenderName = (typeof contenderNames)[number] | 'kernel TCP';
 
 export interface Contender {
   readonly load: LoadProcess;
   /** Where the load client finds the server. */
   readonly host: string;
   readonly ports: LoadPorts;
-  /** The processes that carry the traffic. */
+  /** The processes that carry the traffic; mirrord's first, then the agent's. */
   readonly carriers: readonly number[];
 }
 
@@ -53,12 +54,6 @@ const podAddress = '198.18.1.2/24';
 const peerGateway = '10.0.2.2';
 const peerAddress = '10.0.2.100';
 
-/** A command whose answer says that the client runs. */
-const nothing = 'idle 127.0.0.1 0 0';
-
-const pauseMs = 20;
-const patienceMs = 20_000;
-
 /** The congestion control of the sandbox, in the peers' namespaces too: a machine's BBR paces on a link that can't be full. */
 const congestionControl = `for each in reno cubic; do
   echo $each 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control && break
@@ -73,14 +68,6 @@ ip link set eth0 up
 ip link set peer0 up
 ip route add local ${podNetwork} dev lo
 exec "$0" serve`;
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + patienceMs;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new BenchError(`in vain waited for: ${what}`);
-    await delay(pauseMs);
-  }
-}
 
 /** This machine's own address, which a namespace can tell from its own loopback. */
 function machineAddress(): string {
@@ -104,11 +91,6 @@ export function needProgram(name: string, debianPackage: string): void {
   }
 }
 
-function pidOf({child}: LoadProcess): number {
-  if (child.pid === undefined) throw new BenchError('a program does not start');
-  return child.pid;
-}
-
 /** Starts servers and the wanted contenders; each answers when this resolves. */
 export async function openContenders(
   person: Person,
@@ -116,19 +98,14 @@ export async function openContenders(
   wanted: readonly ContenderName[],
 ): Promise<Contenders> {
   const all = new Map<ContenderName, Contender>();
-  const processes: LoadProcess[] = [];
-  const start = (name: string, argv: readonly string[]): LoadProcess => {
-    const made = loadProcess(name, person.start(argv));
-    processes.push(made);
-    return made;
-  };
-  const here = start('server', [load, 'serve']);
+  const processes = new Processes(person);
+  const here = processes.start('server', [load, 'serve']);
   const herePorts = await here.said<LoadPorts>();
   const hereAddress = machineAddress();
 
   async function openPod(): Promise<{pid: number; ports: LoadPorts}> {
     const namespaces = ['unshare', '--user', '--map-root-user', '--net', '--uts', '--'];
-    const pod = start('pod', [...namespaces, 'sh', '-c', podSetUp, load]);
+    const pod = processes.start('pod', [...namespaces, 'sh', '-c', podSetUp, load]);
     return {ports: await pod.said<LoadPorts>(), pid: pidOf(pod)};
   }
   let pod: ReturnType<typeof openPod> | undefined;
@@ -144,10 +121,17 @@ export async function openContenders(
       feature: {network: {incoming: 'off', outgoing: filter}, fs: 'local'},
     };
     writeFileSync(file, JSON.stringify(config), {mode: 0o644});
-    const client = start(name, [mirrordPath, 'exec', '-f', file, '--', load, 'client']);
+    const client = await processes.startClient(name, [
+      mirrordPath,
+      'exec',
+      '-f',
+      file,
+      '--',
+      load,
+      'client',
+    ]);
     const own = pidOf(client);
     const agents = (): number[] => descendants(own, 'agent/main.ts');
-    await client.ask(nothing);
     const carriers = [own, ...agents()];
     return isLocal
       ? {load: client, host: hereAddress, ports: herePorts, carriers}
@@ -162,10 +146,9 @@ export async function openContenders(
   ): Promise<Contender> {
     const namespaces = ['unshare', '--user', '--map-root-user', '--net', '--'];
     const script = `${congestionControl}; ip link set lo up; exec "$0" client`;
-    const client = start(name, [...namespaces, 'sh', '-c', script, load]);
+    const client = await processes.startClient(name, [...namespaces, 'sh', '-c', script, load]);
     const pid = pidOf(client);
-    await client.ask(nothing);
-    const running = start(name, helper(pid));
+    const running = processes.start(name, helper(pid));
     await until(`${name} to be ready`, () => {
       if (running.child.exitCode !== null) throw new BenchError(`${name} does not start`);
       return hasRoute(pid, device);
@@ -175,9 +158,11 @@ export async function openContenders(
 
   const open = async (name: ContenderName): Promise<Contender> => {
     switch (name) {
+      case 'kernel TCP':
+        throw new Error(`${name} has a link of its own`);
       case 'loopback':
         return {
-          load: start(name, [load, 'client']),
+          load: await processes.startClient(name, [load, 'client']),
           host: hereAddress,
           ports: herePorts,
           carriers: [],
@@ -203,20 +188,11 @@ export async function openContenders(
     }
   };
 
-  const close = async (): Promise<void> => {
-    for (const {child} of processes) child.stdin?.end();
-    const clients = [...all.values()].map(({load: {child}}) => child);
-    const ended = until('the clients to end', () =>
-      clients.every(({exitCode, signalCode}) => exitCode !== null || signalCode !== null),
-    );
-    await ended.catch(() => undefined); // they are killed, then
-    for (const {child} of processes) child.kill('SIGKILL');
-  };
   try {
     for (const name of wanted) all.set(name, await open(name));
   } catch (error) {
-    await close();
+    await processes[Symbol.asyncDispose]();
     throw error;
   }
-  return {all, [Symbol.asyncDispose]: close};
+  return {all, [Symbol.asyncDispose]: () => processes[Symbol.asyncDispose]()};
 }

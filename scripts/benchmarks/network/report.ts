@@ -1,56 +1,55 @@
-/** What becomes of the measurements: a table on the standard output, and files. */
+/** What becomes of the measurements: tables on the standard output, and files. */
 
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {median, table} from '../values.ts';
+import {table} from '../values.ts';
+import {chart} from './chart.ts';
 import {type ContenderName, contenderNames} from './contenders.ts';
-import type {Row, Sample} from './rows.ts';
-import {judge, type Medians} from './verdicts.ts';
+import {mediansOf, type Results, type RowResult} from './results.ts';
+import {judge, type Verdict} from './verdicts.ts';
 
-export interface RowResult {
-  row: Pick<Row, 'id' | 'group' | 'title' | 'unit' | 'digits' | 'isLessBetter'>;
-  samples: ReadonlyMap<ContenderName, readonly Sample[]>;
+/** The file with all values, in the directory of the results. */
+export const resultsFile = 'network.json';
+
+const columnOrder: readonly ContenderName[] = ['kernel TCP', ...contenderNames];
+
+function verdictsOf(result: RowResult): Verdict[] {
+  return judge(result.group, (what) => mediansOf(result, what));
 }
 
-export interface Results {
-  machine: {processors: number; model: string; kernel: string; node: string; load: number};
-  date: string;
-  runs: number;
-  durationMs: number;
-  warmUpMs: number;
-  rows: RowResult[];
-}
-
-/** Medians of what counts, by contender. */
-export function mediansOf({samples}: RowResult, what = 'value'): Medians {
-  const pairs = [...samples].map(([name, each]) => {
-    return [name, median(each.map((sample) => sample[what] ?? Number.NaN))] as const;
-  });
-  return new Map(pairs.filter(([, value]) => !Number.isNaN(value)));
-}
-
-function valueTable(results: readonly RowResult[]): string {
-  const cells = (result: RowResult, what: string, digits: number): string[] => {
+/** One table for rows with the same contenders. */
+function valueTable(results: readonly RowResult[], names: readonly ContenderName[]): string {
+  const line = (result: RowResult, title: string, what: string, digits: number): string[] => {
     const medians = mediansOf(result, what);
-    return contenderNames.map((name) => medians.get(name)?.toFixed(digits) ?? '–');
+    return [title, ...names.map((name) => medians.get(name)?.toFixed(digits) ?? '–')];
   };
   return table([
-    ['', ...contenderNames],
-    ...results.flatMap((result) => {
-      const {title, unit, digits, group} = result.row;
-      const line = [`${title}, ${unit}`, ...cells(result, 'value', digits)];
-      if (group !== 'bulk') return [line];
-      return [line, ['– CPU s per GB', ...cells(result, 'cpuSecondsPerGb', 2)]];
-    }),
+    ['', ...names],
+    ...results.flatMap((result) => [
+      line(result, `${result.title}, ${result.unit}`, 'value', result.digits),
+      ...(result.details ?? []).map(({what, title, digits}) =>
+        line(result, `– ${title}`, what, digits),
+      ),
+    ]),
   ]);
+}
+
+/** The rows by their contenders, in the order in which they first come. */
+function valueTables(results: readonly RowResult[]): string[] {
+  const names = (result: RowResult): ContenderName[] =>
+    columnOrder.filter((name) => result.samples[name] !== undefined);
+  const byContenders = Map.groupBy(results, (result) => names(result).join('|'));
+  return [...byContenders.values()].map(([first, ...others]) =>
+    first === undefined ? '' : valueTable([first, ...others], names(first)),
+  );
 }
 
 function verdictTable(results: readonly RowResult[]): string {
   return table([
     ['', 'aim', 'measured', 'holds'],
     ...results.flatMap((result) =>
-      judge(result.row.group, mediansOf(result)).map(({aim, actual, holds}) => [
-        result.row.title,
+      verdictsOf(result).map(({aim, actual, holds}) => [
+        result.title,
         aim,
         actual?.toFixed(2) ?? '–',
         holds === undefined ? '–' : holds ? 'yes' : '**no**',
@@ -59,26 +58,27 @@ function verdictTable(results: readonly RowResult[]): string {
   ]);
 }
 
-/** The results as they go into a file. */
-function toJson(results: Results): unknown {
-  return {
-    ...results,
-    rows: results.rows.map((result) => ({
-      ...result.row,
-      medians: Object.fromEntries(mediansOf(result)),
-      samples: Object.fromEntries(result.samples),
-      verdicts: judge(result.row.group, mediansOf(result)),
-    })),
-  };
+/** The tables, as Markdown. */
+export function report({machine, node, rows}: Results): string {
+  const {processors, model, kernel, congestionControl} = machine;
+  const runs = [...new Set(rows.map((row) => row.runs))].join(', ');
+  const seconds = [...new Set(rows.map((row) => row.durationMs / 1000))].join(', ');
+  const words = [
+    `${processors} × ${model}, Linux ${kernel} (${congestionControl}), Node ${node}.`,
+    `Medians of ${runs} runs of ${seconds} s.`,
+  ];
+  return [words.join('\n'), ...valueTables(rows), verdictTable(rows)].join('\n\n');
 }
 
-/** Prints the tables, and writes `network.json` into the directory. */
-export function printReport(results: Results, directory: string): void {
-  const {machine, runs, durationMs} = results;
-  const {processors, model, kernel, node} = machine;
-  console.log(`${processors} × ${model}, Linux ${kernel}, Node ${node}.`);
-  console.log(`Medians of ${runs} runs of ${durationMs / 1000} s.\n`);
-  console.log(`${valueTable(results.rows)}\n\n${verdictTable(results.rows)}`);
+/** Writes the values and the chart into the directory. */
+export function writeResults(results: Results, directory: string): void {
+  const rows = results.rows.map((result) => ({
+    ...result,
+    medians: Object.fromEntries(mediansOf(result)),
+    verdicts: verdictsOf(result),
+  }));
   mkdirSync(directory, {recursive: true});
-  writeFileSync(join(directory, 'network.json'), `${JSON.stringify(toJson(results), null, 2)}\n`);
+  const json = JSON.stringify({...results, rows}, null, 2);
+  writeFileSync(join(directory, resultsFile), `${json}\n`);
+  writeFileSync(join(directory, 'network.svg'), chart(results.rows));
 }

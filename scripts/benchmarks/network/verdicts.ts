@@ -2,8 +2,10 @@
 
 import type {ContenderName} from './contenders.ts';
 
-/** The medians of a row by contender; one that was not measured is missing. */
+/** The medians of one of a row's values by contender; one that was not measured is missing. */
 export type Medians = ReadonlyMap<ContenderName, number>;
+/** All of them, by the value's name in the samples. */
+export type MediansOf = (what: string) => Medians;
 
 export interface Verdict {
   readonly aim: string;
@@ -14,7 +16,7 @@ export interface Verdict {
 
 interface Aim {
   readonly text: string;
-  actual(medians: Medians): number | undefined;
+  actual(mediansOf: MediansOf): number | undefined;
   holds(actual: number): boolean;
 }
 
@@ -31,46 +33,98 @@ function best(
   return values.length === names.length ? pick(...values) : undefined;
 }
 
-/** How many times the one is of the other. */
-function ratio(one: number | undefined, other: number | undefined): number | undefined {
-  return one === undefined || other === undefined ? undefined : one / other;
+function combine(
+  one: number | undefined,
+  other: number | undefined,
+  how: (one: number, other: number) => number,
+): number | undefined {
+  return one === undefined || other === undefined ? undefined : how(one, other);
 }
 
-/** An aim at a multiple of the best of some contenders. */
-function timesBest(
-  name: ContenderName,
+const ratio = (one: number, other: number): number => one / other;
+const difference = (one: number, other: number): number => one - other;
+
+/** An aim at so many times the best of others, or more. */
+function atLeast(
+  factor: number,
   others: readonly ContenderName[],
-  {least, most, text}: {least?: number; most?: number; text: string},
+  {name = 'mirrord', text}: {name?: ContenderName; text: string},
 ): Aim {
-  const pick = most === undefined ? Math.max : Math.min;
   return {
     text,
-    actual: (medians) => ratio(medians.get(name), best(medians, others, pick)),
-    holds: (actual) => actual >= (least ?? 0) && actual <= (most ?? Number.POSITIVE_INFINITY),
+    actual(mediansOf) {
+      const medians = mediansOf('value');
+      return combine(medians.get(name), best(medians, others, Math.max), ratio);
+    },
+    holds: (actual) => actual >= factor,
   };
 }
 
-const bulk = [
-  timesBest('mirrord', [...slirp, ...pasta], {least: 1, text: '≥ 1 × the better peer'}),
-  timesBest('mirrord', ['loopback'], {least: 0.35, text: '≥ 0.35 × loopback'}),
-  timesBest('mirrord, local', [...slirp, ...pasta], {
-    least: 1.5,
-    text: 'local: ≥ 1.5 × the better peer',
-  }),
-];
+/** An aim at so many times the best of others, or less. */
+function atMost(
+  factor: number,
+  others: readonly ContenderName[],
+  {name = 'mirrord', text}: {name?: ContenderName; text: string},
+): Aim {
+  return {
+    text,
+    actual(mediansOf) {
+      const medians = mediansOf('value');
+      return combine(medians.get(name), best(medians, others, Math.min), ratio);
+    },
+    holds: (actual) => actual <= factor,
+  };
+}
+
+/** An aim at a value of mirrord's own. */
+function limit(what: string, most: number, text: string): Aim {
+  return {
+    text,
+    actual: (mediansOf) => mediansOf(what).get('mirrord'),
+    holds: (actual) => actual <= most,
+  };
+}
+
+const lossTolerancePoints = 0.1;
 
 const aims: Readonly<Record<string, readonly Aim[]>> = {
-  bulk,
-  rtt: [
-    timesBest('mirrord', slirp, {most: 1.2, text: '≤ 1.2 × slirp4netns'}),
-    timesBest('mirrord, local', slirp, {most: 0.9, text: 'local: ≤ 0.9 × slirp4netns'}),
+  bulk: [
+    atLeast(1, [...slirp, ...pasta], {text: '≥ 1 × the better peer'}),
+    atLeast(0.35, ['loopback'], {text: '≥ 0.35 × loopback'}),
+    atLeast(1.5, [...slirp, ...pasta], {
+      name: 'mirrord, local',
+      text: 'local: ≥ 1.5 × the better peer',
+    }),
   ],
+  rtt: [
+    atMost(1.2, slirp, {text: '≤ 1.2 × slirp4netns'}),
+    atMost(0.9, slirp, {name: 'mirrord, local', text: 'local: ≤ 0.9 × slirp4netns'}),
+  ],
+  loaded: [limit('value', 5, '≤ 5 ms')],
+  connections: [
+    atLeast(1, slirp, {text: '≥ 1 × slirp4netns'}),
+    atLeast(1, pasta, {name: 'mirrord, local', text: 'local: ≥ 1 × pasta'}),
+  ],
+  udp: [
+    atLeast(1, slirp, {text: '≥ 1 × slirp4netns'}),
+    {
+      text: 'loses no more than slirp4netns, percentage points',
+      actual(mediansOf) {
+        const lost = mediansOf('lostPercent');
+        return combine(lost.get('mirrord'), best(lost, slirp, Math.min), difference);
+      },
+      holds: (actual) => actual <= lossTolerancePoints,
+    },
+  ],
+  idle: [limit('value', 6, '≤ 6 KiB'), limit('bothMiB', 100, 'both: ≤ 100 MiB')],
+  short: [limit('value', 1.1, 'flat: ≤ 1.1')],
+  delay: [atLeast(0.9, ['kernel TCP'], {text: "≥ 0.9 × the kernel's TCP"})],
 };
 
 /** Judges a row of a group by its medians. */
-export function judge(group: string, medians: Medians): Verdict[] {
+export function judge(group: string, mediansOf: MediansOf): Verdict[] {
   return (aims[group] ?? []).map((aim) => {
-    const actual = aim.actual(medians);
+    const actual = aim.actual(mediansOf);
     return {aim: aim.text, actual, holds: actual === undefined ? undefined : aim.holds(actual)};
   });
 }

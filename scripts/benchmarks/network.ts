@@ -4,6 +4,7 @@
  * that a disturbance hits all alike; medians count. Says row by row whether what we aim at holds.
  */
 
+import {spawnSync} from 'node:child_process';
 import {readFileSync} from 'node:fs';
 import {availableParallelism, cpus, loadavg, release} from 'node:os';
 import {join} from 'node:path';
@@ -28,9 +29,11 @@ const {values: flags} = parseArgs({
   },
 });
 const runs = Number(flags.runs);
+const durationMs = Math.round(Number(flags.seconds) * 1000);
 const timing: Timing = {
-  durationMs: Math.round(Number(flags.seconds) * 1000),
-  warmUpMs: 500,
+  durationMs,
+  // The first run of all is the true warm-up, and no median is the first run's.
+  warmUpMs: Math.min(500, Math.max(200, durationMs / 2)),
   shortFlows: flags.long ? 1_000_000 : 100_000,
 };
 /** Above it, something else runs. */
@@ -97,7 +100,6 @@ async function measure(tools: Tools, row: Row, contenders?: Contenders): Promise
       say(`${id} ${run}/${runs} ${name}: ${sample.value.toFixed(digits)} ${unit}`);
     });
   }
-  const {durationMs} = timing;
   const result = {id, group, title, unit, digits, ...(details && {details})};
   return {...result, date: new Date().toISOString(), runs, durationMs, load, samples};
 }
@@ -118,6 +120,12 @@ async function measureAll(
   for (const row of wanted.filter((each) => each.isFresh)) onResult(await measure(tools, row));
 }
 
+/** The version of a Debian package: passt doesn't know its own. */
+function packageVersion(name: string): string {
+  const {stdout} = spawnSync('dpkg-query', ['-s', name], {encoding: 'utf8'});
+  return /^Version: (.*)$/m.exec(stdout ?? '')?.[1] ?? 'unknown';
+}
+
 function emptyResults(): Results {
   const congestion = '/proc/sys/net/ipv4/tcp_congestion_control';
   return {
@@ -127,17 +135,22 @@ function emptyResults(): Results {
       kernel: release(),
       congestionControl: readFileSync(congestion, 'latin1').trim(),
     },
-    node: process.version,
+    versions: {
+      node: process.version,
+      slirp4netns: packageVersion('slirp4netns'),
+      passt: packageVersion('passt'),
+    },
     rows: [],
   };
 }
 
 async function bench(): Promise<void> {
-  if (!(Number.isInteger(runs) && runs >= 1 && timing.durationMs >= 1))
+  if (!(Number.isInteger(runs) && runs >= 1 && durationMs >= 1))
     throw new BenchError('--runs and --seconds are numbers above 0');
   const wanted = wantedRows();
-  needProgram('slirp4netns', 'slirp4netns');
-  needProgram('pasta', 'passt');
+  const names = new Set(wanted.flatMap(({contenders}) => contenders));
+  if (names.has('slirp4netns, MTU 1500')) needProgram('slirp4netns', 'slirp4netns');
+  if (names.has('pasta, MTU 1500')) needProgram('pasta', 'passt');
   const load = loadavg()[0] ?? 0;
   if (load > quietLoad) say(`something else runs (load ${load.toFixed(1)}): only ratios tell`);
   using person = await becomePerson();

@@ -59,12 +59,13 @@ function verdictTable(results: readonly RowResult[]): string {
 }
 
 /** The tables, as Markdown. */
-export function report({machine, node, rows}: Results): string {
+export function report({machine, versions, rows}: Results): string {
   const {processors, model, kernel, congestionControl} = machine;
   const runs = [...new Set(rows.map((row) => row.runs))].join(', ');
   const seconds = [...new Set(rows.map((row) => row.durationMs / 1000))].join(', ');
   const words = [
-    `${processors} × ${model}, Linux ${kernel} (${congestionControl}), Node ${node}.`,
+    `${processors} × ${model}, Linux ${kernel} (${congestionControl}), Node ${versions.node},`,
+    `slirp4netns ${versions.slirp4netns}, passt ${versions.passt}.`,
     `Medians of ${runs} runs of ${seconds} s.`,
   ];
   return [words.join('\n'), ...valueTables(rows), verdictTable(rows)].join('\n\n');

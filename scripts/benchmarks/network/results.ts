@@ -19,7 +19,8 @@ export interface RowResult extends Pick<Row, 'id' | 'group' | 'title' | 'unit' |
 
 export interface Results {
   machine: {processors: number; model: string; kernel: string; congestionControl: string};
-  node: string;
+  /** Of Node and of the peers' Debian packages. */
+  versions: Record<'node' | 'slirp4netns' | 'passt', string>;
   rows: RowResult[];
 }
 

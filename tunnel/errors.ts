@@ -28,6 +28,7 @@ export const PROTOCOL_CODES = {
   FRAME_TRUNCATED: {number: 35, text: 'a frame is longer than the message that holds it'},
   FRAME_TOO_BIG: {number: 36, text: 'a frame is larger than its type allows'},
   FRAME_MALFORMED: {number: 37, text: 'the fields of a frame make no sense'},
+  WEBSOCKET_MALFORMED: {number: 38, text: 'the frames of the WebSocket make no sense'},
   STREAM_ID: {number: 48, text: 'a stream was opened with a wrong id'},
   STREAM_UNKNOWN: {number: 49, text: 'a frame names a stream that was never opened'},
   STREAM_KIND: {number: 50, text: 'a frame does not suit the kind of its stream'},

@@ -18,6 +18,7 @@ import {
   type Terms,
   TOKEN_BYTES,
   VERSIONS,
+  type VersionRange,
 } from './handshake.ts';
 import type {Limits} from './limits.ts';
 import type {MuxOptions, PeerInfo, Resumable} from './mux-types.ts';
@@ -46,6 +47,7 @@ export type Greeted =
 export class Greeting {
   readonly #options: MuxOptions;
   readonly #limits: Limits;
+  readonly #versions: VersionRange;
   readonly #token: Uint8Array;
   readonly #verifyToken: (token: Uint8Array) => boolean;
 
@@ -56,6 +58,7 @@ export class Greeting {
     if (needsToken && token.length !== TOKEN_BYTES) throw new RangeError('a token has 32 bytes');
     this.#options = options;
     this.#limits = limits;
+    this.#versions = options.versions ?? VERSIONS;
     this.#token = token;
     this.#verifyToken = options.verifyToken ?? ((shown) => isSameToken(shown, token));
   }
@@ -63,7 +66,7 @@ export class Greeting {
   /** Returns the layer's first message over its first connection; the agent has none. */
   hello(): Uint8Array | undefined {
     if (this.#options.role === 'agent') return undefined;
-    return emitHello({...VERSIONS, token: this.#token, ...this.#terms()});
+    return emitHello({...this.#versions, token: this.#token, ...this.#terms()});
   }
 
   /** Returns the layer's first message over any later connection. */
@@ -78,12 +81,15 @@ export class Greeting {
   read(type: number, payload: Uint8Array, self: Resumable): Greeted {
     if (this.#options.role === 'layer') {
       if (type !== FRAME.welcome) throw new ProtocolError('HANDSHAKE_EXPECTED');
-      const welcome = parseWelcome(payload);
+      const welcome = parseWelcome(payload, this.#versions);
       return {kind: 'peer', peer: welcome, ticket: welcome.ticket, answer: undefined};
     }
     if (type === FRAME.resume) return this.#findSession(payload);
     if (type !== FRAME.hello) throw new ProtocolError('HANDSHAKE_EXPECTED');
-    const {welcome, hello} = answerHello(payload, this.#verifyToken, this.#terms());
+    const {welcome, hello} = answerHello(payload, this.#verifyToken, {
+      versions: this.#versions,
+      ...this.#terms(),
+    });
     const mayResume = (hello.capabilities & CAPABILITY.resume) !== 0;
     const tickets = mayResume ? this.#options.resume?.tickets : undefined;
     const ticket = tickets?.issue(self, this.#options.random) ?? welcome.ticket;
@@ -92,7 +98,7 @@ export class Greeting {
   }
 
   #findSession(payload: Uint8Array): Greeted {
-    const {token, ticket, received} = parseResume(payload);
+    const {token, ticket, received} = parseResume(payload, this.#versions);
     if (!this.#verifyToken(token)) throw new ProtocolError('BAD_TOKEN');
     const session = this.#options.resume?.tickets?.find(ticket);
     if (session === undefined) throw new ProtocolError('RESUME_UNKNOWN');

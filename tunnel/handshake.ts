@@ -24,7 +24,13 @@ import {FRAME, newFrame, readUint16, readUint32, writeUint16, writeUint32} from 
 import {DATAGRAM_BYTES, HEADER_BYTES, type Limits, TICKET_BYTES} from './limits.ts';
 
 /** The versions of the protocol that this code speaks. */
-export const VERSIONS = {lowest: 1, highest: 1} as const;
+export const VERSIONS: VersionRange = {lowest: 1, highest: 1};
+
+/** Versions of the protocol, both included. */
+export interface VersionRange {
+  readonly lowest: number;
+  readonly highest: number;
+}
 
 /** Abilities that a side may or may not have. A bit that we do not know is ignored. */
 export const CAPABILITY = {echo4: 1, echo6: 2, unix: 4, resume: 8} as const;
@@ -46,9 +52,7 @@ export interface Terms {
   readonly ticket: Uint8Array;
 }
 
-export interface Hello extends Terms {
-  readonly lowest: number;
-  readonly highest: number;
+export interface Hello extends Terms, VersionRange {
   readonly token: Uint8Array;
 }
 
@@ -73,14 +77,14 @@ export function emitHello(hello: Hello): Uint8Array {
  * Reads a HELLO that fills `payload`. Throws ProtocolError HANDSHAKE_MALFORMED, and
  * VERSION_MISMATCH before it looks at anything that a version may define.
  */
-export function parseHello(payload: Uint8Array): Hello {
+export function parseHello(payload: Uint8Array, versions: VersionRange = VERSIONS): Hello {
   if (payload.length < PREFIX_BYTES || readUint32(payload, 0) !== MAGIC) {
     throw new ProtocolError('HANDSHAKE_MALFORMED');
   }
   const lowest = readUint16(payload, 4);
   const highest = readUint16(payload, 6);
   if (lowest > highest) throw new ProtocolError('HANDSHAKE_MALFORMED');
-  if (lowest > VERSIONS.highest || highest < VERSIONS.lowest) {
+  if (lowest > versions.highest || highest < versions.lowest) {
     throw new ProtocolError('VERSION_MISMATCH');
   }
   if (payload.length < PREFIX_BYTES + TOKEN_BYTES) throw new ProtocolError('HANDSHAKE_MALFORMED');
@@ -97,11 +101,9 @@ export function emitWelcome(welcome: Welcome): Uint8Array {
 }
 
 /** Reads a WELCOME. Throws ProtocolError HANDSHAKE_MALFORMED or VERSION_MISMATCH. */
-export function parseWelcome(payload: Uint8Array): Welcome {
+export function parseWelcome(payload: Uint8Array, versions: VersionRange = VERSIONS): Welcome {
   const version = readUint16(payload, 0);
-  if (version < VERSIONS.lowest || version > VERSIONS.highest) {
-    throw new ProtocolError('VERSION_MISMATCH');
-  }
+  checkVersion(version, versions);
   return {version, ...parseTerms(payload.subarray(2))};
 }
 
@@ -112,11 +114,16 @@ export function parseWelcome(payload: Uint8Array): Welcome {
 export function answerHello(
   payload: Uint8Array,
   verifyToken: (token: Uint8Array) => boolean,
-  terms: Terms,
+  {versions, ...terms}: Terms & {readonly versions: VersionRange},
 ): {readonly hello: Hello; readonly welcome: Welcome} {
-  const hello = parseHello(payload);
+  const hello = parseHello(payload, versions);
   if (!verifyToken(hello.token)) throw new ProtocolError('BAD_TOKEN');
-  return {hello, welcome: {version: Math.min(hello.highest, VERSIONS.highest), ...terms}};
+  return {hello, welcome: {version: Math.min(hello.highest, versions.highest), ...terms}};
+}
+
+/** Throws ProtocolError VERSION_MISMATCH for a version that is not among them. */
+export function checkVersion(version: number, {lowest, highest}: VersionRange): void {
+  if (version < lowest || version > highest) throw new ProtocolError('VERSION_MISMATCH');
 }
 
 /** Compares two tokens in a time that does not depend on where they differ. */

@@ -1,6 +1,7 @@
 /** What is passed to a multiplexer, what it reports, and what it counts. */
 
 import type {ProtocolError} from './errors.ts';
+import type {VersionRange} from './handshake.ts';
 import type {Limits} from './limits.ts';
 import type {Memory} from './memory.ts';
 import type {Tickets} from './tickets.ts';
@@ -15,6 +16,8 @@ export interface MuxOptions {
   readonly verifyToken?: (token: Uint8Array) => boolean;
   /** Returns an unpredictable number in [0, 1). */
   readonly random: () => number;
+  /** Versions of the protocol that this side speaks; by default all that there are. */
+  readonly versions?: VersionRange;
   /** A set of bits of `CAPABILITY`. */
   readonly capabilities?: number;
   /** What this side takes, where it differs from the default. */

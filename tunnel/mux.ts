@@ -37,7 +37,6 @@ import {
   readUint16,
 } from './frames.ts';
 import {Greeting} from './greeting.ts';
-import {VERSIONS} from './handshake.ts';
 import {Ingress} from './ingress.ts';
 import {Life} from './life.ts';
 import {
@@ -262,7 +261,7 @@ export class Mux implements Disposable, Resumable {
     this.#suspend(now);
     if (this.isClosed) return;
     this.#life.startResuming(now);
-    this.#urgent = this.#greeting.resume(this.#peer?.version ?? VERSIONS.highest, this.#resume);
+    this.#urgent = this.#greeting.resume(this.#peer?.version ?? 0, this.#resume);
   }
 
   resumeWith(received: number, now: number): void {
@@ -298,9 +297,9 @@ export class Mux implements Disposable, Resumable {
     return Math.min(pollAt, this.#resume?.nextAt(now) ?? Infinity);
   }
 
-  /** Ends the tunnel, its streams with it. The handler hears of it, as of any end. */
-  close(code: ProtocolCode = 'NO_ERROR'): void {
-    this.#fail(new ProtocolError(code));
+  /** Ends the tunnel, its streams with it. The handler hears of it, as of any end. `origin`: who noticed. */
+  close(code: ProtocolCode = 'NO_ERROR', origin: 'here' | 'peer' = 'here'): void {
+    this.#fail(new ProtocolError(code, origin));
   }
 
   [Symbol.dispose](): void {

@@ -21,7 +21,7 @@ import {
   writeUint16,
   writeUint32,
 } from './frames.ts';
-import {MAGIC, TOKEN_BYTES, VERSIONS} from './handshake.ts';
+import {checkVersion, MAGIC, TOKEN_BYTES, VERSIONS, type VersionRange} from './handshake.ts';
 import {HEADER_BYTES, RESUME_BYTES, RESUME_TICKET_BYTES} from './limits.ts';
 
 const TOKEN_AT = 6;
@@ -50,12 +50,10 @@ export function emitResume({version, token, ticket, received}: ResumeRequest): U
  * Reads a RESUME that fills `payload`. Throws ProtocolError HANDSHAKE_MALFORMED, VERSION_MISMATCH or
  * FRAME_MALFORMED.
  */
-export function parseResume(payload: Uint8Array): ResumeRequest {
+export function parseResume(payload: Uint8Array, versions: VersionRange = VERSIONS): ResumeRequest {
   if (readUint32(payload, 0) !== MAGIC) throw new ProtocolError('HANDSHAKE_MALFORMED');
   const version = readUint16(payload, 4);
-  if (version < VERSIONS.lowest || version > VERSIONS.highest) {
-    throw new ProtocolError('VERSION_MISMATCH');
-  }
+  checkVersion(version, versions);
   return {
     version,
     token: payload.slice(TOKEN_AT, TICKET_AT),

@@ -20,6 +20,7 @@
  */
 
 import {type createWebSocketStream, WebSocket} from 'ws';
+import type {ProtocolCode} from './errors.ts';
 import {
   MESSAGE_BYTES,
   RECONNECT_TIMEOUT_MS,
@@ -132,6 +133,19 @@ function isKernelSocket(connection: Duplex): boolean {
   return 'setNoDelay' in connection;
 }
 
+/** What a side says by the status of its WebSocket's close (RFC 6455, section 7.4.1), when it can't send CLOSE. */
+const BREACHES = new Map<number, ProtocolCode>([
+  [1002, 'WEBSOCKET_MALFORMED'],
+  [1009, 'MESSAGE_TOO_BIG'],
+]);
+
+/** Returns what an error of `ws` means when the peer is at fault. */
+function breachOf(error: Error): ProtocolCode | undefined {
+  const code = 'code' in error ? String(error.code) : '';
+  if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return 'MESSAGE_TOO_BIG';
+  return code.startsWith('WS_ERR_') ? 'WEBSOCKET_MALFORMED' : undefined;
+}
+
 /** A Buffer is not quite a Uint8Array: its `slice` is no copy. */
 function plain(data: Uint8Array): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.length);
@@ -157,6 +171,7 @@ class Driver {
   #timerAt = Number.POSITIVE_INFINITY;
   #isFlushing = false;
   #isBlocked = false;
+  #isClosing = false;
   #retryTimer: NodeJS.Timeout | undefined;
   #rollTimer: NodeJS.Timeout | undefined;
   /** Attempts to connect since the tunnel was up. */
@@ -184,9 +199,16 @@ class Driver {
       if (this.#socket === socket) this.#receive(data, isBinary);
     });
     // An error is followed by 'close', which is where the connection ends.
-    socket.on('error', () => socket.terminate());
-    socket.on('close', () => {
-      if (this.#socket === socket) this.#lost();
+    socket.on('error', (error) => {
+      const breach = breachOf(error);
+      if (breach === undefined || this.#socket !== socket) socket.terminate();
+      else this.#end(breach, 'here');
+    });
+    socket.on('close', (status) => {
+      if (this.#socket !== socket) return;
+      const breach = BREACHES.get(status);
+      if (breach === undefined) this.#lost();
+      else this.#end(breach, 'peer');
     });
     this.#rollLater(this.#reconnection?.rollAfterMs ?? ROLL_AFTER_MS);
   }
@@ -294,17 +316,24 @@ class Driver {
     }
   }
 
-  /** The tunnel is over: its last message has been handed over. */
+  /** The tunnel is over: its last message has been handed over, or will be when the socket takes it. */
   #close(): void {
     this.#clearTimers();
     const socket = this.#socket;
     if (socket === undefined || socket.readyState === WebSocket.CLOSED) return;
-    if (socket.readyState === WebSocket.CONNECTING || this.#isBlocked) {
+    if (socket.readyState === WebSocket.CONNECTING) {
       socket.terminate();
       return;
     }
-    socket.close(1000);
-    setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS).unref();
+    if (!this.#isClosing) setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS).unref();
+    this.#isClosing = true;
+    if (!this.#isBlocked) socket.close(1000);
+  }
+
+  /** The WebSocket itself was abused, which no other connection mends. `ws` has told the peer. */
+  #end(breach: ProtocolCode, origin: 'here' | 'peer'): void {
+    this.#mux.close(breach, origin);
+    this.#look();
   }
 
   #lost(): void {

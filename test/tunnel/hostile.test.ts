@@ -10,10 +10,12 @@ import {
   FRAME,
   newFrame,
 } from '../../tunnel/frames.ts';
-import {emitHello, emitWelcome} from '../../tunnel/handshake.ts';
+import {emitHello, emitWelcome, type VersionRange} from '../../tunnel/handshake.ts';
 import {DEFAULT_LIMITS} from '../../tunnel/limits.ts';
 import {Mux} from '../../tunnel/mux.ts';
 import type {MuxOptions} from '../../tunnel/mux-types.ts';
+import {parseResume} from '../../tunnel/resume-frames.ts';
+import {Tickets} from '../../tunnel/tickets.ts';
 import {Ear, holds, NONE, Pair, seeded, TOKEN} from '../helpers/tunnel.ts';
 
 const terms = {capabilities: 0, limits: DEFAULT_LIMITS, ticket: NONE};
@@ -182,6 +184,46 @@ test('a range of versions with a common one', (t) => {
   t.true(pair.agent.isReady);
   t.is(pair.agent.peer?.version, 1);
 });
+
+const range = (lowest: number, highest: number): VersionRange => ({lowest, highest});
+const skew = test.macro({
+  exec(t, layer: VersionRange, agent: VersionRange, chosen: number | undefined) {
+    const tickets = new Tickets();
+    const resume = {windowMs: 1000};
+    const pair = new Pair({
+      layer: {versions: layer, resume},
+      agent: {versions: agent, resume: {...resume, tickets}},
+    }).settle();
+    t.is(pair.layer.peer?.version, chosen);
+    t.is(pair.agent.peer?.version, chosen);
+    const mismatch = {agent: 'VERSION_MISMATCH', layer: 'VERSION_MISMATCH'};
+    t.deepEqual(pair.closed, chosen === undefined ? mismatch : {});
+    if (chosen === undefined) return;
+    // Another connection goes on with the version of the session.
+    pair.layer.reconnected(pair.now);
+    const request = parseResume(pair.layer.transmit(pair.now)?.subarray(8) ?? NONE, agent);
+    t.is(request.version, chosen);
+  },
+  title: (name = '') => name,
+});
+test('versions: both know one version: that', skew, range(1, 1), range(1, 1), 1);
+test("versions: an agent that is newer: the layer's highest", skew, range(1, 3), range(2, 5), 3);
+test('versions: an agent that is older: its highest', skew, range(2, 5), range(1, 3), 3);
+test('versions: a layer with one version among many: that', skew, range(3, 3), range(1, 9), 3);
+test(
+  'versions: an agent that is much newer: both hear VERSION_MISMATCH',
+  skew,
+  range(1, 2),
+  range(3, 4),
+  undefined,
+);
+test(
+  'versions: an agent that is much older: both hear VERSION_MISMATCH',
+  skew,
+  range(5, 6),
+  range(3, 4),
+  undefined,
+);
 
 test('a layer hears why it was turned away', (t) => {
   const pair = new Pair({layer: {token: new Uint8Array(32)}}).settle();

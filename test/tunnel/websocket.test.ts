@@ -151,7 +151,7 @@ test('a server that is no agent ends the tunnel', async (t) => {
 test('a text message and a message over the limit end the tunnel', async (t) => {
   for (const [message, code] of [
     ['text', 'MESSAGE_NOT_BINARY'],
-    [new Uint8Array(70_000), 'CONNECTION_LOST'],
+    [new Uint8Array(70_000), 'MESSAGE_TOO_BIG'],
   ] as const) {
     const [one, other] = duplexPair();
     const ended = Promise.withResolvers<string>();

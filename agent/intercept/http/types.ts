@@ -7,14 +7,17 @@ import type {Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
 import type {HttpFilter} from '../../../tunnel/http-filter.ts';
 
-/** One client's wish for requests of a port. Order of asking is the order of the list. */
+/**
+ * One client's wish for requests of a port. Order of asking is the order of the list. It is the same object for as
+ * long as the subscription lasts: what is compiled from its filter, and what was said to the client, is kept by it.
+ */
 export interface HttpSubscription {
   /** Of the client's subscription; unique within the agent. */
   readonly id: number;
   readonly mode: 'steal' | 'mirror';
   /**
-   * Undefined: every request (an unfiltered steal on a port whose traffic is split by request). The
-   * same object for the life of the subscription: what is compiled from it is kept beside it.
+   * Undefined: every request, and every connection that is no HTTP (an unfiltered steal on a port whose traffic is
+   * split by request).
    */
   readonly filter: HttpFilter | undefined;
   /**
@@ -23,8 +26,17 @@ export interface HttpSubscription {
    */
   connect(): Promise<Duplex>;
   /** Something that the person should hear of, once per subscription and code (`warnings.ts`). */
-  warn(code: string, message: string): void;
+  warn(code: WarningCode, message: string): void;
 }
+
+/** What a client can be told about its subscription. */
+export type WarningCode =
+  /** The filter cannot be evaluated: it fits nothing. */
+  | 'MIRRORD_HTTP_FILTER_INVALID'
+  /** The filter took too long for a request, which then did not fit. */
+  | 'MIRRORD_HTTP_FILTER_LATE'
+  /** The program took copies of requests more slowly than they came: some are cut off. */
+  | 'MIRRORD_HTTP_MIRROR_SLOW';
 
 /** A connection that was redirected to the agent. It belongs to `relayRedirected` from then on. */
 export interface RedirectedConnection {

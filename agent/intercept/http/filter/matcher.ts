@@ -1,0 +1,142 @@
+/**
+ * A filter, made ready to be asked about requests.
+ *
+ * Methods and patterns without backtracking are decided at once; what needs the worker comes after them, and what
+ * needs the body last: most requests are decided by the first.
+ */
+
+import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
+import type {HttpOptions, HttpSubscription} from '../types.ts';
+import {warnOnce} from '../warnings.ts';
+import type {Judge} from './judge.ts';
+import {compileLinear} from './pattern.ts';
+import type {Question} from './questions.ts';
+
+/** A request as filters see it. */
+export interface FilterSubject {
+  readonly method: string;
+  /** As the client sent it: with the query, or whole. */
+  readonly target: string;
+  /** "Name: value", as it came, without what belongs to HTTP/2 itself. */
+  readonly headers: readonly string[];
+  /** The whole body, without framing; undefined when it is too large or too slow. */
+  body(): Promise<Uint8Array | undefined>;
+}
+
+/** Says whether a request fits; at once where that is possible. */
+export type Matcher = (subject: FilterSubject) => boolean | Promise<boolean>;
+
+/** What is decided when: at once, in the worker, with the body. */
+type Stage = 0 | 1 | 2;
+
+interface Prepared {
+  readonly stage: Stage;
+  readonly fits: Matcher;
+}
+
+/** Compiles the filter of a subscription; one without a filter fits everything. */
+export function compileMatcher(
+  subscription: HttpSubscription,
+  options: HttpOptions,
+  judge: Judge,
+): Matcher {
+  const {filter} = subscription;
+  if (filter === undefined) return () => true;
+  const ask = (question: Question): Promise<boolean> =>
+    askJudge(question, {subscription, judge, limitMs: options.jqTimeLimitMs});
+  const prepared = filter.conditions
+    .map((condition) => prepare(condition, ask))
+    .toSorted((one, other) => one.stage - other.stage);
+  if (prepared.some(({stage}) => stage > 0)) judge.prepare();
+  return (subject) => joined(prepared, subject, filter.join);
+}
+
+function joined(
+  prepared: readonly Prepared[],
+  subject: FilterSubject,
+  join: HttpFilter['join'],
+): boolean | Promise<boolean> {
+  const decisive = join === 'any';
+  for (const [at, {fits}] of prepared.entries()) {
+    const found = fits(subject);
+    if (typeof found !== 'boolean') {
+      const rest = prepared.slice(at + 1);
+      return found.then((is) => (is === decisive ? is : joined(rest, subject, join)));
+    }
+    if (found === decisive) return found;
+  }
+  return !decisive;
+}
+
+function prepare(
+  condition: HttpCondition,
+  ask: (question: Question) => Promise<boolean>,
+): Prepared {
+  switch (condition.kind) {
+    case 'method': {
+      const method = condition.method.toUpperCase();
+      return {stage: 0, fits: (subject) => subject.method.toUpperCase() === method};
+    }
+    case 'header':
+      return preparePattern(condition.pattern, ({headers}) => headers, ask);
+    case 'path':
+      return preparePattern(condition.pattern, ({target}) => pathsOf(target), ask);
+    case 'jq': {
+      const {program} = condition;
+      return {stage: 1, fits: ({headers}) => ask({kind: 'jq', program, texts: headers})};
+    }
+    default: {
+      const {query, pattern} = condition;
+      return {
+        stage: 2,
+        fits: async (subject) => {
+          const body = await subject.body();
+          return body !== undefined && ask({kind: 'body', query, pattern, body});
+        },
+      };
+    }
+  }
+}
+
+function preparePattern(
+  pattern: Extract<HttpCondition, {kind: 'header'}>['pattern'],
+  textsOf: (subject: FilterSubject) => readonly string[],
+  ask: (question: Question) => Promise<boolean>,
+): Prepared {
+  const linear = compileLinear(pattern);
+  if (linear !== undefined) return {stage: 0, fits: (subject) => textsOf(subject).some(linear)};
+  const fits: Matcher = (subject) => ask({kind: 'pattern', pattern, texts: textsOf(subject)});
+  return {stage: 1, fits};
+}
+
+/** The path alone, and with its query (mirrord matches either). */
+export function pathsOf(target: string): string[] {
+  // RFC 9112, section 3.2.2: proxies are asked for the whole URI.
+  const whole = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '');
+  const query = whole.indexOf('?');
+  return query < 0 ? [whole] : [whole.slice(0, query), whole];
+}
+
+async function askJudge(
+  question: Question,
+  {
+    subscription,
+    judge,
+    limitMs,
+  }: {
+    readonly subscription: HttpSubscription;
+    readonly judge: Judge;
+    readonly limitMs: number;
+  },
+): Promise<boolean> {
+  const judgement = await judge.ask(question, limitMs);
+  if (judgement.kind === 'verdict') return judgement.fits;
+  if (judgement.kind === 'late') {
+    const late = `the ${question.kind} filter said nothing within ${limitMs} ms about a request, which was then taken for one that does not fit`;
+    warnOnce(subscription, 'MIRRORD_HTTP_FILTER_LATE', late);
+  } else {
+    const invalid = `the ${question.kind} filter cannot be used: ${judgement.reason}`;
+    warnOnce(subscription, 'MIRRORD_HTTP_FILTER_INVALID', invalid);
+  }
+  return false;
+}

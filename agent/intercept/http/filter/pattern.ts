@@ -1,0 +1,30 @@
+/**
+ * Regular expressions whose time is bounded by the length of what they look at.
+ *
+ * People's patterns meet strangers' requests, on the one thread that serves everybody. So a pattern runs here only
+ * on an engine that never backtracks (RE2's algorithm). What that engine does not know (look-around,
+ * back references, counts above 1000) goes to the worker, where time can be limited from outside.
+ */
+
+import {RE2JS} from 're2js';
+import type {HttpPattern} from '../../../../tunnel/http-filter.ts';
+
+const FLAGS: Readonly<Record<string, number>> = {
+  i: RE2JS.CASE_INSENSITIVE,
+  m: RE2JS.MULTILINE,
+  s: RE2JS.DOTALL,
+};
+
+/** Returns what says whether the pattern is somewhere in a text; undefined if it takes backtracking. */
+export function compileLinear({
+  source,
+  flags,
+}: HttpPattern): ((text: string) => boolean) | undefined {
+  try {
+    const bits = [...flags].reduce((sum, flag) => sum | (FLAGS[flag] ?? 0), 0);
+    const compiled = RE2JS.compile(RE2JS.translateRegExp(source), bits);
+    return (text) => compiled.test(text);
+  } catch {
+    return undefined;
+  }
+}

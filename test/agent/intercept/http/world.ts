@@ -1,0 +1,136 @@
+/** The HTTP part of the interceptor between real sockets: a client, an application, and programs that want requests. */
+
+import {once} from 'node:events';
+import {type AddressInfo, connect, createServer, type Server, type Socket} from 'node:net';
+import type {ExecutionContext} from 'ava';
+import {relayRedirected} from '../../../../agent/intercept/http/relay.ts';
+import {
+  HTTP_DEFAULTS,
+  type HttpOptions,
+  type HttpSubscription,
+} from '../../../../agent/intercept/http/types.ts';
+import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
+
+/** Anything that listens: of net, http, or http2. */
+type Listener = Pick<Server, 'listen' | 'address' | 'close'>;
+
+/** Listens at a free port of the loopback; returns it. */
+export async function listen(t: ExecutionContext, server: Listener): Promise<number> {
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  t.teardown(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+/** Connects to a port of the loopback; half-open, as the interceptor does. */
+export async function dial(port: number): Promise<Socket> {
+  const socket = connect({host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true});
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** A filter that wants requests which fit any of the conditions. */
+export function wants(...conditions: HttpCondition[]): HttpFilter {
+  return {join: 'any', conditions};
+}
+
+/** Wants requests with this line in their head. */
+export function wantsHeader(source: string): HttpFilter {
+  return wants({kind: 'header', pattern: {source, flags: 'i'}});
+}
+
+/** A port (tcpmux) at which nobody has listened for decades. */
+export const NOBODY = 1;
+
+let lastId = 0;
+
+/** A client that wants requests, whose program listens at `port`; what it is told is in `warnings`. */
+export function subscription(
+  port: number,
+  {mode = 'steal', filter}: {mode?: 'steal' | 'mirror'; filter?: HttpFilter | undefined} = {},
+): HttpSubscription & {readonly warnings: string[]} {
+  const warnings: string[] = [];
+  return {
+    id: ++lastId,
+    mode,
+    filter,
+    connect: () => dial(port),
+    warn: (code) => warnings.push(code),
+    warnings,
+  };
+}
+
+/** Relays to an application at a port; returns the port that clients use. `relays` are those that are not over. */
+export async function relay(
+  t: ExecutionContext,
+  applicationPort: number,
+  subscriptions: readonly HttpSubscription[],
+  options: Partial<HttpOptions> = {},
+): Promise<{readonly port: number; readonly relays: Set<Promise<void>>}> {
+  const all: HttpOptions = {...HTTP_DEFAULTS, ...options};
+  const relays = new Set<Promise<void>>();
+  const server = createServer({allowHalfOpen: true, pauseOnConnect: true}, (socket) => {
+    const done = relayRedirected(
+      {
+        socket,
+        connectApplication: () => dial(applicationPort),
+        subscriptions: () => subscriptions,
+      },
+      all,
+    ).then(() => {
+      relays.delete(done);
+    });
+    relays.add(done);
+  });
+  return {port: await listen(t, server), relays};
+}
+
+/** Everything that a connection says until it ends; rejects when it is reset. */
+export async function readAll(socket: Socket): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('latin1');
+}
+
+/** Reads until what was said fits; returns all of it. */
+export function readUntil(socket: Socket, pattern: RegExp): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const onData = (chunk: Buffer): void => {
+      text += chunk.toString('latin1');
+      if (!pattern.test(text)) return;
+      socket.off('data', onData);
+      socket.pause();
+      resolve(text);
+    };
+    socket.on('data', onData);
+    socket.once('error', reject);
+    socket.once('end', () => reject(new Error(`ended after ${JSON.stringify(text)}`)));
+    socket.resume();
+  });
+}
+
+/** Says `bytes`, ends, and returns the answer until the other side ends. */
+export async function ask(port: number, bytes: string | Buffer): Promise<string> {
+  const socket = await dial(port);
+  socket.end(bytes);
+  return readAll(socket);
+}
+
+/**
+ * An application that answers nothing of its own, but keeps what it hears, of all connections: `heard` by
+ * connection.
+ */
+export function recorder(answer = ''): {server: Server; heard: string[]} {
+  const heard: string[] = [];
+  const server = createServer({allowHalfOpen: true}, (socket) => {
+    const index = heard.push('') - 1;
+    socket.on('data', (chunk) => {
+      heard[index] += chunk.toString('latin1');
+    });
+    socket.on('error', () => {});
+    socket.on('end', () => socket.end(answer));
+  });
+  return {server, heard};
+}

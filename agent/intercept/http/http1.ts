@@ -64,8 +64,8 @@ export class Http1Relay {
   readonly #context: RelayContext;
   readonly #client: Leg;
   readonly #signal: Signal;
-  readonly #programs = new Map<HttpSubscription, Leg>();
-  readonly #copies = new Map<HttpSubscription, MirrorCopies>();
+  readonly #programs = new Map<number, Leg>();
+  readonly #copies = new Map<number, MirrorCopies>();
   #application: Leg | undefined;
   /** Who answered the last request, or has the connection as it is. */
   #last: Leg | undefined;
@@ -170,13 +170,13 @@ export class Http1Relay {
 
   /** A program that ends its connection between requests gets another one with the next. */
   #dropIdlePrograms(): void {
-    for (const [subscription, leg] of this.#programs) {
-      if (leg.isStirring) this.#dropProgram(subscription, leg);
+    for (const [id, leg] of this.#programs) {
+      if (leg.isStirring) this.#dropProgram(id, leg);
     }
   }
 
-  #dropProgram(subscription: HttpSubscription, leg: Leg): void {
-    this.#programs.delete(subscription);
+  #dropProgram(id: number, leg: Leg): void {
+    this.#programs.delete(id);
     leg.close();
     if (this.#last === leg) this.#last = undefined;
   }
@@ -252,7 +252,7 @@ export class Http1Relay {
         return body;
       },
     };
-    return this.#context.router.route(subscriptions, subject);
+    return this.#context.router.route(subscriptions, subject, this.#context.options.jqTimeLimitMs);
   }
 
   /** The whole body, if it is small and comes soon. */
@@ -338,13 +338,13 @@ export class Http1Relay {
   }
 
   async #programLeg(subscription: HttpSubscription): Promise<Leg | undefined> {
-    const known = this.#programs.get(subscription);
+    const known = this.#programs.get(subscription.id);
     if (known !== undefined && !known.isStirring) return known;
-    if (known !== undefined) this.#dropProgram(subscription, known);
+    if (known !== undefined) this.#dropProgram(subscription.id, known);
     const stream = await connectProgram(subscription);
     if (stream === undefined) return undefined;
     const leg = new Leg(stream, this.#signal);
-    this.#programs.set(subscription, leg);
+    this.#programs.set(subscription.id, leg);
     return leg;
   }
 
@@ -358,10 +358,10 @@ export class Http1Relay {
   }
 
   #copiesFor(subscription: HttpSubscription): MirrorCopies {
-    let copies = this.#copies.get(subscription);
+    let copies = this.#copies.get(subscription.id);
     if (copies === undefined) {
       copies = new MirrorCopies(subscription, this.#context.counters);
-      this.#copies.set(subscription, copies);
+      this.#copies.set(subscription.id, copies);
     }
     return copies;
   }
@@ -495,9 +495,9 @@ export class Http1Relay {
     return exchange.needsRaw ? 'raw' : 'request';
   }
 
-  #leave(subscription: HttpSubscription): void {
-    const leg = this.#programs.get(subscription);
-    this.#programs.delete(subscription);
+  #leave({id}: HttpSubscription): void {
+    const leg = this.#programs.get(id);
+    this.#programs.delete(id);
     leg?.reset();
   }
 }

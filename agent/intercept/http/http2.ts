@@ -43,8 +43,8 @@ class Http2Relay {
   readonly #context: RelayContext;
   readonly #session: ServerHttp2Session;
   readonly #application: Upstream;
-  readonly #programs = new Map<HttpSubscription, Upstream>();
-  readonly #mirrors = new Map<HttpSubscription, Http2Mirror>();
+  readonly #programs = new Map<number, Upstream>();
+  readonly #mirrors = new Map<number, Http2Mirror>();
 
   constructor(context: RelayContext, onClose: () => void) {
     this.#context = context;
@@ -95,7 +95,7 @@ class Http2Relay {
       if (body === undefined) counters.unreadBodies++;
       return body;
     });
-    const route = await router.route(connection.subscriptions(), subject);
+    const route = await router.route(connection.subscriptions(), subject, options.jqTimeLimitMs);
     if (stream.destroyed) return;
     for (const mirror of route.mirrors) {
       const copy = this.#mirror(mirror).begin(headers, exchange.hasNoBody);
@@ -147,19 +147,19 @@ class Http2Relay {
   }
 
   #program(subscription: HttpSubscription): Upstream {
-    let upstream = this.#programs.get(subscription);
+    let upstream = this.#programs.get(subscription.id);
     if (upstream === undefined) {
       upstream = new Upstream(() => connectProgram(subscription));
-      this.#programs.set(subscription, upstream);
+      this.#programs.set(subscription.id, upstream);
     }
     return upstream;
   }
 
   #mirror(subscription: HttpSubscription): Http2Mirror {
-    let mirror = this.#mirrors.get(subscription);
+    let mirror = this.#mirrors.get(subscription.id);
     if (mirror === undefined) {
       mirror = new Http2Mirror(subscription, this.#program(subscription), this.#context.counters);
-      this.#mirrors.set(subscription, mirror);
+      this.#mirrors.set(subscription.id, mirror);
     }
     return mirror;
   }

@@ -20,10 +20,9 @@ import type {HttpOptions, RedirectedConnection} from './types.ts';
 const KEEPALIVE_MS = 60_000;
 
 /** All connections share the worker, and what is compiled. */
-const judge = new Judge(httpCounters);
-const routers = new WeakMap<HttpOptions, Router>();
+const router = new Router(new Judge(httpCounters));
 
-/** Resolves when the connection is over; never rejects. `options` is the same object for all of them. */
+/** Resolves when the connection is over; never rejects. */
 export async function relayRedirected(
   connection: RedirectedConnection,
   options: HttpOptions,
@@ -31,8 +30,6 @@ export async function relayRedirected(
   const {socket} = connection;
   try {
     socket.setKeepAlive(true, KEEPALIVE_MS);
-    const router = routers.get(options) ?? new Router(options, judge);
-    routers.set(options, router);
     const signal = new Signal();
     const client = new Leg(socket, signal);
     const counters = httpCounters;

@@ -8,8 +8,8 @@ import type {Duplex} from 'node:stream';
 import type {HttpFilter} from '../../../tunnel/http-filter.ts';
 
 /**
- * One client's wish for requests of a port. Order of asking is the order of the list. It is the same object for as
- * long as the subscription lasts: what is compiled from its filter, and what was said to the client, is kept by it.
+ * One client's wish for requests of a port. Order of asking is the order of the list. The object may be another one each
+ * time: a subscription is known by its id, and what is compiled from a filter is kept by the filter's object.
  */
 export interface HttpSubscription {
   /** Of the client's subscription; unique within the agent. */

@@ -6,7 +6,7 @@
  */
 
 import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
-import type {HttpOptions, HttpSubscription} from '../types.ts';
+import type {HttpSubscription} from '../types.ts';
 import {warnOnce} from '../warnings.ts';
 import type {Judge} from './judge.ts';
 import {compileLinear} from './pattern.ts';
@@ -23,8 +23,16 @@ export interface FilterSubject {
   body(): Promise<Uint8Array | undefined>;
 }
 
+/** Who wants to know, and how long the worker may think about it. */
+export interface Asker {
+  readonly subscription: HttpSubscription;
+  readonly limitMs: number;
+}
+
 /** Says whether a request fits; at once where that is possible. */
-export type Matcher = (subject: FilterSubject) => boolean | Promise<boolean>;
+export type Matcher = (subject: FilterSubject, asker: Asker) => boolean | Promise<boolean>;
+
+type Ask = (question: Question, asker: Asker) => Promise<boolean>;
 
 /** What is decided when: at once, in the worker, with the body. */
 type Stage = 0 | 1 | 2;
@@ -34,44 +42,34 @@ interface Prepared {
   readonly fits: Matcher;
 }
 
-/** Compiles the filter of a subscription; one without a filter fits everything. */
-export function compileMatcher(
-  subscription: HttpSubscription,
-  options: HttpOptions,
-  judge: Judge,
-): Matcher {
-  const {filter} = subscription;
-  if (filter === undefined) return () => true;
-  const ask = (question: Question): Promise<boolean> =>
-    askJudge(question, {subscription, judge, limitMs: options.jqTimeLimitMs});
+/** Compiles a filter. */
+export function compileFilter(filter: HttpFilter, judge: Judge): Matcher {
+  const ask: Ask = (question, asker) => askJudge(judge, question, asker);
   const prepared = filter.conditions
     .map((condition) => prepare(condition, ask))
     .toSorted((one, other) => one.stage - other.stage);
   if (prepared.some(({stage}) => stage > 0)) judge.prepare();
-  return (subject) => joined(prepared, subject, filter.join);
+  return (subject, asker) => joined(prepared, {subject, asker}, filter.join);
 }
 
 function joined(
   prepared: readonly Prepared[],
-  subject: FilterSubject,
+  asked: {readonly subject: FilterSubject; readonly asker: Asker},
   join: HttpFilter['join'],
 ): boolean | Promise<boolean> {
   const decisive = join === 'any';
   for (const [at, {fits}] of prepared.entries()) {
-    const found = fits(subject);
+    const found = fits(asked.subject, asked.asker);
     if (typeof found !== 'boolean') {
       const rest = prepared.slice(at + 1);
-      return found.then((is) => (is === decisive ? is : joined(rest, subject, join)));
+      return found.then((is) => (is === decisive ? is : joined(rest, asked, join)));
     }
     if (found === decisive) return found;
   }
   return !decisive;
 }
 
-function prepare(
-  condition: HttpCondition,
-  ask: (question: Question) => Promise<boolean>,
-): Prepared {
+function prepare(condition: HttpCondition, ask: Ask): Prepared {
   switch (condition.kind) {
     case 'method': {
       const method = condition.method.toUpperCase();
@@ -83,15 +81,18 @@ function prepare(
       return preparePattern(condition.pattern, ({target}) => pathsOf(target), ask);
     case 'jq': {
       const {program} = condition;
-      return {stage: 1, fits: ({headers}) => ask({kind: 'jq', program, texts: headers})};
+      return {
+        stage: 1,
+        fits: ({headers}, asker) => ask({kind: 'jq', program, texts: headers}, asker),
+      };
     }
     default: {
       const {query, pattern} = condition;
       return {
         stage: 2,
-        fits: async (subject) => {
+        fits: async (subject, asker) => {
           const body = await subject.body();
-          return body !== undefined && ask({kind: 'body', query, pattern, body});
+          return body !== undefined && ask({kind: 'body', query, pattern, body}, asker);
         },
       };
     }
@@ -101,11 +102,12 @@ function prepare(
 function preparePattern(
   pattern: Extract<HttpCondition, {kind: 'header'}>['pattern'],
   textsOf: (subject: FilterSubject) => readonly string[],
-  ask: (question: Question) => Promise<boolean>,
+  ask: Ask,
 ): Prepared {
   const linear = compileLinear(pattern);
   if (linear !== undefined) return {stage: 0, fits: (subject) => textsOf(subject).some(linear)};
-  const fits: Matcher = (subject) => ask({kind: 'pattern', pattern, texts: textsOf(subject)});
+  const fits: Matcher = (subject, asker) =>
+    ask({kind: 'pattern', pattern, texts: textsOf(subject)}, asker);
   return {stage: 1, fits};
 }
 
@@ -118,16 +120,9 @@ export function pathsOf(target: string): string[] {
 }
 
 async function askJudge(
+  judge: Judge,
   question: Question,
-  {
-    subscription,
-    judge,
-    limitMs,
-  }: {
-    readonly subscription: HttpSubscription;
-    readonly judge: Judge;
-    readonly limitMs: number;
-  },
+  {subscription, limitMs}: Asker,
 ): Promise<boolean> {
   const judgement = await judge.ask(question, limitMs);
   if (judgement.kind === 'verdict') return judgement.fits;

@@ -1,6 +1,6 @@
 /** The HTTP part of the interceptor between real sockets: a client, an application, and programs that want requests. */
 
-import {once} from 'node:events';
+import {type EventEmitter, once} from 'node:events';
 import {type AddressInfo, connect, createServer, type Server, type Socket} from 'node:net';
 import type {ExecutionContext} from 'ava';
 import {relayRedirected} from '../../../../agent/intercept/http/relay.ts';
@@ -12,14 +12,22 @@ import {
 import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
 
 /** Anything that listens: of net, http, or http2. */
-type Listener = Pick<Server, 'listen' | 'address' | 'close'>;
+type Listener = Pick<Server, 'listen' | 'address' | 'close'> & EventEmitter;
 
-/** Listens at a free port of the loopback; returns it. */
+/** Listens at a free port of the loopback; returns it. Ends with the test, and its connections as well. */
 export async function listen(t: ExecutionContext, server: Listener): Promise<number> {
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });
-  t.teardown(() => server.close());
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  t.teardown(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
   return (server.address() as AddressInfo).port;
 }
 
@@ -75,7 +83,8 @@ export async function relay(
       {
         socket,
         connectApplication: () => dial(applicationPort),
-        subscriptions: () => subscriptions,
+        // New objects each time, as the interceptor makes them.
+        subscriptions: () => subscriptions.map((one) => ({...one})),
       },
       all,
     ).then(() => {

@@ -1,0 +1,216 @@
+import test from 'ava';
+import fc from 'fast-check';
+import {BodyReader, type Framing} from '../../../../agent/intercept/http/body.ts';
+import {detectProtocol} from '../../../../agent/intercept/http/detect.ts';
+import {parseRequestHead, parseResponseHead} from '../../../../agent/intercept/http/head.ts';
+import {HeadBuffer} from '../../../../agent/intercept/http/head-buffer.ts';
+import {changeHead} from '../../../../agent/intercept/http/response-head.ts';
+
+const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
+
+/** `bytes` in pieces, of which no one is empty. */
+function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
+  const ends = [...new Set(places.map((place) => place % (bytes.length + 1)))];
+  const sorted = [0, ...ends.sort((one, other) => one - other), bytes.length];
+  return sorted
+    .slice(1)
+    .map((end, at) => bytes.subarray(sorted[at], end))
+    .filter((piece) => piece.length > 0);
+}
+
+const places = fc.array(fc.nat(500), {maxLength: 12});
+/** Bytes that HTTP is made of, in an order that often is none. */
+const piece = fc.constantFrom(
+  ...[
+    '\r\n',
+    '\n',
+    '\r',
+    ' ',
+    '\t',
+    ':',
+    ';',
+    ',',
+    '0',
+    '3',
+    'a',
+    'f',
+    'X: b',
+    'GET / HTTP/1.1\r\n',
+  ],
+  ...[
+    'Content-Length: 3',
+    'Transfer-Encoding: chunked',
+    '\r\n\r\n',
+    '3\r\nabc\r\n',
+    '0\r\n\r\n',
+    '\0',
+  ],
+  ...['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'HTTP/1.1 200 OK\r\n', '\x16\x03', '\xff'],
+);
+const soup = fc.array(piece, {maxLength: 20}).map((pieces) => latin1(pieces.join('')));
+
+test('detection: the verdict is one of the bytes, and never changes once it is there', (t) => {
+  fc.assert(
+    fc.property(soup, (bytes) => {
+      let verdict = 'more';
+      for (let length = 0; length <= bytes.length; length++) {
+        const found = detectProtocol(bytes.subarray(0, length));
+        if (verdict !== 'more' && found !== verdict) return false;
+        verdict = found;
+      }
+      return true;
+    }),
+  );
+  t.pass();
+});
+
+for (const [text, verdict] of [
+  ['', 'more'],
+  ['G', 'more'],
+  ['GET / HTTP/1.1\r', 'more'],
+  ['GET / HTTP/1.1\r\n', 'http1'],
+  ['get /a?b#c HTTP/1.0\r\n', 'http1'],
+  ['GET / HTTP/1.2\r\n', 'raw'],
+  ['GET / HTTP/1.1\n', 'raw'],
+  ['GET /\r\n', 'raw'],
+  ['GET  / HTTP/1.1\r\n', 'raw'],
+  [' GET / HTTP/1.1\r\n', 'raw'],
+  ['\r\nGET / HTTP/1.1\r\n', 'raw'],
+  ['PRI * HTTP/2.0\r\n', 'more'],
+  ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'http2'],
+  ['PRI * HTTP/2.0\r\n\r\nSN', 'raw'],
+  ['\x16', 'raw'],
+  ['SSH-2.0-OpenSSH\r', 'raw'],
+  ['PING\r', 'raw'],
+  ['*1\r', 'raw'],
+  ['A'.repeat(33), 'raw'],
+  [`GET /${'a'.repeat(17_000)}`, 'raw'],
+] as const) {
+  test(`detection: ${JSON.stringify(text.slice(0, 40))} is ${verdict}`, (t) => {
+    t.is(detectProtocol(latin1(text)), verdict);
+  });
+}
+
+/** Feeds a head; returns where it ends, or that it is broken, and how many bytes were taken. */
+function readHead(pieces: readonly Buffer[]): {end: number | string; bytes: string} {
+  const buffer = new HeadBuffer();
+  let end: number | 'broken' | 'more' = 'more';
+  for (const chunk of pieces) {
+    end = buffer.push(chunk);
+    if (end !== 'more') break;
+  }
+  const taken = buffer.take();
+  return {end, bytes: taken.toString('latin1', 0, typeof end === 'number' ? end : 0)};
+}
+
+test('heads: any cutting of the bytes gives the same head, or the same refusal', (t) => {
+  fc.assert(
+    fc.property(soup, places, (bytes, where) => {
+      const whole = readHead([bytes]);
+      const inPieces = readHead(cut(bytes, where));
+      return whole.end === inPieces.end && whole.bytes === inPieces.bytes;
+    }),
+  );
+  t.pass();
+});
+
+test('heads: nothing that is parsed throws, and what parses has one framing', (t) => {
+  const request = parseRequestHead(latin1('GET / HTTP/1.1\r\n\r\n'));
+  if (request === undefined) return t.fail();
+  fc.assert(
+    fc.property(soup, (bytes) => {
+      const ended = Buffer.concat([bytes, latin1('\r\n\r\n')]);
+      const head = parseRequestHead(Buffer.concat([latin1('GET / HTTP/1.1\r\n'), ended]));
+      parseResponseHead(ended, request);
+      const lengths = head?.fields.filter(({name}) => name === 'Content-Length').length ?? 0;
+      const codings = head?.fields.filter(({name}) => name === 'Transfer-Encoding').length ?? 0;
+      return lengths + codings <= 1;
+    }),
+    {numRuns: 1000},
+  );
+  t.pass();
+});
+
+/** Feeds a body; returns how many bytes it took, its payload, and what became of it. */
+function readBody(framing: Framing, pieces: readonly Buffer[]) {
+  const payload: Buffer[] = [];
+  const reader = new BodyReader(framing, (bytes) => payload.push(bytes));
+  let taken = 0;
+  for (const chunk of pieces) taken += reader.take(chunk);
+  const text = Buffer.concat(payload).toString('latin1');
+  return {taken, text, isDone: reader.isDone, isBroken: reader.isBroken};
+}
+
+test('bodies: any cutting of the bytes gives the same body', (t) => {
+  const framing = fc.constantFrom<Framing>(
+    {kind: 'chunked'},
+    {kind: 'close'},
+    {kind: 'length', bytes: 0},
+    {kind: 'length', bytes: 7},
+  );
+  fc.assert(
+    fc.property(framing, soup, places, (how, bytes, where) => {
+      const whole = JSON.stringify(readBody(how, [bytes]));
+      return whole === JSON.stringify(readBody(how, cut(bytes, where)));
+    }),
+    {numRuns: 1000},
+  );
+  t.pass();
+});
+
+test('bodies: chunks of any payload are read back, and not a byte more', (t) => {
+  const extension = fc.constantFrom('', ';a', ';a=b', ';a="b;c"');
+  const trailer = fc.constantFrom('', 'A: b\r\n', 'A: b\r\nC:\td\r\n');
+  const chunks = fc.array(fc.tuple(fc.uint8Array({minLength: 1, maxLength: 40}), extension));
+  fc.assert(
+    fc.property(chunks, trailer, places, (parts, end, where) => {
+      const body = Buffer.concat([
+        ...parts.flatMap(([bytes, more]) => [
+          latin1(`${bytes.length.toString(16)}${more}\r\n`),
+          Buffer.from(bytes),
+          latin1('\r\n'),
+        ]),
+        latin1(`000\r\n${end}\r\n`),
+      ]);
+      const found = readBody({kind: 'chunked'}, cut(Buffer.concat([body, latin1('GET /')]), where));
+      const text = Buffer.concat(parts.map(([bytes]) => bytes)).toString('latin1');
+      return found.isDone && found.taken === body.length && found.text === text;
+    }),
+  );
+  t.pass();
+});
+
+for (const body of [
+  '3 \r\nabc\r\n',
+  ' 3\r\nabc\r\n',
+  '0x3\r\nabc\r\n',
+  '-1\r\n',
+  '\r\n',
+  '3\nabc\r\n',
+  '3\r\nabc\n',
+  '3\r\nabcd\r\n',
+  '3;a\nb\r\nabc\r\n',
+  '0\r\nA: b\n\r\n',
+  '0\r\n A: b\r\n\r\n',
+  `${'f'.repeat(14)}\r\n`,
+  `3;${'a'.repeat(5000)}\r\n`,
+  `0\r\n${'A: b\r\n'.repeat(5000)}\r\n`,
+]) {
+  test(`bodies: ${JSON.stringify(body.slice(0, 30))} is no body of chunks`, (t) => {
+    const {isBroken, isDone} = readBody({kind: 'chunked'}, [latin1(body)]);
+    t.deepEqual({isBroken, isDone}, {isBroken: true, isDone: false});
+  });
+}
+
+test('responses: a changed line takes the place of the first of its name, the others stay', (t) => {
+  const head = 'HTTP/1.1 200 OK\r\nB:  1 \r\ncache-CONTROL: a\r\nb: 2\r\nCache-Control: b\r\n\r\n';
+  const changes = [
+    {name: 'Cache-Control', value: 'c'},
+    {name: 'D', value: 'd'},
+  ];
+  t.is(
+    changeHead(latin1(head), changes).toString('latin1'),
+    'HTTP/1.1 200 OK\r\nB:  1 \r\nCache-Control: c\r\nb: 2\r\nD: d\r\n\r\n',
+  );
+  t.is(changeHead(latin1(head), []).toString('latin1'), head);
+});

@@ -140,6 +140,7 @@ function serveSandbox(
       ),
   });
   const isOurs = (listener: Listener): boolean => localhost?.isOurs(listener) ?? false;
+          ...(sandbox.windowBudget !== undefined && {windowBudget: sandbox.windowBudget}),
   const incoming =
     options.incoming &&
     serveIncoming(

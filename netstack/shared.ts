@@ -12,6 +12,8 @@ export interface Shared {
   readonly limits: Limits;
   /** The MTU of the device. */
   readonly mtu: number;
+  /** What all windows may be together, bytes. */
+  readonly windowBudget: number;
   /** Random numbers in [0, 1). */
   readonly random: () => number;
   readonly handler: StackHandler;

@@ -63,6 +63,11 @@ export interface StackOptions {
   readonly random: () => number;
   /** Whether the kernel takes GSO packets. If not, they are plain packets larger than the MTU. */
   readonly gso: boolean;
+  /**
+   * What the windows of all connections may be together, bytes: where the device has no TSO, half of what
+   * its queue holds in packets of the MTU. By default there is no bound but the credit.
+   */
+  readonly windowBudget?: number;
   readonly limits?: Partial<Limits>;
 }
 
@@ -90,11 +95,12 @@ export class Stack implements Disposable {
     this.#writer = new PacketWriter(counters, options.gso);
     this.#control = new ControlQueue(counters, limits);
     this.#reassembly = new Reassembly(counters, limits);
-    const {mtu, random} = options;
+    const {mtu, random, windowBudget = Number.POSITIVE_INFINITY} = options;
     const shared: Shared = {
       counters,
       limits,
       mtu,
+      windowBudget,
       random,
       handler,
       writer: this.#writer,

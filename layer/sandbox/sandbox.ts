@@ -30,6 +30,8 @@ export const deviceName = 'eth0';
  * loop is busy, silently; 10,000 is the most that was measured to be of use.
  */
 const deviceQueue = 10_000;
+/** TUN_F_TSO4 | TUN_F_TSO6 (Linux include/uapi/linux/if_tun.h). */
+const tsoOffloads = 0x06;
 
 export interface SandboxOptions {
   argv: readonly string[];
@@ -55,6 +57,8 @@ export interface Sandbox extends Disposable {
   readonly launcher: Launcher;
   /** The TUN device, non-blocking, with virtio_net_hdr; the caller's to close. */
   readonly tunFd: number;
+  /** What TCP windows may be together, bytes, so that the device's queue holds them; undefined: any. */
+  readonly windowBudget: number | undefined;
   /** A netlink socket of this machine's namespace for sock_diag; the caller's to close. */
   readonly hostDiagnostics: number | undefined;
   /** The text of a file that replaces a local one; empty when there is none. */
@@ -144,7 +148,7 @@ function configureFiles(launcher: Launcher, options: SandboxOptions): void {
 function build(
   launcher: Launcher,
   options: SandboxOptions,
-): Pick<Sandbox, 'tunFd' | 'hostDiagnostics'> {
+): Pick<Sandbox, 'tunFd' | 'windowBudget' | 'hostDiagnostics'> {
   let step = 'make namespaces';
   try {
     // While the launcher is still in this machine's namespace.
@@ -166,7 +170,10 @@ function build(
     // The launcher's own directory: a relative program path, and its view of covered directories.
     launcher.command('chdir', options.cwd ?? process.cwd());
     if (!options.ipv6) attempt(options, 'no-ipv6', () => launcher.command('no-ipv6'));
-    return {tunFd: tun.fd, hostDiagnostics};
+    const hasTso = (Number(tun.value) & tsoOffloads) === tsoOffloads;
+    // The queue counts packets: with TSO they are super-segments, and it is larger than any window.
+    const windowBudget = hasTso ? undefined : (deviceQueue * options.mtu) / 2;
+    return {tunFd: tun.fd, windowBudget, hostDiagnostics};
   } catch (error) {
     throw explainSandboxFailure(step, error);
   }

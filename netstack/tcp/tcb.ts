@@ -19,6 +19,7 @@ import type {Errno, TcpConnection} from '../types.ts';
 import type {Path} from '../wire/ip.ts';
 import type {Assembler} from './assembler.ts';
 import {SendQueue} from './send-queue.ts';
+import {UNBOUNDED, type WindowShare} from './window.ts';
 
 /**
  * RFC 9293's states, and `PENDING`: a SYN has come, the agent is dialing, nothing was sent. LISTEN
@@ -95,6 +96,8 @@ export interface Tcb extends Keyed, Timed {
   received: number;
   /** The highest stream offset that we have ever advertised: RCV.NXT + RCV.WND. Only grows. */
   advertised: number;
+  /** What the window may be, whatever the credit. */
+  windowShare: WindowShare;
   /** How far the layer lets the peer send, as a stream offset. Only grows. */
   receiveLimit: number;
   /** The largest window ever offered, in bytes: the unit of the receiver's SWS rule. */
@@ -188,6 +191,7 @@ export function createTcb(path: Path, sourcePort: number, destinationPort: numbe
     rcvNxt: 0,
     received: 0,
     advertised: 0,
+    windowShare: UNBOUNDED,
     receiveLimit: 0,
     maxRcvWnd: 0,
     rcvShift: 0,

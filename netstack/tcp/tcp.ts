@@ -32,6 +32,7 @@ import {processSegment} from './process.ts';
 import {buildStrayReset} from './stray.ts';
 import {NEVER, type Tcb} from './tcb.ts';
 import {nextDeadline} from './timers.ts';
+import type {WindowShare} from './window.ts';
 
 /** A `Segment` that can be filled in. */
 type MutableSegment = {-readonly [Field in keyof Segment]: Segment[Field]};
@@ -49,6 +50,8 @@ export class Tcp implements FlowHost {
   readonly #tombstones: Tcb[] = [];
   readonly #secret: HashKey;
   readonly #isnClock: IsnClock;
+  /** What each connection has of the budget for windows. */
+  readonly #share: WindowShare = {bytes: Number.POSITIVE_INFINITY};
   readonly #output: Output;
   readonly #key = createFlowKey();
   readonly #header = createTcpHeader();
@@ -152,6 +155,7 @@ export class Tcp implements FlowHost {
     const flow = new TcpSocket(this, tcb);
     tcb.flow = flow;
     tcb.expireAt = this.#now + this.limits.pendingMs;
+    tcb.windowShare = this.#share;
     this.#table.add(tcb);
     this.#timers.set(tcb, nextDeadline(tcb));
     this.#pending += 1;
@@ -184,6 +188,7 @@ export class Tcp implements FlowHost {
     const flow = new TcpSocket(this, tcb);
     flow.handler = handler;
     tcb.flow = flow;
+    tcb.windowShare = this.#share;
     this.#table.add(tcb);
     this.counters.connects += 1;
     this.mark(tcb);
@@ -193,6 +198,10 @@ export class Tcp implements FlowHost {
   /** Sends what is due; false: the device is full. */
   dispatch(now: number, emit: Emit): boolean {
     this.#now = now;
+    const sharers = this.#table.size - this.#timeWait - this.#pending;
+    // Less than two segments would stop the program's kernel for its delayed ACKs' time.
+    const share = Math.max(2 * this.mtu, this.#shared.windowBudget / Math.max(1, sharers));
+    this.#share.bytes = share;
     const output = this.#output;
     output.now = now;
     output.emit = emit;

@@ -8,8 +8,20 @@
  * that the peer computes may step back by less than one unit when RCV.NXT is no multiple of it. RFC
  * 7323, section 2.4, foresees this and asks that whatever would have fitted any window ever sent
  * be honoured: comparing with `advertised` does. Credit of less than a unit is not told at all.
+ *
+ * Where the device does not take super-segments (no TSO), what is in flight must fit into its queue, which
+ * counts packets and drops in silence: all windows together get a budget, each connection its share. A
+ * share bounds the window, not the credit: it moves on with each ACK.
  */
 import type {Tcb} from './tcb.ts';
+
+/** What the window of a connection may be, bytes; one object for all connections. */
+export interface WindowShare {
+  bytes: number;
+}
+
+/** No bound but the credit. */
+export const UNBOUNDED: WindowShare = {bytes: Number.POSITIVE_INFINITY};
 
 /** The largest value of the field. */
 const MAX_FIELD = 0xffff;
@@ -24,7 +36,9 @@ const WORTHY_BYTES = 65_536;
 /** The edge that the next segment may advertise, as a stream offset. */
 function candidateEdge(tcb: Tcb): number {
   const unit = 2 ** tcb.rcvShift;
-  const room = Math.max(0, tcb.receiveLimit - tcb.received);
+  // What was promised stays, though the share has become smaller.
+  const most = Math.max(tcb.windowShare.bytes, tcb.advertised - tcb.received);
+  const room = Math.max(0, Math.min(tcb.receiveLimit - tcb.received, most));
   return tcb.received + Math.min(Math.floor(room / unit), MAX_FIELD) * unit;
 }
 
@@ -55,7 +69,7 @@ export function advertise(tcb: Tcb): number {
 
 /** The window field of a SYN-ACK: never scaled (RFC 7323, section 2.2). */
 export function advertiseUnscaled(tcb: Tcb): number {
-  const field = Math.min(tcb.receiveLimit, MAX_FIELD);
+  const field = Math.min(tcb.receiveLimit, tcb.windowShare.bytes, MAX_FIELD);
   tcb.advertised = Math.max(tcb.advertised, field);
   return field;
 }

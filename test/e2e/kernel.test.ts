@@ -205,3 +205,13 @@ for (const mtu of [1280, 9000, 65_520]) {
     t.is(report.counters['writeErrors'], 0);
   });
 }
+
+test.serial('without TSO, with windows that share a budget: the same bytes', async (t) => {
+  const {results, report} = await run({mtu: 1500, withoutTso: 64_000}, ['echoes', 'downloads']);
+  t.deepEqual(results, {echoes: {4: [], 6: []}, downloads: [true, true]});
+  t.is(report.largest, 1500, 'there were no super-segments');
+});
+
+test.serial('with TSO there are super-segments', (t) => {
+  t.true(first.report.largest > 20_000, `${first.report.largest}`);
+});

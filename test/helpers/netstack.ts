@@ -56,6 +56,7 @@ export interface RigOptions {
   readonly version?: 4 | 6;
   readonly mtu?: number;
   readonly gso?: boolean;
+  readonly windowBudget?: number;
   readonly limits?: StackOptions['limits'];
   /** Called for each connection; by default it is accepted with 1 MiB of credit. */
   readonly onTcp?: (flow: TcpFlow) => void;
@@ -102,6 +103,7 @@ export class Rig {
         addresses: [PROGRAM4, PROGRAM6],
         random: seeded(options.seed ?? 1),
         gso: options.gso ?? true,
+        ...(options.windowBudget !== undefined && {windowBudget: options.windowBudget}),
         ...(options.limits === undefined ? {} : {limits: options.limits}),
       },
       handler,

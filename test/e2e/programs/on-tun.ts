@@ -9,11 +9,14 @@ import {createSandbox} from '../../../layer/sandbox/sandbox.ts';
 import {driveTun} from '../../../layer/tun.ts';
 import {Stack} from '../../../netstack/stack.ts';
 import type {Errno, StackHandler, TcpFlow, UdpFlow} from '../../../netstack/types.ts';
+import {VIRTIO_LENGTH} from '../../../netstack/wire/virtio.ts';
 
 export interface OnTunOptions {
   readonly mtu: number;
   /** As if the kernel had refused GSO packets. */
   readonly withoutGso?: boolean;
+  /** The device takes no super-segments; all windows together may be so large, bytes. */
+  readonly withoutTso?: number;
   /** More kernel settings. */
   readonly sysctls?: Readonly<Record<string, string>>;
 }
@@ -23,6 +26,8 @@ export interface OnTunReport {
   readonly ends: Readonly<Record<string, string[]>>;
   /** By port: the sizes of datagrams. */
   readonly datagrams: Readonly<Record<string, number[]>>;
+  /** The largest packet that was read, bytes. */
+  readonly largest: number;
   readonly counters: Readonly<Record<string, number>>;
   readonly usage: Readonly<Record<string, number>>;
 }
@@ -40,6 +45,13 @@ const ERRNOS: readonly Errno[] = [
 ];
 const ADDRESSES = ['10.1.2.3', 'fd00::3'];
 const CREDIT = 1 << 20;
+/** Switches TSO off, as ethtool(8) does: SIOCETHTOOL with ETHTOOL_STSO. */
+const TSO_OFF = `
+import ctypes, fcntl, socket, struct
+value = ctypes.create_string_buffer(struct.pack('II', 0x1f, 0))
+request = struct.pack('16sP16x', b'eth0', ctypes.addressof(value))
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
+`;
 /** What a path lets through to port 9000. */
 const PATH_MTU = 1_300;
 
@@ -47,6 +59,7 @@ const [json = '{}', ...argv] = process.argv.slice(2);
 const options = JSON.parse(json) as OnTunOptions;
 const ends: Record<string, string[]> = {};
 const datagrams: Record<string, number[]> = {};
+let largest = 0;
 
 /**
  * 7, 11 and 13 echo; 9 discards; 19 says as many bytes as it is asked for by a number; 21 ends first, with a
@@ -150,8 +163,15 @@ const sandbox = createSandbox({
 for (const [name, value] of Object.entries(options.sysctls ?? {})) {
   sandbox.launcher.sysctl(name, value);
 }
+if (options.withoutTso !== undefined) sandbox.launcher.run('/usr/bin/python3', ['-c', TSO_OFF]);
 const driver = driveTun({
   fd: sandbox.tunFd,
+  tap: {
+    onRead(_frame, _offset, length) {
+      largest = Math.max(largest, length - VIRTIO_LENGTH);
+    },
+    onWritten: () => undefined,
+  },
   createStack: (gso) =>
     new Stack(
       {
@@ -159,6 +179,7 @@ const driver = driveTun({
         addresses: ADDRESSES.map(addressBytes),
         random: Math.random,
         gso: gso && options.withoutGso !== true,
+        ...(options.withoutTso !== undefined && {windowBudget: options.withoutTso}),
       },
       handler,
     ),
@@ -168,6 +189,7 @@ sandbox.launcher.process.once('exit', (code, signal) => {
   const report: OnTunReport = {
     ends,
     datagrams,
+    largest,
     counters: {...counters, ...driver.counters},
     usage: {...driver.stack.usage()},
   };

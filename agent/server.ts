@@ -9,9 +9,9 @@
 
 import {createServer, type Server} from 'node:http';
 import type {Duplex} from 'node:stream';
-import {WebSocketServer} from 'ws';
 import type {Mux} from '../tunnel/mux.ts';
-import {bindWebSocket, WEBSOCKET_OPTIONS} from '../tunnel/websocket.ts';
+import {acceptUpgrade} from '../tunnel/websocket/handshake.ts';
+import {bindWebSocket} from '../tunnel/websocket.ts';
 import {type AgentContext, startSession} from './session.ts';
 
 /** Connections that may be without a tunnel at a time: the pod's other containers reach our port too. */
@@ -21,7 +21,6 @@ const MAX_STRANGERS = 64;
 export class AgentServer {
   readonly #context: AgentContext;
   readonly #http: Server;
-  readonly #webSockets = new WebSocketServer({...WEBSOCKET_OPTIONS, noServer: true});
   /** Connections that have not shown a token yet. */
   readonly #strangers = new Map<Duplex, {readonly timer: NodeJS.Timeout; readonly since: number}>();
   readonly #tunnels = new Set<Mux>();
@@ -39,24 +38,23 @@ export class AgentServer {
     });
     this.#http.on('upgrade', (request, socket, head) => {
       const handshakeTimeoutMs = this.#patienceWith(socket);
-      this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-        const mux = startSession({...this.#context, handshakeTimeoutMs}, () => {
-          this.#tunnels.delete(mux);
-        });
-        this.#tunnels.add(mux);
-        // One that has handed its connection over to another session is over without a word.
-        webSocket.on('close', () => {
-          if (mux.isClosed) this.#tunnels.delete(mux);
-        });
-        bindWebSocket(webSocket, mux);
-        // The first message decides: a client, another connection of one, or nobody.
-        const look = (): void => {
-          if (!mux.isReady && !mux.isClosed) return;
-          webSocket.off('message', look);
-          this.#strangers.delete(socket);
-        };
-        webSocket.on('message', look);
+      if (!acceptUpgrade(request, socket)) return;
+      const mux = startSession({...this.#context, handshakeTimeoutMs}, () => {
+        this.#tunnels.delete(mux);
       });
+      this.#tunnels.add(mux);
+      // One that has handed its connection over to another session is over without a word.
+      socket.on('close', () => {
+        if (mux.isClosed) this.#tunnels.delete(mux);
+      });
+      bindWebSocket(socket, head, mux);
+      // The first message decides: a client, another connection of one, or nobody.
+      const look = (): void => {
+        if (!mux.isReady && !mux.isClosed) return;
+        socket.off('data', look);
+        this.#strangers.delete(socket);
+      };
+      socket.on('data', look);
     });
   }
 

@@ -46,6 +46,7 @@ try {
         Entrypoint: [
           '/usr/bin/node',
           '--disable-warning=ExperimentalWarning',
+          '--max-semi-space-size=1',
           '/mirrord/agent/main.ts',
         ],
         WorkingDir: '/',

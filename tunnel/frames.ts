@@ -93,6 +93,12 @@ export interface FrameView {
  */
 export function parseFrame(message: Uint8Array, offset: number, frame: FrameView): void {
   if (message.length > MESSAGE_BYTES) throw new ProtocolError('MESSAGE_TOO_BIG');
+  parseHeader(message, offset, frame);
+  if (frame.end > message.length) throw new ProtocolError('FRAME_TRUNCATED');
+}
+
+/** The same for a message of which only the first bytes are here, with the header. */
+export function parseHeader(message: Uint8Array, offset: number, frame: FrameView): void {
   const start = offset + HEADER_BYTES;
   if (start > message.length) throw new ProtocolError('FRAME_TRUNCATED');
   const type = at(message, offset);
@@ -103,7 +109,6 @@ export function parseFrame(message: Uint8Array, offset: number, frame: FrameView
   if (allowed === undefined) throw new ProtocolError('FRAME_UNKNOWN');
   if (length > allowed[1]) throw new ProtocolError('FRAME_TOO_BIG');
   if (length < allowed[0]) throw new ProtocolError('FRAME_MALFORMED');
-  if (start + length > message.length) throw new ProtocolError('FRAME_TRUNCATED');
   // Frames of the tunnel name no stream; frames of a stream name one.
   if (type < FRAME.open !== (stream === 0)) throw new ProtocolError('FRAME_MALFORMED');
   frame.type = type;

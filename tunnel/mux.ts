@@ -19,10 +19,11 @@
  * connection over to the session that is meant (`successor`). What is resent is up to `resume`.
  *
  * The parts: `frames` (bytes), `greeting` and `handshake` (the first words), `life` and `liveness` (states and
- * clock), `ingress` (what came), `stream` (states of one), `credit` (who may send how much), `outbox` and
+ * clock), `ingress` (what came), `bulk` (what is still coming), `stream` (states of one), `credit` (who may send how much), `outbox` and
  * `datagrams` (what waits), `egress` and `scheduler` (what goes next), `rate`, `resume`.
  */
 
+import {Bulk, isBulk} from './bulk.ts';
 import {Egress} from './egress.ts';
 import {codeFromNumber, PROTOCOL_CODES, type ProtocolCode, ProtocolError} from './errors.ts';
 import {
@@ -78,6 +79,7 @@ export class Mux implements Disposable, Resumable {
   readonly #egress: Egress;
   readonly #ingress: Ingress;
   readonly #frame: FrameView = {type: 0, stream: 0, start: 0, end: 0};
+  readonly #bulk = new Bulk();
   readonly #pings = new TokenBucket(PING_BURST, PINGS_PER_SECOND);
 
   #peer: PeerInfo | undefined;
@@ -203,10 +205,16 @@ export class Mux implements Disposable, Resumable {
   receive(message: Uint8Array, now: number): void {
     this.#tick(now);
     if (this.isClosed || this.isSuspended) return;
+    const isCounted = this.isReady && !isBareAck(message);
+    if (isCounted && this.#bulk.isUnderWay) {
+      // The last connection was lost in the middle of it.
+      if (isBulk(message, message.length)) this.receiveBulk(message, message.length, now);
+      else this.close('RESUME_COUNT');
+      return;
+    }
     this.counters.messagesIn++;
     this.counters.bytesIn += message.length;
     this.#life.heard(now);
-    const isCounted = this.isReady && !isBareAck(message);
     if (isCounted) this.#resume?.noteReceived(message.length, now);
     try {
       let offset = 0;
@@ -216,6 +224,35 @@ export class Mux implements Disposable, Resumable {
         this.#dispatch(message);
       }
       if (this.#egress.isFlooded) throw new ProtocolError('CONTROL_BACKLOG');
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#fail(error);
+    }
+    this.#egress.settle();
+  }
+
+  /**
+   * Takes a piece of a message of `messageBytes` that `isBulk`, as `receive` takes whole ones; the first
+   * piece has the frame's header. The other pieces must follow, unless the connection is lost.
+   */
+  receiveBulk(piece: Uint8Array, messageBytes: number, now: number): void {
+    this.#tick(now);
+    if (this.isClosed || this.isSuspended) return;
+    this.counters.bytesIn += piece.length;
+    this.#life.heard(now);
+    try {
+      if (!this.isReady) throw new ProtocolError('HANDSHAKE_EXPECTED');
+      const frame = this.#frame;
+      const payload = this.#bulk.take(piece, messageBytes, frame);
+      const isOver = this.#bulk.isOver();
+      if (isOver) {
+        this.counters.messagesIn++;
+        this.counters.framesIn++;
+        this.#resume?.noteReceived(messageBytes, now);
+      }
+      frame.start = 0;
+      frame.end = payload.length;
+      if (payload.length > 0) this.#ingress.take(payload, frame, this.#handler);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#fail(error);
@@ -354,6 +391,7 @@ export class Mux implements Disposable, Resumable {
       if (this.isClosed) return;
     }
     this.#life.suspend();
+    this.#bulk.interrupt();
     this.#urgent = undefined;
   }
 

@@ -27,15 +27,17 @@ const LARGE_BUFFER_BYTES = HEADER_BYTES + LARGE_FRAME_BYTES;
 const SMALL_BUFFER_BYTES = HEADER_BYTES + SMALL_FRAME_BYTES;
 /** A buffer for a little data is not worth keeping. */
 const TINY_PAYLOAD_BYTES = 4096;
-const POOLED_BUFFERS = 32;
+/** Of each size, for all tunnels of the process: what 1 GB/s has on its way in 16 ms, until it is acknowledged. */
+const POOLED_BUFFERS = 256;
+
+const freeLarge: Uint8Array[] = [];
+const freeSmall: Uint8Array[] = [];
 
 /** Buffers with head-room, and the sum of what waits in them. */
 export class FramePool {
   /** Called once after `awaitRoom`, when it is not clogged any more. */
   onRoom: (() => void) | undefined;
   readonly #shared: Pool | undefined;
-  readonly #large: Uint8Array[] = [];
-  readonly #small: Uint8Array[] = [];
   #queuedBytes = 0;
   #isAwaited = false;
   #isShut = false;
@@ -95,16 +97,16 @@ export class FramePool {
   take(payloadBytes: number): Uint8Array {
     if (payloadBytes <= TINY_PAYLOAD_BYTES) return new Uint8Array(HEADER_BYTES + payloadBytes);
     if (payloadBytes <= SMALL_FRAME_BYTES) {
-      return this.#small.pop() ?? new Uint8Array(SMALL_BUFFER_BYTES);
+      return freeSmall.pop() ?? new Uint8Array(SMALL_BUFFER_BYTES);
     }
-    return this.#large.pop() ?? new Uint8Array(LARGE_BUFFER_BYTES);
+    return freeLarge.pop() ?? new Uint8Array(LARGE_BUFFER_BYTES);
   }
 
   /** Takes back the buffer under a frame or message that nobody looks at any more. */
   give(frame: Uint8Array): void {
     const bytes = frame.buffer.byteLength;
     if (frame.byteOffset !== 0 || !(frame.buffer instanceof ArrayBuffer)) return;
-    const free = bytes === LARGE_BUFFER_BYTES ? this.#large : this.#small;
+    const free = bytes === LARGE_BUFFER_BYTES ? freeLarge : freeSmall;
     if (bytes !== LARGE_BUFFER_BYTES && bytes !== SMALL_BUFFER_BYTES) return;
     if (free.length < POOLED_BUFFERS) free.push(new Uint8Array(frame.buffer));
   }

@@ -2,16 +2,13 @@
  * Binds a multiplexer to a WebSocket: the one place of the tunnel with a clock, timers and I/O.
  *
  * Theory of operation. What streams write during one turn of the event loop is sent at its end, in
- * as few messages as possible. Messages are handed to `ws` until 256 KiB wait in it, and again when
+ * as few messages as possible. Messages are handed to the connection until 256 KiB wait in it, and again when
  * one of them has left: what waits in the multiplexer can still be overtaken by something more
  * urgent, what waits in a socket cannot. Reading is never paused for the sake of writing: two sides
  * that do so wait for each other for ever, and what a peer may send is bounded by its credit.
  *
- * Masks. A client must mask its frames with an unpredictable key (RFC 6455, section 10.3), since a
- * script in a browser could otherwise choose the bytes that an intermediary reads, and poison its
- * cache. No intermediary reads ours: below is a unix socket, loopback, or a TLS connection, and no
- * script chooses who is talked to. With a key of zeros `ws` sends the caller's memory as it is,
- * which is worth a factor of three to four. Only such connections may be passed to `connectTunnel`.
+ * Privacy. No intermediary reads our connections: below is a unix socket, loopback, or TLS. Only such may be
+ * passed to `connectTunnel`, which saves the masks (`websocket/connection.ts`).
  *
  * Reconnecting. A tunnel that may be resumed outlives its WebSocket: the driver stays and gets another one.
  * The layer's makes it (`reconnect`), at once and then with growing pauses, until the tunnel is up again or
@@ -19,9 +16,11 @@
  * driver of a tunnel that was greeted with RESUME. What a former WebSocket still has to say is not heard.
  */
 
-import {type createWebSocketStream, WebSocket} from 'ws';
+import {request} from 'node:http';
+import type {Duplex} from 'node:stream';
 import type {ProtocolCode} from './errors.ts';
 import {
+  HANDSHAKE_TIMEOUT_MS,
   MESSAGE_BYTES,
   RECONNECT_TIMEOUT_MS,
   RESUME_ANSWER_MS,
@@ -31,25 +30,16 @@ import {
   ROLL_AFTER_MS,
   ROLL_RETRY_MS,
 } from './limits.ts';
+import {MessageInbox} from './message-inbox.ts';
 import {Mux} from './mux.ts';
 import type {MuxHandler, MuxOptions, Resumable} from './mux-types.ts';
+import {CLOSE_TIMEOUT_MS, WebSocketConnection} from './websocket/connection.ts';
+import {CLOSE_CODE} from './websocket/frames.ts';
+import {upgraded, upgradeHeaders} from './websocket/handshake.ts';
 
-/** A stream of bytes in both directions, as `node:stream` defines it. */
-export type Duplex = ReturnType<typeof createWebSocketStream>;
-
-/** What may wait in `ws` and in Node; the kernel's socket buffer comes on top. */
+/** What may wait in Node; the kernel's socket buffer comes on top. */
 const HIGH_WATER_BYTES = 262_144;
-/** How long a peer may take to answer our closing handshake. */
-const CLOSE_TIMEOUT_MS = 2000;
-
-/** Options of both ends of the WebSocket. */
-export const WEBSOCKET_OPTIONS = {
-  // Bulk data is mostly compressed or encrypted already, and compression costs more than it saves.
-  perMessageDeflate: false,
-  maxPayload: MESSAGE_BYTES,
-  skipUTF8Validation: true,
-} as const;
-
+const LIMITS = {maxMessageBytes: MESSAGE_BYTES} as const;
 /** How the layer's end is made. */
 export interface ConnectOptions extends Omit<MuxOptions, 'role' | 'resume'> {
   /** Makes another connection to the same agent: then the tunnel may be resumed. */
@@ -78,30 +68,44 @@ export function connectTunnel(
     ...(reconnect !== undefined && {reconnect}),
     ...(rollAfterMs !== undefined && {rollAfterMs}),
   });
-  driver.start(openWebSocket(connection, options.handshakeTimeoutMs));
+  driver.connect(connection, options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS);
   return mux;
 }
 
-/**
- * Drives `mux` with `socket` until either is over, and then ends the other one. `mayRecycle` says
- * that memory is free again when a write was reported as done: true for sockets of the kernel.
- */
-export function bindWebSocket(socket: WebSocket, mux: Mux, mayRecycle = true): void {
-  new Driver(mux, mayRecycle).start(socket);
+/** Drives `mux` with an agent's end of a connection until either is over, and then ends the other one. */
+export function bindWebSocket(socket: Duplex, head: Uint8Array, mux: Mux): void {
+  const driver = new Driver(mux, isKernelSocket(socket));
+  driver.start(new WebSocketConnection({socket, head, protocol: ''}, {...LIMITS, role: 'server'}));
 }
 
-function openWebSocket(connection: Duplex, handshakeTimeout: number | undefined): WebSocket {
-  return new WebSocket('ws://agent/', {
-    ...WEBSOCKET_OPTIONS,
-    createConnection: () => connection as never,
-    generateMask: (mask) => mask.fill(0),
-    handshakeTimeout,
-  });
+/** Makes a WebSocket of a connection; undefined, and the connection destroyed: it did not work out in time. */
+async function openWebSocket(
+  connection: Duplex,
+  timeoutMs: number,
+): Promise<WebSocketConnection | undefined> {
+  const timer = setTimeout(() => connection.destroy(), timeoutMs);
+  timer.unref();
+  // Whoever looks after it from here on hears of its end, too.
+  connection.on('error', () => undefined);
+  try {
+    const {key, headers} = upgradeHeaders([]);
+    const asked = request({createConnection: () => connection, host: 'agent', headers});
+    return new WebSocketConnection(await upgraded(asked, key), {
+      ...LIMITS,
+      role: 'client',
+      isPrivate: true,
+    });
+  } catch {
+    connection.destroy();
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Connects, and resolves with a WebSocket that is open; undefined: it did not work out in time. */
-async function dial(reconnect: () => Promise<Duplex>): Promise<WebSocket | undefined> {
-  const {promise, resolve} = Promise.withResolvers<WebSocket | undefined>();
+async function dial(reconnect: () => Promise<Duplex>): Promise<WebSocketConnection | undefined> {
+  const {promise, resolve} = Promise.withResolvers<WebSocketConnection | undefined>();
   let isOver = false;
   const timer = setTimeout(() => {
     isOver = true;
@@ -109,23 +113,18 @@ async function dial(reconnect: () => Promise<Duplex>): Promise<WebSocket | undef
   }, RECONNECT_TIMEOUT_MS);
   // A tunnel that is closed meanwhile keeps nobody waiting.
   timer.unref();
-  const upgrade = (connection: Duplex): void => {
-    // Whoever looks after it from here on hears of its end, too.
-    connection.on('error', () => undefined);
-    if (isOver || connection.destroyed) {
-      connection.destroy();
-      resolve(undefined);
-      return;
-    }
-    const socket = openWebSocket(connection, RESUME_ANSWER_MS);
-    socket.on('open', () => resolve(socket));
-    socket.on('error', () => socket.terminate());
-    socket.on('close', () => resolve(undefined));
+  const open = async (connection: Duplex): Promise<void> => {
+    if (isOver) connection.destroy();
+    const socket = await openWebSocket(connection, RESUME_ANSWER_MS);
+    if (isOver) socket?.terminate();
+    resolve(socket);
   };
-  reconnect().then(upgrade, () => resolve(undefined));
+  reconnect()
+    .then(open)
+    .catch(() => resolve(undefined));
   const socket = await promise;
   clearTimeout(timer);
-  return socket?.readyState === WebSocket.OPEN ? socket : undefined;
+  return socket?.isOpen === true ? socket : undefined;
 }
 
 /** In-memory pairs pass the very chunk to the other side, which may keep it. */
@@ -135,21 +134,9 @@ function isKernelSocket(connection: Duplex): boolean {
 
 /** What a side says by the status of its WebSocket's close (RFC 6455, section 7.4.1), when it can't send CLOSE. */
 const BREACHES = new Map<number, ProtocolCode>([
-  [1002, 'WEBSOCKET_MALFORMED'],
-  [1009, 'MESSAGE_TOO_BIG'],
+  [CLOSE_CODE.protocolError, 'WEBSOCKET_MALFORMED'],
+  [CLOSE_CODE.tooBig, 'MESSAGE_TOO_BIG'],
 ]);
-
-/** Returns what an error of `ws` means when the peer is at fault. */
-function breachOf(error: Error): ProtocolCode | undefined {
-  const code = 'code' in error ? String(error.code) : '';
-  if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return 'MESSAGE_TOO_BIG';
-  return code.startsWith('WS_ERR_') ? 'WEBSOCKET_MALFORMED' : undefined;
-}
-
-/** A Buffer is not quite a Uint8Array: its `slice` is no copy. */
-function plain(data: Uint8Array): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.length);
-}
 
 /** What a driver needs to make connections. */
 interface Reconnection {
@@ -166,7 +153,9 @@ class Driver {
   readonly #mayRecycle: boolean;
   readonly #reconnection: Reconnection | undefined;
   /** None while the tunnel is suspended. */
-  #socket: WebSocket | undefined;
+  #socket: WebSocketConnection | undefined;
+  /** What is to become the first one. */
+  #connecting: Duplex | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #isFlushing = false;
@@ -185,46 +174,72 @@ class Driver {
     drivers.set(mux, this);
   }
 
-  start(socket: WebSocket): void {
+  start(socket: WebSocketConnection): void {
     this.#mux.onPending = () => this.#flushSoon();
     this.#attach(socket);
     this.#flush();
   }
 
-  #attach(socket: WebSocket): void {
+  /** Starts with a connection that is to become a WebSocket. */
+  connect(connection: Duplex, timeoutMs: number): void {
+    this.#mux.onPending = () => this.#flushSoon();
+    this.#connecting = connection;
+    const open = async (): Promise<void> => {
+      const socket = await openWebSocket(connection, timeoutMs);
+      this.#connecting = undefined;
+      if (socket === undefined) {
+        this.#lost();
+      } else {
+        this.#attach(socket);
+        this.#flush();
+      }
+    };
+    void open();
+    this.#flush();
+  }
+
+  #attach(socket: WebSocketConnection): void {
     this.#socket = socket;
     this.#isBlocked = false;
-    socket.on('open', () => this.#flush());
-    socket.on('message', (data, isBinary) => {
-      if (this.#socket === socket) this.#receive(data, isBinary);
+    const isCurrent = (): boolean => this.#socket === socket;
+    const inbox = new MessageInbox({
+      receive: (message) => this.#receive(() => this.#mux.receive(message, performance.now())),
+      receiveBulk: (piece, bytes) =>
+        this.#receive(() => this.#mux.receiveBulk(piece, bytes, performance.now())),
+      refuse: (code) => this.#receive(() => this.#mux.close(code)),
     });
-    // An error is followed by 'close', which is where the connection ends.
-    socket.on('error', (error) => {
-      const breach = breachOf(error);
-      if (breach === undefined || this.#socket !== socket) socket.terminate();
-      else this.#end(breach, 'here');
-    });
-    socket.on('close', (status) => {
-      if (this.#socket !== socket) return;
-      const breach = BREACHES.get(status);
-      if (breach === undefined) this.#lost();
-      else this.#end(breach, 'peer');
-    });
+    socket.handler = {
+      onMessage: (isBinary, bytes) => inbox.begin(isBinary, bytes),
+      onPayload: (piece) => {
+        if (isCurrent()) inbox.take(piece);
+      },
+      onMessageEnd: () => {
+        if (isCurrent()) inbox.end();
+      },
+      onBreach: (status) => {
+        if (isCurrent()) this.#end(BREACHES.get(status) ?? 'WEBSOCKET_MALFORMED', 'here');
+      },
+      onClose: (status) => {
+        if (!isCurrent()) return;
+        const breach = BREACHES.get(status);
+        if (breach === undefined) this.#lost();
+        else this.#end(breach, 'peer');
+      },
+    };
     this.#rollLater(this.#reconnection?.rollAfterMs ?? ROLL_AFTER_MS);
   }
 
   /** Goes on with another WebSocket, which is open. */
-  #replace(socket: WebSocket): void {
+  #replace(socket: WebSocketConnection): void {
     const former = this.#socket;
     this.#attach(socket);
     former?.terminate();
     this.#flushSoon();
   }
 
-  #receive(data: unknown, isBinary: boolean): void {
+  #receive(take: () => void): void {
     try {
-      if (!isBinary || !(data instanceof Uint8Array)) this.#mux.close('MESSAGE_NOT_BINARY');
-      else this.#mux.receive(plain(data), performance.now());
+      take();
     } catch (error) {
       // A bug in a handler. Half a message is handled: this tunnel cannot go on.
       this.#mux.close('INTERNAL');
@@ -256,15 +271,15 @@ class Driver {
   #flush(): void {
     const socket = this.#socket;
     this.#isBlocked = false;
-    if (socket?.readyState === WebSocket.OPEN) {
+    if (socket?.isOpen === true) {
       for (;;) {
-        if (socket.bufferedAmount >= HIGH_WATER_BYTES) {
+        if (socket.bufferedBytes >= HIGH_WATER_BYTES) {
           this.#isBlocked = true;
           break;
         }
         const message = this.#mux.transmit(performance.now());
         if (message === undefined) break;
-        socket.send(message, {binary: true}, () => this.#sent(message, socket));
+        socket.send(message, () => this.#sent(message, socket));
       }
     } else {
       this.#mux.poll(performance.now());
@@ -272,7 +287,7 @@ class Driver {
     this.#look();
   }
 
-  #sent(message: Uint8Array, socket: WebSocket): void {
+  #sent(message: Uint8Array, socket: WebSocketConnection): void {
     if (this.#mayRecycle) this.#mux.recycle(message);
     if (this.#isBlocked && this.#socket === socket) this.#flush();
   }
@@ -319,18 +334,15 @@ class Driver {
   /** The tunnel is over: its last message has been handed over, or will be when the socket takes it. */
   #close(): void {
     this.#clearTimers();
+    this.#connecting?.destroy();
     const socket = this.#socket;
-    if (socket === undefined || socket.readyState === WebSocket.CLOSED) return;
-    if (socket.readyState === WebSocket.CONNECTING) {
-      socket.terminate();
-      return;
-    }
+    if (socket === undefined) return;
     if (!this.#isClosing) setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS).unref();
     this.#isClosing = true;
-    if (!this.#isBlocked) socket.close(1000);
+    if (!this.#isBlocked) socket.close();
   }
 
-  /** The WebSocket itself was abused, which no other connection mends. `ws` has told the peer. */
+  /** The WebSocket itself was abused, which no other connection mends. The peer is told by its close. */
   #end(breach: ProtocolCode, origin: 'here' | 'peer'): void {
     this.#mux.close(breach, origin);
     this.#look();
@@ -362,7 +374,7 @@ class Driver {
     this.#attempts++;
   }
 
-  #resumeOver(socket: WebSocket): void {
+  #resumeOver(socket: WebSocketConnection): void {
     this.#mux.reconnected(performance.now());
     this.#replace(socket);
   }

@@ -12,12 +12,13 @@
  */
 
 import {setTimeout as delay} from 'node:timers/promises';
-import {WebSocket} from 'ws';
+import {WebSocketConnection} from '../../tunnel/websocket/connection.ts';
+import {UpgradeRefused} from '../../tunnel/websocket/handshake.ts';
 import {Credentials} from './credentials.ts';
 import {type ApiRequest, errorOfAnswer, errorOfConnection, hasStatus, KubeError} from './errors.ts';
 import type {KubeconfigOptions} from './kubeconfig.ts';
 import {parseApiPath} from './path.ts';
-import {type HttpAnswer, readBody, StaleConnection, sendRequest} from './request.ts';
+import {type HttpAnswer, readBody, StaleConnection, sendRequest, sendUpgrade} from './request.ts';
 import {backoffMs, type RetryPolicy} from './retry.ts';
 import {type WatchEvent, watchObjects} from './watch.ts';
 
@@ -27,7 +28,7 @@ const requestTimeoutMs = 30_000;
 const pageSize = 500;
 /** An upgrade takes as long as the kubelet needs to be reached. */
 const upgradeTimeoutMs = 30_000;
-/** A message of a port-forward is at most 32 KiB and a byte; an error is text. */
+/** A message of a port-forward is 32 KiB and some bytes; an error is text. */
 const messageLimit = 1024 * 1024;
 
 /** Parameters of a request; those without a value are left out. */
@@ -80,7 +81,11 @@ export interface KubeClient extends Disposable {
     signal: AbortSignal,
   ): AsyncIterable<WatchEvent<T>>;
   /** Opens a WebSocket, e.g. of a port-forward; resolves when it is open. It comes paused: listen, then `resume()`. */
-  openWebSocket(path: string, query: Query, protocols: readonly string[]): Promise<WebSocket>;
+  openWebSocket(
+    path: string,
+    query: Query,
+    protocols: readonly string[],
+  ): Promise<WebSocketConnection>;
 }
 
 /** One page of a list, of whatever. */
@@ -189,7 +194,7 @@ class Client implements KubeClient {
     path: string,
     query: Query,
     protocols: readonly string[],
-  ): Promise<WebSocket> {
+  ): Promise<WebSocketConnection> {
     // RBAC takes the upgrade for a get, and from Kubernetes 1.35 on for a create.
     const request: KubeRequest = {path, query};
     return await this.#repeat(request, async () => {
@@ -247,37 +252,27 @@ class Client implements KubeClient {
     }
   }
 
-  async #upgrade(request: KubeRequest, protocols: readonly string[]): Promise<WebSocket> {
-    const {headers, ...tls} = await this.#credentials.requestOptions();
+  async #upgrade(request: KubeRequest, protocols: readonly string[]): Promise<WebSocketConnection> {
+    const tls = await this.#credentials.requestOptions();
     const url = this.#url(request);
-    const isSecure = url.protocol === 'https:';
-    const socket = new WebSocket(
-      `${isSecure ? 'wss' : 'ws'}${url.href.slice(url.protocol.length - 1)}`,
-      [...protocols],
-      {
-        ...tls,
-        headers: headers as Record<string, string>,
-        perMessageDeflate: false,
-        maxPayload: messageLimit,
-        handshakeTimeout: upgradeTimeoutMs,
-        // RFC 6455, section 10.3: the mask guards intermediaries that read the bytes. TLS hides them; `ws`
-        // then sends the caller's memory as it is.
-        ...(isSecure && {generateMask: (mask: Buffer) => void mask.fill(0)}),
-      },
-    );
-    const opened = Promise.withResolvers<void>();
-    socket.once('open', () => {
-      socket.pause(); // until whoever opened it listens
-      opened.resolve();
-    });
-    socket.once('error', (error) => opened.reject(this.#connectionError(request, error)));
-    socket.once('unexpected-response', async (sent, response) => {
+    const signal = AbortSignal.timeout(upgradeTimeoutMs);
+    const send = () => sendUpgrade({url, tls, signal, protocols});
+    try {
+      const upgraded = await send().catch((error: unknown) => {
+        if (error instanceof StaleConnection) return send();
+        throw error;
+      });
+      return new WebSocketConnection(upgraded, {
+        role: 'client',
+        maxMessageBytes: messageLimit,
+        isPrivate: url.protocol === 'https:',
+      });
+    } catch (error) {
+      if (!(error instanceof UpgradeRefused)) throw this.#connectionError(request, error);
+      const {response} = error;
       const body = await readBody(response).catch(() => '');
-      opened.reject(errorOfAnswer(this.#describe(request), response.statusCode ?? 0, body));
-      sent.destroy();
-    });
-    await opened.promise;
-    return socket;
+      throw errorOfAnswer(this.#describe(request), response.statusCode ?? 0, body);
+    }
   }
 
   async #repeat<T>(request: KubeRequest, work: () => Promise<T>): Promise<T> {

@@ -1,27 +1,30 @@
 /**
  * A connection to a port of a pod, by the API server's port-forward: a duplex stream.
  *
- * Theory of operation. A WebSocket of protocol `v4.channel.k8s.io` carries two channels for the one port:
- * 0 for the data, 1 for what went wrong; a message's first byte names its channel, and the first message of
- * each holds the port's number. The kubelet connects after it has sent these: that nothing listens comes
- * as an error a moment later.
+ * Theory of operation. A WebSocket to the API server carries two channels for the one port: one for the data, one
+ * for what went wrong. Which bytes of it are which, says the subprotocol (`port-forward-channels.ts`): SPDY inside
+ * of the WebSocket, as kubectl has it, or for API servers before 1.30 messages whose first byte names a channel.
+ * The kubelet connects after both channels are open: that nothing listens comes as an error a moment later.
  *
  * Backpressure goes both ways: the WebSocket is paused while nobody reads, and a write is done when the
- * WebSocket's own write is. There is no half-close in this protocol: the end of one direction ends both.
+ * WebSocket's own write is. Half-close is not used; the end of one direction ends both.
  * A ping every 10 s keeps load balancers from cutting what idles, and tells within 20 s that the other end
  * is gone.
  *
- * Bytes are received without a copy. Sending copies them once, to stand behind the channel's byte in one
- * frame (the API server takes each frame for a message of its own, so the byte can't be sent before them);
- * Node's TLS copies what comes in several pieces in any case. The buffers of bulk messages are used again:
- * garbage outside of V8's heap costs full collections, and the client library makes these dear.
+ * Bytes are received without a copy. Sending copies them once, to stand behind the heads of channel and message
+ * in one piece: TLS copies what comes in several, and the API server takes each frame for itself.
+ * The buffers of bulk messages are used again: garbage outside of V8's heap costs full collections, and the
+ * client library makes these dear.
  */
 
 import {Duplex} from 'node:stream';
-import type {RawData, WebSocket} from 'ws';
 import {MirrordError} from '../../layer/errors.ts';
+import {ABNORMAL_CLOSE, type WebSocketConnection} from '../../tunnel/websocket/connection.ts';
+import {CLOSE_CODE, MAX_HEAD_BYTES} from '../../tunnel/websocket/frames.ts';
 import type {KubeClient} from './client.ts';
 import {apiPath, resources} from './path.ts';
+import {type Channels, channelsOf, protocols} from './port-forward-channels.ts';
+import {SPDY_HEAD_BYTES} from './spdy.ts';
 
 /** A port of a pod. */
 export interface PodPort {
@@ -30,11 +33,6 @@ export interface PodPort {
   port: number;
 }
 
-const protocol = 'v4.channel.k8s.io';
-const dataChannel = 0;
-const errorChannel = 1;
-/** The first message of a channel: its byte, and the port in two. */
-const portMessageBytes = 3;
 const pingIntervalMs = 10_000;
 /** Without any sign of life for this long the connection is dead. */
 const deadAfterMs = 20_000;
@@ -46,15 +44,12 @@ const highWaterBytes = 1024 * 1024;
 const messageBytes = 256 * 1024;
 /** With the piece that made it full, which is at most the tunnel's largest message, bytes. */
 const bufferBytes = messageBytes + 128 * 1024;
+/** In front of what is sent: the heads of message and channel. */
+const room = MAX_HEAD_BYTES + SPDY_HEAD_BYTES;
 /** A smaller message gets a buffer of Node's pool, or of its own, bytes. */
 const bulkBytes = 16 * 1024;
 /** As many as are on their way at a time, mostly. */
 const keptBuffers = 4;
-
-function bytesOf(data: RawData): Buffer {
-  if (Array.isArray(data)) return Buffer.concat(data);
-  return data instanceof ArrayBuffer ? Buffer.from(data) : data;
-}
 
 function failure({namespace, pod, port}: PodPort, why: string, cause?: unknown): MirrordError {
   return new MirrordError(
@@ -68,18 +63,18 @@ function failure({namespace, pod, port}: PodPort, why: string, cause?: unknown):
 }
 
 class PortForward extends Duplex {
-  readonly #socket: WebSocket;
+  readonly #socket: WebSocketConnection;
   readonly #place: PodPort;
+  readonly #channels: Channels;
   readonly #opened = Promise.withResolvers<void>();
-  /** Channels whose first message has come. */
-  readonly #channels = new Set<number>();
+  #isOpen = false;
   #complaint = '';
   #isAlive = true;
   readonly #timer: NodeJS.Timeout;
   /** For bulk messages. */
   readonly #buffers: Buffer[] = [];
 
-  constructor(socket: WebSocket, place: PodPort) {
+  constructor(socket: WebSocketConnection, place: PodPort) {
     super({
       allowHalfOpen: false,
       readableHighWaterMark: highWaterBytes,
@@ -87,19 +82,36 @@ class PortForward extends Duplex {
     });
     this.#socket = socket;
     this.#place = place;
-    this.#opened.promise.catch(() => undefined); // whoever opens it waits for it
-    socket.on('message', (data) => this.#receive(bytesOf(data)));
-    socket.on('pong', () => {
-      this.#isAlive = true;
+    this.#channels = channelsOf(socket.protocol, {
+      onOpen: () => {
+        this.#isOpen = true;
+        this.#opened.resolve();
+      },
+      onData: (piece) => {
+        if (!this.push(piece)) socket.pause();
+      },
+      onComplaint: (piece) => this.#complain(piece),
+      onEnd: () => this.#ended(),
+      onPong: () => {
+        this.#isAlive = true;
+      },
+      onReply: (bytes) => socket.send(bytes),
     });
-    // An error is followed by 'close'.
-    socket.on('error', (error) => this.destroy(failure(place, error.message, error)));
-    socket.on('close', (code) => this.#closed(code));
+    socket.handler = {
+      onMessage: () => this.#channels.begin?.(),
+      onPayload: (piece) => this.#receive(piece),
+      onMessageEnd: () => undefined,
+      onPong: () => {
+        this.#isAlive = true;
+      },
+      onClose: (code, error) => this.#closed(code, error),
+    };
     this.#timer = setInterval(() => this.#ping(), pingIntervalMs);
     this.#timer.unref();
     // Whoever opened it may not listen yet; `opened` and `errored` tell, too.
     this.on('error', () => undefined);
-    socket.resume();
+    const first = this.#channels.open(place.port);
+    if (first !== undefined) socket.send(first);
   }
 
   /** Resolves when the channels are open. */
@@ -117,25 +129,25 @@ class PortForward extends Duplex {
     }
   }
 
-  #receive(message: Buffer): void {
+  #receive(piece: Uint8Array): void {
+    if (this.destroyed) return;
     this.#isAlive = true;
-    const channel = message[0] ?? -1;
-    if (!this.#channels.has(channel)) {
-      this.#channels.add(channel);
-      if (message.length !== portMessageBytes) {
-        this.destroy(failure(this.#place, 'the API server speaks another protocol'));
-      } else if (this.#channels.size === 2) {
-        this.#opened.resolve();
-      }
-      return;
+    try {
+      this.#channels.push(piece);
+    } catch (error) {
+      this.destroy(failure(this.#place, 'the API server speaks another protocol', error));
     }
-    const payload = message.subarray(1);
-    if (channel === errorChannel) {
-      this.#complaint = payload.toString('utf8').trim();
-      if (this.#complaint !== '') this.destroy(failure(this.#place, this.#complaint));
-    } else if (channel === dataChannel && payload.length > 0 && !this.push(payload)) {
-      this.#socket.pause();
-    }
+  }
+
+  #complain(piece: Uint8Array): void {
+    // It comes in one piece, or what follows is not worth waiting for.
+    this.#complaint = Buffer.from(piece).toString('utf8').trim();
+    if (this.#complaint !== '') this.destroy(failure(this.#place, this.#complaint));
+  }
+
+  #ended(): void {
+    if (this.#isOpen) this.push(null);
+    else this.destroy(failure(this.#place, 'the kubelet closed the connection'));
   }
 
   #ping(): void {
@@ -148,18 +160,22 @@ class PortForward extends Duplex {
       return;
     }
     this.#isAlive = false;
-    this.#socket.ping(undefined, undefined, () => undefined);
+    const ping = this.#channels.ping();
+    if (ping === undefined) this.#socket.ping();
+    else this.#socket.send(ping);
   }
 
-  #closed(code: number): void {
-    if (this.#channels.size < 2) {
-      this.destroy(failure(this.#place, `the connection was closed (${code})`));
-      return;
+  #closed(code: number, error: Error | undefined): void {
+    // When both ends are content, as we are once we have closed it. Otherwise the way is gone, or the API server.
+    const isContent = code === CLOSE_CODE.normal || code === CLOSE_CODE.noStatus;
+    if (!this.#isOpen) {
+      this.destroy(failure(this.#place, error?.message ?? `the connection was closed (${code})`));
+    } else if (isContent || this.writableFinished) {
+      this.push(null);
+    } else {
+      const why = code === ABNORMAL_CLOSE ? (error?.message ?? 'without a word') : `code ${code}`;
+      this.destroy(failure(this.#place, `the connection broke (${why})`, error));
     }
-    // 1000 and 1005: both ends are content, as we are once we have closed it. Otherwise the way is gone, or
-    // the API server.
-    if (code === 1000 || code === 1005 || this.writableFinished) this.push(null);
-    else this.destroy(failure(this.#place, `the connection broke (${code})`));
   }
 
   override _read(): void {
@@ -189,18 +205,18 @@ class PortForward extends Duplex {
   }
 
   #send(pieces: readonly Uint8Array[], bytes: number, done: (error?: Error | null) => void): void {
-    const isBulk = bytes > bulkBytes && bytes < bufferBytes;
+    const isBulk = bytes > bulkBytes && bytes <= bufferBytes - room;
     const buffer = isBulk
       ? (this.#buffers.pop() ?? Buffer.allocUnsafeSlow(bufferBytes))
-      : Buffer.allocUnsafe(bytes + 1);
-    const message = buffer.subarray(0, bytes + 1);
-    message[0] = dataChannel;
-    let at = 1;
+      : Buffer.allocUnsafe(room + bytes);
+    let at = room;
     for (const piece of pieces) {
-      message.set(piece, at);
+      buffer.set(piece, at);
       at += piece.length;
     }
-    this.#socket.send(message, {binary: true}, (error) => {
+    const {headBytes} = this.#channels;
+    this.#channels.writeHead(buffer, room, bytes);
+    this.#socket.sendBehindRoom(buffer, room - headBytes, at, (error) => {
       if (isBulk && this.#buffers.length < keptBuffers) this.#buffers.push(buffer);
       done(error);
     });
@@ -215,7 +231,7 @@ class PortForward extends Duplex {
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    this.#socket.close(1000);
+    this.#socket.close();
     callback();
   }
 
@@ -234,7 +250,7 @@ class PortForward extends Duplex {
 export async function openPortForward(client: KubeClient, place: PodPort): Promise<Duplex> {
   const {namespace, pod, port} = place;
   const path = apiPath(resources.pods, {namespace, name: pod, subresource: 'portforward'});
-  const socket = await client.openWebSocket(path, {ports: port}, [protocol]);
+  const socket = await client.openWebSocket(path, {ports: port}, protocols);
   const forward = new PortForward(socket, place);
   await forward.opened();
   return forward;

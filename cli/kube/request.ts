@@ -7,6 +7,7 @@ import http from 'node:http';
 import https from 'node:https';
 import {pipeline, type Readable} from 'node:stream';
 import {createGunzip} from 'node:zlib';
+import {type Upgraded, upgraded, upgradeHeaders} from '../../tunnel/websocket/handshake.ts';
 
 /** An answer of more than this is refused, bytes: a page of 500 pods is below 10 MB. */
 const answerLimit = 64 * 1024 * 1024;
@@ -32,6 +33,15 @@ export interface HttpAnswer {
 /** A connection that was kept open and is found closed: nothing has reached the server. */
 export class StaleConnection extends Error {}
 
+/** Where a request goes, for Node. */
+function placeOf(url: URL): https.RequestOptions {
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port || (url.protocol === 'https:' ? 443 : 80),
+    path: url.pathname + url.search,
+  };
+}
+
 /** Sends a request; resolves with the head. Rejects with the errors of Node, or the signal's reason. */
 export function sendRequest({url, method, headers, body, tls, signal}: HttpRequest) {
   return new Promise<HttpAnswer>((resolve, reject) => {
@@ -39,9 +49,7 @@ export function sendRequest({url, method, headers, body, tls, signal}: HttpReque
     const request = send({
       ...tls,
       method,
-      host: url.hostname.replace(/^\[|\]$/g, ''),
-      port: url.port || (url.protocol === 'https:' ? 443 : 80),
-      path: url.pathname + url.search,
+      ...placeOf(url),
       headers: {
         ...tls.headers,
         ...headers,
@@ -61,6 +69,46 @@ export function sendRequest({url, method, headers, body, tls, signal}: HttpReque
     });
     request.end(body);
   });
+}
+
+/** An upgrade to a WebSocket. */
+export interface UpgradeRequest extends Pick<HttpRequest, 'url' | 'tls' | 'signal'> {
+  protocols: readonly string[];
+}
+
+/** Asks for a WebSocket. Rejects with UpgradeRefused, the errors of Node, or the signal's reason. */
+export async function sendUpgrade({
+  url,
+  tls,
+  signal,
+  protocols,
+}: UpgradeRequest): Promise<Upgraded> {
+  const {request: send} = url.protocol === 'https:' ? https : http;
+  const {key, headers} = upgradeHeaders(protocols);
+  const {signal: patience, stop} = untilDone(signal);
+  const request = send({
+    ...tls,
+    ...placeOf(url),
+    headers: {...tls.headers, 'user-agent': 'mirrord', ...headers},
+    signal: patience,
+  });
+  try {
+    return await upgraded(request, key);
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    const {code} = error as NodeJS.ErrnoException;
+    throw request.reusedSocket && code === 'ECONNRESET' ? new StaleConnection() : error;
+  } finally {
+    stop();
+  }
+}
+
+/** A signal that follows another one only for a while: Node would destroy what was upgraded long ago. */
+function untilDone(signal: AbortSignal): {signal: AbortSignal; stop(): void} {
+  const own = new AbortController();
+  const follow = (): void => own.abort(signal.reason);
+  signal.addEventListener('abort', follow);
+  return {signal: own.signal, stop: () => signal.removeEventListener('abort', follow)};
 }
 
 /** Reads a body to its end. */

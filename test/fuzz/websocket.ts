@@ -6,12 +6,12 @@
 import assert from 'node:assert/strict';
 import {createServer, type Server} from 'node:http';
 import {connect, type Socket} from 'node:net';
-import {WebSocketServer} from 'ws';
 import {emitOpen, FRAME, newFrame} from '../../tunnel/frames.ts';
 import {emitHello} from '../../tunnel/handshake.ts';
 import {DEFAULT_LIMITS} from '../../tunnel/limits.ts';
 import {Mux} from '../../tunnel/mux.ts';
-import {bindWebSocket, WEBSOCKET_OPTIONS} from '../../tunnel/websocket.ts';
+import {acceptUpgrade} from '../../tunnel/websocket/handshake.ts';
+import {bindWebSocket} from '../../tunnel/websocket.ts';
 import {seeded} from '../helpers/netstack.ts';
 import {NONE, TOKEN} from '../helpers/tunnel.ts';
 import {Dice, type FuzzTarget, flip} from './fuzzer.ts';
@@ -95,17 +95,15 @@ class Agents {
   #next = Promise.withResolvers<{mux: Mux; socket: Socket}>();
 
   constructor() {
-    const webSockets = new WebSocketServer({...WEBSOCKET_OPTIONS, noServer: true});
     this.#server = createServer();
     this.#server.on('upgrade', (request, socket, head) => {
-      webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-        const mux = new Mux(
-          {role: 'agent', token: TOKEN, random: seeded(1)},
-          {onOpen: (stream) => stream.accept(NONE)},
-        );
-        bindWebSocket(webSocket, mux);
-        this.#next.resolve({mux, socket: socket as Socket});
-      });
+      acceptUpgrade(request, socket);
+      const mux = new Mux(
+        {role: 'agent', token: TOKEN, random: seeded(1)},
+        {onOpen: (stream) => stream.accept(NONE)},
+      );
+      bindWebSocket(socket, head, mux);
+      this.#next.resolve({mux, socket: socket as Socket});
     });
     this.#server.listen(this.#path).unref();
   }

@@ -1,17 +1,13 @@
 import {once} from 'node:events';
 import {createServer} from 'node:http';
 import {type AddressInfo, connect} from 'node:net';
-import {duplexPair} from 'node:stream';
+import {type Duplex, duplexPair} from 'node:stream';
 import test, {type ExecutionContext} from 'ava';
-import {WebSocket, WebSocketServer} from 'ws';
+import {WebSocket} from 'ws';
 import {Mux} from '../../tunnel/mux.ts';
 import type {MuxHandler} from '../../tunnel/mux-types.ts';
-import {
-  bindWebSocket,
-  connectTunnel,
-  type Duplex,
-  WEBSOCKET_OPTIONS,
-} from '../../tunnel/websocket.ts';
+import {acceptUpgrade} from '../../tunnel/websocket/handshake.ts';
+import {bindWebSocket, connectTunnel} from '../../tunnel/websocket.ts';
 import {Ear, feed, NONE, pattern, seeded, TOKEN} from '../helpers/tunnel.ts';
 
 const common = {token: TOKEN, random: seeded(1)};
@@ -60,18 +56,16 @@ interface Ends {
 }
 
 /** Joins a layer and an agent by the two ends of a connection. */
-function join(layerEnd: Duplex, agentEnd: Duplex, mayRecycle = true): Ends {
+function join(layerEnd: Duplex, agentEnd: Duplex): Ends {
   const layerEnded = Promise.withResolvers<string>();
   const agentEnded = Promise.withResolvers<string>();
   const agent = Promise.withResolvers<Mux>();
   const http = createServer();
-  const webSockets = new WebSocketServer({...WEBSOCKET_OPTIONS, noServer: true});
   http.on('upgrade', (request, socket, head) => {
-    webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-      const mux = new Mux({...common, role: 'agent'}, echoHandler(agentEnded.resolve));
-      bindWebSocket(webSocket, mux, mayRecycle);
-      agent.resolve(mux);
-    });
+    acceptUpgrade(request, socket);
+    const mux = new Mux({...common, role: 'agent'}, echoHandler(agentEnded.resolve));
+    bindWebSocket(socket, head, mux);
+    agent.resolve(mux);
   });
   http.emit('connection', agentEnd);
   const layer = connectTunnel(layerEnd, common, {
@@ -116,7 +110,7 @@ test('20 MB go there and back over a real connection, on several streams at once
 
 test('an in-memory connection, which keeps what it is given, works too', async (t) => {
   const [one, other] = duplexPair();
-  const {layer, agentEnded} = join(one, other, false);
+  const {layer, agentEnded} = join(one, other);
   await sendAndReturn(t, layer, pattern(2_000_000));
   layer.close();
   t.is(await agentEnded, 'NO_ERROR');
@@ -156,11 +150,9 @@ test('a text message and a message over the limit end the tunnel', async (t) => 
     const [one, other] = duplexPair();
     const ended = Promise.withResolvers<string>();
     const http = createServer();
-    const webSockets = new WebSocketServer({...WEBSOCKET_OPTIONS, noServer: true});
     http.on('upgrade', (request, socket, head) => {
-      webSockets.handleUpgrade(request, socket, head, (webSocket) =>
-        bindWebSocket(webSocket, new Mux({...common, role: 'agent'}, echoHandler(ended.resolve))),
-      );
+      acceptUpgrade(request, socket);
+      bindWebSocket(socket, head, new Mux({...common, role: 'agent'}, echoHandler(ended.resolve)));
     });
     http.emit('connection', other);
     const client = new WebSocket('ws://agent/', {createConnection: () => one as never});

@@ -135,12 +135,12 @@ function serveSandbox(
           addresses: [...addresses, ...loopback].map(addressBytes),
           random: secureRandom,
           gso,
+          ...(sandbox.windowBudget !== undefined && {windowBudget: sandbox.windowBudget}),
         },
         handler,
       ),
   });
   const isOurs = (listener: Listener): boolean => localhost?.isOurs(listener) ?? false;
-          ...(sandbox.windowBudget !== undefined && {windowBudget: sandbox.windowBudget}),
   const incoming =
     options.incoming &&
     serveIncoming(

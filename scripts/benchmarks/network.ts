@@ -6,7 +6,7 @@
 
 import {spawnSync} from 'node:child_process';
 import {readFileSync} from 'node:fs';
-import {availableParallelism, cpus, loadavg, release} from 'node:os';
+import {availableParallelism, cpus, release} from 'node:os';
 import {join} from 'node:path';
 import {parseArgs} from 'node:util';
 import {type Contenders, needProgram, openContenders} from './network/contenders.ts';
@@ -15,8 +15,9 @@ import {BenchError} from './network/error.ts';
 import {compileLoad} from './network/load.ts';
 import {becomePerson, type Person} from './network/person.ts';
 import {report, resultsFile, writeResults} from './network/report.ts';
-import {type Results, type RowResult, readRows} from './network/results.ts';
+import {isDisturbed, type Results, type RowResult, readRows} from './network/results.ts';
 import {type Row, rows, type Sample, type Timing} from './network/rows.ts';
+import {busyShare} from './network/usage.ts';
 
 const {values: flags} = parseArgs({
   options: {
@@ -36,9 +37,6 @@ const timing: Timing = {
   warmUpMs: Math.min(500, Math.max(200, durationMs / 2)),
   shortFlows: flags.long ? 1_000_000 : 100_000,
 };
-/** Above it, something else runs. */
-const quietLoad = 0.5;
-
 function say(text: string): void {
   process.stderr.write(`bench: ${text}\n`);
 }
@@ -90,7 +88,9 @@ async function measureOnce(
 async function measure(tools: Tools, row: Row, contenders?: Contenders): Promise<RowResult> {
   const {id, group, title, unit, digits, details} = row;
   const samples: Partial<Record<string, Sample[]>> = {};
-  const load = loadavg()[0] ?? 0;
+  const busy = await busyShare();
+  if (isDisturbed({busyShare: busy}))
+    say(`something else uses ${Math.round(busy * 100)} % of the processors: only ratios tell`);
   for (let run = 1; run <= runs; run += 1) {
     await using fresh = contenders === undefined ? await open(tools, row) : undefined;
     const used = contenders ?? fresh;
@@ -101,7 +101,7 @@ async function measure(tools: Tools, row: Row, contenders?: Contenders): Promise
     });
   }
   const result = {id, group, title, unit, digits, ...(details && {details})};
-  return {...result, date: new Date().toISOString(), runs, durationMs, load, samples};
+  return {...result, date: new Date().toISOString(), runs, durationMs, busyShare: busy, samples};
 }
 
 /** Measures rows, and hands each over as soon as it is done. */
@@ -151,8 +151,6 @@ async function bench(): Promise<void> {
   const names = new Set(wanted.flatMap(({contenders}) => contenders));
   if (names.has('slirp4netns, MTU 1500')) needProgram('slirp4netns', 'slirp4netns');
   if (names.has('pasta, MTU 1500')) needProgram('pasta', 'passt');
-  const load = loadavg()[0] ?? 0;
-  if (load > quietLoad) say(`something else runs (load ${load.toFixed(1)}): only ratios tell`);
   using person = await becomePerson();
   const {directory} = person;
   const tools = {person, load: compileLoad(directory), link: compileLink(directory)};

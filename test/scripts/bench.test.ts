@@ -18,7 +18,7 @@ function roundTrips(samples: Partial<Record<ContenderName, number[]>>): RowResul
   });
   return {
     ...{id: 'rtt', group: 'rtt', title: 'round trip', unit: 'µs', digits: 0},
-    ...{date: '', runs: 3, durationMs: 1, load: 0},
+    ...{date: '', runs: 3, durationMs: 1, busyShare: 0},
     samples: Object.fromEntries(entries),
   };
 }

@@ -5,7 +5,7 @@ import {join} from 'node:path';
 import {table} from '../values.ts';
 import {chart} from './chart.ts';
 import {type ContenderName, contenderNames} from './contenders.ts';
-import {mediansOf, type Results, type RowResult} from './results.ts';
+import {isDisturbed, mediansOf, type Results, type RowResult} from './results.ts';
 import {judge, type Verdict} from './verdicts.ts';
 
 /** The file with all values, in the directory of the results. */
@@ -68,6 +68,8 @@ export function report({machine, versions, rows}: Results): string {
     `slirp4netns ${versions.slirp4netns}, passt ${versions.passt}.`,
     `Medians of ${runs} runs of ${seconds} s.`,
   ];
+  const disturbed = rows.filter(isDisturbed).map(({id}) => id);
+  if (disturbed.length > 0) words.push(`Something else ran: ${disturbed.join(', ')}.`);
   return [words.join('\n'), ...valueTables(rows), verdictTable(rows)].join('\n\n');
 }
 

@@ -12,8 +12,8 @@ export interface RowResult extends Pick<Row, 'id' | 'group' | 'title' | 'unit' |
   readonly date: string;
   readonly runs: number;
   readonly durationMs: number;
-  /** One-minute load average before: above 0.5, something else ran. */
-  readonly load: number;
+  /** The share of the processors that others used right before. */
+  readonly busyShare: number;
   readonly samples: Readonly<Partial<Record<ContenderName, readonly Sample[]>>>;
 }
 
@@ -22,6 +22,14 @@ export interface Results {
   /** Of Node and of the peers' Debian packages. */
   versions: Record<'node' | 'slirp4netns' | 'passt', string>;
   rows: RowResult[];
+}
+
+/** Above it, something else runs, and only ratios tell. */
+const quietShare = 0.1;
+
+/** Whether the machine had something else to do. */
+export function isDisturbed(row: Pick<RowResult, 'busyShare'>): boolean {
+  return row.busyShare > quietShare;
 }
 
 /** Medians of one of the values, by contender. */

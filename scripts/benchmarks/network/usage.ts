@@ -1,6 +1,8 @@
 /** What processes use, by /proc. */
 
 import {readdirSync, readFileSync} from 'node:fs';
+import {cpus} from 'node:os';
+import {setTimeout as delay} from 'node:timers/promises';
 
 /** Linux getconf CLK_TCK, which is 100 on all architectures we know. */
 const ticksPerSecond = 100;
@@ -50,4 +52,22 @@ export function descendants(ancestor: number, text: string): number[] {
     }
   };
   return [...parents.keys()].filter((pid) => isBelow(pid) && commandLine(pid).includes(text));
+}
+
+/** Idle and all time of all processors so far, ms. */
+function processorTimes(): {idle: number; all: number} {
+  const times = cpus().map((each) => each.times);
+  const sum = (values: readonly number[]): number => values.reduce((one, other) => one + other, 0);
+  return {
+    idle: sum(times.map(({idle}) => idle)),
+    all: sum(times.flatMap((each) => Object.values(each))),
+  };
+}
+
+/** The share of the processors that is in use, watched for a while. */
+export async function busyShare(watchMs = 500): Promise<number> {
+  const before = processorTimes();
+  await delay(watchMs);
+  const after = processorTimes();
+  return 1 - (after.idle - before.idle) / Math.max(after.all - before.all, 1);
 }

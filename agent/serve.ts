@@ -7,6 +7,7 @@ import {Tickets} from '../tunnel/tickets.ts';
 import {Attendance} from './attendance.ts';
 import {Capacity, memoryFor} from './capacity.ts';
 import {EchoSocket, type EchoSockets} from './dial/echo.ts';
+import {relayRedirected} from './intercept/http/relay.ts';
 import {Interceptor} from './intercept/interceptor.ts';
 import type {Log} from './log.ts';
 import {Metrics} from './metrics.ts';
@@ -31,7 +32,11 @@ function adoptEcho(family: 4 | 6, fd: number | undefined, log: Log): EchoSockets
 
 function contextOf(options: InheritedOptions | ListeningOptions, log: Log): AgentContext {
   const {echo4Fd, echo6Fd, targetPid, isHome, handshakeTimeoutMs} = options;
-  const interceptor = new Interceptor({id: randomBytes(4).toString('hex'), log});
+  const interceptor = new Interceptor({
+    id: randomBytes(4).toString('hex'),
+    relayHttp: relayRedirected,
+    log,
+  });
   // However we end, but by SIGKILL: no rule stays.
   process.once('exit', () => interceptor.close());
   return {

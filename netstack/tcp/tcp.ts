@@ -200,8 +200,8 @@ export class Tcp implements FlowHost {
     this.#now = now;
     const sharers = this.#table.size - this.#timeWait - this.#pending;
     // Less than two segments would stop the program's kernel for its delayed ACKs' time.
-    const share = Math.max(2 * this.mtu, this.#shared.windowBudget / Math.max(1, sharers));
-    this.#share.bytes = share;
+    const share = Math.floor(this.#shared.windowBudget / Math.max(1, sharers));
+    this.#share.bytes = Math.max(2 * this.mtu, share);
     const output = this.#output;
     output.now = now;
     output.emit = emit;

@@ -212,6 +212,7 @@ test.serial('without TSO, with windows that share a budget: the same bytes', asy
   t.is(report.largest, 1500, 'there were no super-segments');
 });
 
-test.serial('with TSO there are super-segments', (t) => {
+test.serial('with TSO there are super-segments, and they are taken too', (t) => {
+  t.true(first.report.takesGso);
   t.true(first.report.largest > 20_000, `${first.report.largest}`);
 });

@@ -11,9 +11,9 @@ const survives = test.macro(async (t, target: FuzzTarget<never>, rounds: number)
   t.is(finding && inspect(finding, {depth: 5, breakLength: 150}), undefined);
 });
 
-test('the netstack takes anything', survives, netstackTarget as FuzzTarget<never>, 600);
-test('the tunnel takes anything', survives, tunnelTarget as FuzzTarget<never>, 2_000);
-test('the WebSocket takes anything', survives, websocketTarget as FuzzTarget<never>, 300);
+test('the netstack takes anything', survives, netstackTarget as FuzzTarget<never>, 300);
+test('the tunnel takes anything', survives, tunnelTarget as FuzzTarget<never>, 800);
+test('the WebSocket takes anything', survives, websocketTarget as FuzzTarget<never>, 150);
 
 const picky: FuzzTarget<number> = {
   name: 'picky',

@@ -1,6 +1,7 @@
 /** `scripts/fuzz`: see there. */
 import {inspect, parseArgs} from 'node:util';
 import {type FuzzTarget, fuzz} from './fuzzer.ts';
+import {linkTarget} from './link.ts';
 import {netstackTarget} from './netstack.ts';
 import {tunnelTarget} from './tunnel.ts';
 import {websocketTarget} from './websocket.ts';
@@ -11,6 +12,7 @@ const say = (text: string): void => {
 
 const targets: Record<string, FuzzTarget<never>> = {
   netstack: netstackTarget as FuzzTarget<never>,
+  link: linkTarget as FuzzTarget<never>,
   tunnel: tunnelTarget as FuzzTarget<never>,
   websocket: websocketTarget as FuzzTarget<never>,
 };

@@ -26,6 +26,8 @@ export interface OnTunReport {
   readonly ends: Readonly<Record<string, string[]>>;
   /** By port: the sizes of datagrams. */
   readonly datagrams: Readonly<Record<string, number[]>>;
+  /** Whether the kernel takes GSO packets. */
+  readonly takesGso: boolean;
   /** The largest packet that was read, bytes. */
   readonly largest: number;
   readonly counters: Readonly<Record<string, number>>;
@@ -60,6 +62,7 @@ const options = JSON.parse(json) as OnTunOptions;
 const ends: Record<string, string[]> = {};
 const datagrams: Record<string, number[]> = {};
 let largest = 0;
+let takesGso = false;
 
 /**
  * 7, 11 and 13 echo; 9 discards; 19 says as many bytes as it is asked for by a number; 21 ends first, with a
@@ -172,8 +175,9 @@ const driver = driveTun({
     },
     onWritten: () => undefined,
   },
-  createStack: (gso) =>
-    new Stack(
+  createStack(gso) {
+    takesGso = gso;
+    return new Stack(
       {
         mtu: options.mtu,
         addresses: ADDRESSES.map(addressBytes),
@@ -182,13 +186,15 @@ const driver = driveTun({
         ...(options.withoutTso !== undefined && {windowBudget: options.withoutTso}),
       },
       handler,
-    ),
+    );
+  },
 });
 sandbox.launcher.process.once('exit', (code, signal) => {
   const {counters} = driver.stack;
   const report: OnTunReport = {
     ends,
     datagrams,
+    takesGso,
     largest,
     counters: {...counters, ...driver.counters},
     usage: {...driver.stack.usage()},

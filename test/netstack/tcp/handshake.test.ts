@@ -316,3 +316,15 @@ test('a flow refused or reset in the handler itself is answered', (t) => {
   const rig = new Rig({onTcp: (flow: TcpFlow) => flow.reset()});
   t.deepEqual(rig.tcp(SYN), ['> R. 0:0(0) ack 1001 win 0']);
 });
+
+for (const mtu of [1280, 1500, 9000, 65_520]) {
+  for (const version of [4, 6] as const) {
+    test(`LISTEN: at an MTU of ${mtu} our MSS leaves room for both headers (IPv${version})`, (t) => {
+      const rig = new Rig({mtu, version});
+      const mss = mtu - (version === 4 ? 40 : 60);
+      t.deepEqual(rig.tcp('< S 1000:1000(0) win 65535 <mss 65000>'), [
+        `> S. 0:0(0) ack 1001 win 65535 <mss ${mss}>`,
+      ]);
+    });
+  }
+}

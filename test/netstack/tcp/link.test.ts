@@ -18,6 +18,7 @@ interface Link {
   readonly segment: number;
   readonly gso: boolean;
   readonly isn: number;
+  readonly shrinks?: boolean;
 }
 
 /** Runs a whole connection over the link, and says what went wrong. */
@@ -32,6 +33,7 @@ function simulate(link: Link): string | undefined {
     readSize: Math.max(1, Math.floor(link.buffer / 3)),
     segment: link.segment,
     isn: link.isn,
+    ...(link.shrinks !== undefined && {shrinks: link.shrinks}),
   });
   /** Packets under way: [arrival, towards the stack, bytes]. */
   const wire: Array<[number, boolean, Uint8Array]> = [];
@@ -152,5 +154,21 @@ test('over a link that loses, repeats and reorders all bytes arrive in both dire
       t.is(simulate(link), undefined);
     }),
     {numRuns: 300, seed: 2},
+  );
+});
+
+test('to a peer that takes back its window all bytes arrive, in both directions', (t) => {
+  const links = fc.record({
+    ...common,
+    loss: fc.constantFrom(0, 0.05),
+    duplicate: fc.constant(0),
+    reorder: fc.constant(0),
+    shrinks: fc.constant(true),
+  });
+  fc.assert(
+    fc.property(links, (link) => {
+      t.is(simulate(link), undefined);
+    }),
+    {numRuns: 100, seed: 3},
   );
 });

@@ -196,6 +196,16 @@ test('ESTABLISHED: urgent data is delivered in line', (t) => {
   t.true(rig.log.isIntact);
 });
 
+test('ESTABLISHED: options of a segment (timestamps, SACK blocks, nonsense) are no part of its text', (t) => {
+  const rig = established();
+  for (const [at, options] of ['TS', 'raw 050a0000000100000002', 'raw 05ff'].entries()) {
+    const seq = 1001 + at * 10;
+    rig.tcp(`< P. ${seq}:${seq + 10}(10) ack 1 win 65535 <${options}>`);
+    t.is(rig.log.received, 10 * (at + 1), options);
+  }
+  t.true(rig.log.isIntact);
+});
+
 test('ESTABLISHED: a segment without ACK is ignored', (t) => {
   const rig = established();
   t.deepEqual(rig.tcp('< P 1001:1011(10)'), []);

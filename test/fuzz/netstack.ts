@@ -47,7 +47,14 @@ type Step =
         readonly length: number;
         readonly options: string;
       })
-  | (Place & Arrival & {readonly do: 'datagram'; readonly to: number; readonly length: number})
+  | (Place &
+      Arrival & {
+        readonly do: 'datagram';
+        readonly to: number;
+        readonly length: number;
+        /** Types of IPv6 extension headers that come before it. */
+        readonly extensions: readonly number[];
+      })
   | (Place &
       Arrival & {
         readonly do: 'fragment';
@@ -264,8 +271,9 @@ class Round {
       case 'segment':
         return frame({...base, protocol: 6, transport: this.#segment(step, source, destination)});
       case 'datagram': {
-        const transport = udp([source, step.port], [destination, step.to], text);
-        return frame({...base, protocol: 17, transport});
+        const datagram = udp([source, step.port], [destination, step.to], text);
+        const isExtended = step.version === 6;
+        return extended(base, isExtended ? step.extensions : [], datagram);
       }
       case 'icmp': {
         const {type, code} = step;
@@ -457,6 +465,20 @@ class Round {
   }
 }
 
+/** A datagram behind extension headers of eight bytes each: options that are padding, an atomic fragment … */
+function extended(
+  base: {source: Uint8Array; destination: Uint8Array},
+  extensions: readonly number[],
+  datagram: Uint8Array,
+): Uint8Array {
+  const heads = extensions.map((_, at) => {
+    const next = extensions[at + 1] ?? 17;
+    return Uint8Array.of(next, 0, extensions[at] === 44 ? 0 : 1, 4, 0, 0, 0, 0);
+  });
+  const transport = concat(...heads, datagram);
+  return frame({...base, protocol: extensions[0] ?? 17, transport});
+}
+
 function fragment(
   step: Extract<Step, {do: 'fragment'}>,
   base: {source: Uint8Array; destination: Uint8Array},
@@ -569,7 +591,10 @@ function drawSteps(dice: Dice, mood: Mood): Step[] {
   if (kind < 0.5) return drawHandshake(dice, place, mood);
   if (kind < 0.58) {
     const length = Math.min(dice.size(), 65_000);
-    return [{do: 'datagram', ...place, to: dice.below(4), length, ...arrival}];
+    const extensions = dice.chance(0.7)
+      ? []
+      : Array.from({length: dice.below(11)}, () => dice.of(60, 60, 0, 43, 44, 51, 59, 132));
+    return [{do: 'datagram', ...place, to: dice.below(4), length, extensions, ...arrival}];
   }
   if (kind < 0.62) return drawPieces(dice, place, mood);
   if (kind < 0.65) {

@@ -14,6 +14,8 @@ import {type AgentOptions, parseOptions, UsageError} from './options.ts';
 async function main(): Promise<void> {
   const level = process.env['MIRRORD_AGENT_LOG'];
   const write = (line: string): unknown => process.stderr.write(line);
+  // Whoever read it may be dead; to log that would fail again, for ever.
+  process.stderr.on('error', () => undefined);
   let options: AgentOptions;
   try {
     options = parseOptions(process.argv.slice(2), process.env);

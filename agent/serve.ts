@@ -30,7 +30,10 @@ function adoptEcho(family: 4 | 6, fd: number | undefined, log: Log): EchoSockets
   }
 }
 
-function contextOf(options: InheritedOptions | ListeningOptions, log: Log): AgentContext {
+function contextOf(
+  options: InheritedOptions | ListeningOptions,
+  log: Log,
+): AgentContext & {readonly interceptor: Interceptor} {
   const {echo4Fd, echo6Fd, targetPid, isHome, handshakeTimeoutMs} = options;
   const interceptor = new Interceptor({
     id: randomBytes(4).toString('hex'),
@@ -55,10 +58,18 @@ function contextOf(options: InheritedOptions | ListeningOptions, log: Log): Agen
 export function serveInherited(options: InheritedOptions, log: Log): void {
   const capacity = new Capacity(memoryFor(process.constrainedMemory(), true));
   // Nothing comes between the two ends of a socket pair: there is no other connection to go on over.
-  const server = new AgentServer({...contextOf(options, log), capacity, token: options.token});
+  const context = contextOf(options, log);
+  const server = new AgentServer({...context, capacity, token: options.token});
   const connection = new Socket({fd: options.connectionFd, readable: true, writable: true});
-  connection.on('close', () => process.exit());
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit());
+  let isLeaving = false;
+  const leave = (): void => {
+    if (isLeaving) return;
+    isLeaving = true;
+    void context.interceptor.drain().finally(() => process.exit());
+  };
+  connection.on('close', leave);
+  // More than once: the death of a parent with threads is told for each of them.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leave);
   server.serve(connection);
 }
 
@@ -84,11 +95,14 @@ function portOf(server: Server | undefined): number[] {
 /** Serves whoever comes to the inherited listening sockets and knows the token. */
 export function serveListening(options: ListeningOptions, log: Log): void {
   const {tokenHash, idleTtlMs, resumeWindowMs, handshakeTimeoutMs, listenFds} = options;
+  let isLeaving = false;
   const leave = (reason: string): void => {
+    if (isLeaving) return;
+    isLeaving = true;
     log.info('leaving', {reason});
     agent.close();
-    context.interceptor?.close();
-    setTimeout(() => process.exit(), FAREWELL_MS);
+    const drained = context.interceptor.drain();
+    setTimeout(() => void drained.finally(() => process.exit()), FAREWELL_MS);
   };
   const context = contextOf(options, log);
   const sockets = listenFds.filter((fd) => fstatSync(fd).isSocket());
@@ -116,6 +130,6 @@ export function serveListening(options: ListeningOptions, log: Log): void {
     // In somebody else's pod the same numbers are theirs.
     listenPorts: isHome ? [...portOf(listeners[0]), ...portOf(server)] : [],
   });
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => leave(signal));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => leave(signal));
   log.info('agent ready', {pid: process.pid, targetPid: options.targetPid, node: process.version});
 }

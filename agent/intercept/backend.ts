@@ -35,8 +35,10 @@ export interface Backend {
   readonly name: string;
   /** Ports that other agents of the pod redirect; clears away what dead ones have left. Rejects with RulesError. */
   takenByOthers(): Promise<ReadonlySet<number>>;
-  /** Redirects exactly these ports for another while; at least one. Rejects with RulesError. */
+  /** Redirects exactly these ports for another while. Rejects with RulesError. */
   redirect(redirection: Redirection): Promise<void>;
+  /** Redirects nothing new, before it returns; connections that were go on. Throws RulesError. */
+  stop(): void;
   /** Removes every rule, before it returns. Throws RulesError. */
   remove(): void;
 }
@@ -114,6 +116,11 @@ export class Nftables implements Backend {
     await this.#load(nftInstall(this.#table, redirection));
   }
 
+  stop(): void {
+    const script = nftRefresh(this.#table, {ports: [], to: 0});
+    if (this.#isInstalled) runToolNow(this.#nft, ['-f', '-'], script);
+  }
+
   remove(): void {
     this.#isInstalled = false;
     runToolNow(this.#nft, ['-f', '-'], nftRemove(this.#table));
@@ -168,6 +175,15 @@ export class Iptables implements Backend {
         if (isNeeded) throw error;
       }
     }
+  }
+
+  stop(): void {
+    const script = iptablesInstall(
+      this.#id,
+      {ports: [], to: 0},
+      {isFirst: false, nowMs: Date.now()},
+    );
+    for (const path of this.#installed) runToolNow(path, ['--noflush', '--wait', '2'], script);
   }
 
   remove(): void {

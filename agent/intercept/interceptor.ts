@@ -50,6 +50,10 @@ const GO_ON_AT = 3_072;
 const MOST_CONNECTIONS = 6_144;
 /** Subscriptions at a time, of all clients. */
 const MOST_SUBSCRIPTIONS = 1_024;
+/** How long the kernel's queue of accepted connections may take to reach us, ms. */
+const BACKLOG_MS = 20;
+/** How long connections that were passed on may go on when the agent ends, ms: a request's time. */
+const DRAIN_MS = 1_000;
 /** How long a client may take to say whether its program takes a connection, ms. Then it is the application's. */
 const CLIENT_TIMEOUT_MS = 5_000;
 /** A client that did not answer is not asked again for so long, ms. */
@@ -147,13 +151,28 @@ export class Interceptor {
     return () => this.#end(subscription);
   }
 
-  /** Removes every rule, before it returns, and ends what is open. */
+  /** Redirects nothing more; resolves when what was passed on is over, or has had its time. */
+  async drain(): Promise<void> {
+    if (this.#redirect === undefined) return;
+    this.#ports.clear();
+    await this.#redirect.pause();
+    // What the kernel has accepted for us by now is still to be passed on.
+    await new Promise((resolve) => setTimeout(resolve, BACKLOG_MS));
+    const endsAt = performance.now() + DRAIN_MS;
+    while (this.#connections.size > 0 && performance.now() < endsAt) {
+      await new Promise((resolve) => setTimeout(resolve, BACKLOG_MS));
+    }
+  }
+
+  /** Ends what is open, and then removes every rule, before it returns. */
   close(): void {
     this.#isClosed = true;
-    this.#redirect?.close();
+    this.#redirect?.stop();
     this.#server?.close();
     this.#ports.clear();
-    for (const socket of this.#connections) abort(socket);
+    // By an end, not a reset: whoever is idle may just connect again.
+    for (const socket of this.#connections) socket.destroy();
+    this.#redirect?.close();
   }
 
   // ---- subscriptions ----
@@ -267,7 +286,8 @@ export class Interceptor {
       await once(server, 'listening');
     }
     this.#server = server;
-    this.#redirect = new Redirect({to: this.port ?? 0, backends, log});
+    const isInUse = (): boolean => this.#connections.size > 0;
+    this.#redirect = new Redirect({to: this.port ?? 0, backends, isInUse, log});
     if (this.#isClosed) this.close();
     return this.#redirect;
   }
@@ -298,6 +318,7 @@ export class Interceptor {
 
   #onClosed(socket: Socket): void {
     this.#connections.delete(socket);
+    if (this.#connections.size === 0) this.#redirect?.settle();
     if (!this.#isPaused || this.#connections.size > GO_ON_AT) return;
     this.#isPaused = false;
     this.#redirect?.resume();
@@ -305,7 +326,7 @@ export class Interceptor {
 
   #pause(): void {
     this.#isPaused = true;
-    this.#redirect?.pause();
+    void this.#redirect?.pause();
     this.#options.log.warn('too many connections: redirecting pauses', {limit: PAUSE_AT});
     for (const subscription of [...this.#ports.values()].flat()) {
       this.#warn(

@@ -2,9 +2,12 @@
  * Which ports of the pod are redirected to the agent, kept true for as long as the agent lives and no longer.
  *
  * Theory of operation. What is wanted is a set of ports; what is loaded follows it, one load at a time. The
- * kernel forgets what is not refreshed within 10 s (`rules.ts`), so everything is loaded again every 3 s:
+ * kernel forgets what is not refreshed within 8 s (`rules.ts`), so everything is loaded again every 3 s:
  * **the switch that a dead agent cannot hold**. One that hangs cannot either, and the application is its own again.
- * With no port wanted nothing of ours is there.
+ *
+ * What was redirected needs our rules until it is over: without them the kernel translates nothing any more, and both
+ * ends would wait for ever. So they stay, with no port in them, while there are connections, or may be such
+ * as the kernel has accepted for us and we have not seen; after that nothing of ours is there.
  *
  * The first backend that works is kept. When none does, the reason is told to who asked for the port, and the pod
  * is as it was.
@@ -13,6 +16,8 @@
 import type {Log} from '../log.ts';
 import {type Backend, RulesError} from './backend.ts';
 
+/** How long an accepted connection may wait for us to see it, ms. */
+const QUEUE_MS = 100;
 /** Two loads may fail before the kernel forgets. */
 const REFRESH_MS = 3_000;
 
@@ -21,6 +26,8 @@ export interface RedirectOptions {
   readonly to: number;
   /** Best first. */
   readonly backends: readonly Backend[];
+  /** Whether there are connections that were redirected. */
+  readonly isInUse: () => boolean;
   readonly log: Log;
 }
 
@@ -33,6 +40,8 @@ export class Redirect {
   #loading: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #isLoaded = false;
+  /** What is loaded redirects nothing. */
+  #isEmpty = false;
   #isPaused = false;
   #isClosed = false;
 
@@ -68,9 +77,9 @@ export class Redirect {
   }
 
   /** Redirects nothing for a while: new connections are the application's at once. */
-  pause(): void {
+  async pause(): Promise<void> {
     this.#isPaused = true;
-    void this.#load().catch(() => undefined);
+    await this.#load().catch(() => undefined);
   }
 
   /** Ends the pause. */
@@ -79,11 +88,32 @@ export class Redirect {
     void this.#load().catch(() => undefined);
   }
 
-  /** Removes every rule, before it returns. */
+  /** The last connection that was redirected is over. */
+  settle(): void {
+    if (this.#ports.length === 0) void this.#load().catch(() => undefined);
+  }
+
+  /** Redirects nothing new, from before it returns and for good. */
+  stop(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    try {
+      if (this.#isLoaded) this.#backend?.stop();
+    } catch (error) {
+      // It expires.
+      this.#options.log.warn('redirect not stopped', {reason: String(error)});
+    }
+  }
+
+  /** Removes every rule, before it returns. What was redirected must be over. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
     this.#unload();
+  }
+
+  get #ports(): number[] {
+    return this.#isPaused ? [] : [...this.#wanted];
   }
 
   #load(): Promise<void> {
@@ -95,16 +125,19 @@ export class Redirect {
   async #loadNow(): Promise<void> {
     clearTimeout(this.#timer);
     if (this.#isClosed) return;
-    if (this.#wanted.size === 0 || this.#isPaused) {
-      this.#unload();
+    const ports = this.#ports;
+    if (ports.length === 0 && !this.#isLoaded) return;
+    if (ports.length === 0 && this.#isEmpty) {
+      if (!this.#options.isInUse()) this.#unload();
       return;
     }
-    this.#timer = setTimeout(() => void this.#refresh(), REFRESH_MS);
+    this.#isEmpty = ports.length === 0;
+    this.#timer = setTimeout(() => void this.#refresh(), this.#isEmpty ? QUEUE_MS : REFRESH_MS);
     this.counters.loads++;
     // Even of a load that fails something may be there.
     this.#isLoaded = true;
     try {
-      await this.#loadByAny({ports: [...this.#wanted], to: this.#options.to});
+      await this.#loadByAny({ports, to: this.#options.to});
     } catch (error) {
       this.counters.failures++;
       throw error;
@@ -142,6 +175,7 @@ export class Redirect {
   #unload(): void {
     if (!this.#isLoaded) return;
     this.#isLoaded = false;
+    this.#isEmpty = false;
     try {
       this.#backend?.remove();
     } catch (error) {

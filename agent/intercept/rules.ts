@@ -6,7 +6,9 @@
  * else's rules at the hook (priority -90, or the end of the chain): what a service mesh takes for its sidecar,
  * it takes first, and the sidecar's own connection to the application, on `lo`, is ours.
  *
- * NAT decides at the first packet of a connection, so those that exist stay where they are.
+ * NAT decides at the first packet of a connection, so those that exist stay where they are. But where nobody has
+ * tracked connections before us, the kernel begins with our rules, and takes the next packet of each that exists for a
+ * first one (nf_conntrack_tcp_loose). So only a SYN is redirected.
  *
  * All of it expires, for the day that we are killed. In nftables the ports are elements of a map, with a time to
  * live. Rules of iptables live until a date, which the kernel compares with its clock (xt_time).
@@ -14,8 +16,11 @@
 
 /** What the agent's own connections carry, so that they are not redirected. As mirrord's. */
 export const PASS_MARK = 0x2000;
-/** How long the kernel redirects to an agent that does not refresh it, s. */
-export const LIFETIME_SECONDS = 10;
+/**
+ * How long the kernel redirects to an agent that does not refresh it, s: so that, with what a client's repeated SYN
+ * and a date of whole seconds add, the application is whole within 10 s.
+ */
+export const LIFETIME_SECONDS = 8;
 
 const PRIORITY = -90;
 
@@ -48,12 +53,12 @@ function elements({ports, to}: Redirection): string {
 
 /** Makes the table, in one transaction, whether it is there or not. */
 export function nftInstall(table: string, redirection: Redirection): string {
-  const target = 'meta l4proto tcp redirect to :tcp dport map @ports';
+  const target = 'tcp flags & (fin | syn | rst | ack) == syn redirect to :tcp dport map @ports';
   return [
     `table inet ${table}`,
     `delete table inet ${table}`,
     `table inet ${table} {`,
-    `  map ports { type inet_service : inet_service; flags timeout; elements = { ${elements(redirection)} } }`,
+    `  map ports { type inet_service : inet_service; flags timeout; }`,
     '  chain prerouting {',
     `    type nat hook prerouting priority ${PRIORITY}; policy accept;`,
     `    ${target}`,
@@ -64,14 +69,15 @@ export function nftInstall(table: string, redirection: Redirection): string {
     `    oif lo ${target}`,
     '  }',
     '}',
-    '',
+    nftRefresh(table, redirection),
   ].join('\n');
 }
 
 /** Makes the map hold exactly these ports, for another while; the table must be there. */
 export function nftRefresh(table: string, redirection: Redirection): string {
   const map = `inet ${table} ports`;
-  return `flush map ${map}\nadd element ${map} { ${elements(redirection)} }\n`;
+  const ports = elements(redirection);
+  return `flush map ${map}\n${ports === '' ? '' : `add element ${map} { ${ports} }\n`}`;
 }
 
 /** Removes the table, whether it is there or not. */
@@ -102,7 +108,7 @@ export function iptablesInstall(
   const rules = [...redirection.ports].flatMap((port) =>
     [incoming, local].map(
       (chain) =>
-        `-A ${chain} -p tcp --dport ${port} ${until} -j REDIRECT --to-ports ${redirection.to}`,
+        `-A ${chain} -p tcp --syn --dport ${port} ${until} -j REDIRECT --to-ports ${redirection.to}`,
     ),
   );
   return [

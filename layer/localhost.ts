@@ -6,7 +6,7 @@
  * Theory of operation. In the sandbox's network namespace, packets on `lo` pass a filter chain before
  * their socket is looked up for good. The chain first lets go what already has a socket here (`socket
  * wildcard`): an established connection, or a listener, so that the program always wins, at the very
- * moment it listens. What is left, and goes to a port that the pod has open, is handed to a transparent
+ * moment it listens; and what mirrord itself connects inside, which is for the program or for nobody. What is left, and goes to a port that the pod has open, is handed to a transparent
  * listener of ours (tproxy); anything else meets the kernel's RST. No port is taken and nothing races.
  * The listeners are sockets of the sandbox used outside of it: what they accept has the address that
  * the program wanted as its own (Documentation/networking/tproxy.rst).
@@ -30,6 +30,8 @@ type ListenerName = 'tcp4' | 'tcp6' | 'udp4' | 'udp6';
 export type ListenerPorts = Readonly<Partial<Record<ListenerName, number>>>;
 
 const table = 'inet mirrord';
+/** What connections carry that are made by mirrord to sockets of the sandbox (native/sockets.c). */
+const insideMark = 0x2000;
 const listenerNames: readonly ListenerName[] = ['tcp4', 'tcp6', 'udp4', 'udp6'];
 /** For each listener, the sets of ports that it serves: on loopback, and on the pod's own addresses. */
 const setsOf: Readonly<Record<ListenerName, readonly [loopback: SetName, own: SetName]>> = {
@@ -77,6 +79,7 @@ export function localhostRules(listeners: ListenerPorts, addresses: readonly str
     '  chain localhost {',
     '    type filter hook prerouting priority -150; policy accept;',
     '    iif != lo accept',
+    `    meta mark ${insideMark} accept`,
     '    meta l4proto { tcp, udp } socket wildcard 0 accept',
     '    meta l4proto { tcp, udp } socket wildcard 1 accept',
     ...rules,

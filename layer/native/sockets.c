@@ -89,13 +89,18 @@ static int early_failure(int fd) {
   return failure;
 }
 
-/* connect tcp ADDRESS PORT: a connection, made or on its way. */
+/* As insideMark in layer/localhost.ts. */
+#define INSIDE_MARK 0x2000
+
+/* connect tcp ADDRESS PORT: a connection, made or on its way, to a socket of the sandbox: its mark keeps it from
+ * being handed over to the pod, and so from coming back. */
 int open_connection(char **args, struct answer *a) {
   struct sockaddr_storage address;
   socklen_t length = parse_address(args[1], args[2], &address);
   if (!length || strcmp(args[0], "tcp")) return errno = EINVAL, failed("inet_pton");
-  int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), mark = INSIDE_MARK;
   if (fd < 0) return failed("socket");
+  setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
   int failure = connect(fd, (struct sockaddr *)&address, length) < 0 ? errno : 0;
   if (!failure || failure == EINPROGRESS) failure = early_failure(fd);
   if (failure) {

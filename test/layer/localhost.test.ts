@@ -15,6 +15,11 @@ test('own sockets are let go before anything is handed over', (t) => {
   t.regex(rules, /ip6 daddr ::1 udp dport @udp6 tproxy ip6 to \[::1\]:1004 accept/);
 });
 
+test('what mirrord connects inside is never handed over: it would come back', (t) => {
+  const rules = localhostRules({tcp4: 1001}, ['10.244.0.10']);
+  t.regex(rules, /iif != lo accept\n\s+meta mark 8192 accept\n/);
+});
+
 test('a family that the kernel has not gets no rule', (t) => {
   t.notRegex(localhostRules({tcp4: 1001, udp4: 1003}, ['fd00::10']), /ip6/);
 });

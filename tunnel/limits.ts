@@ -53,12 +53,17 @@ export const DATAGRAM_QUEUE_BYTES = 262_144;
 /** A datagram that has waited longer is of no use: its sender has asked again. */
 export const DATAGRAM_LATE_MS = 1000;
 
-/** Silence after which we ask for a sign of life. */
-export const PING_AFTER_MS = 10_000;
+/**
+ * How often a sign of life is asked for. A peer that was heard so long before it was stopped for 15 s is not
+ * dead yet when it goes on.
+ */
+export const PING_AFTER_MS = 4000;
 /** Silence after which the peer counts as dead. */
 export const DEAD_AFTER_MS = 20_000;
 /** A timer that fires this much late says that our own process was stopped. */
 export const ASLEEP_AFTER_MS = 5000;
+/** What the peer of a process that was stopped has then for a sign of life. */
+export const AWAKE_GRACE_MS = 10_000;
 /** The time an agent gives a connection to show its token. */
 export const HANDSHAKE_TIMEOUT_MS = 30_000;
 
@@ -91,7 +96,7 @@ export const RESUME_TICKET_BYTES = 16;
 /** Sessions of an agent that may be resumed. */
 export const MAX_TICKETS = 256;
 
-/** Pings a peer may send: so many at once, and so many per second. Ours sends one in ten seconds. */
+/** Pings a peer may send: so many at once, and so many per second. Ours sends one in four seconds. */
 export const PING_BURST = 32;
 export const PINGS_PER_SECOND = 4;
 /** Answers (PONG, REFUSED, …) that may wait for a peer which does not read. */

@@ -1,14 +1,15 @@
 /**
  * Whether the peer is alive, and how far away it is.
  *
- * Theory of operation. Any message is a sign of life. After 10 s of silence we ask (PING), after
- * 20 s the peer is dead. A PING is also sent at the start and every 10 s of traffic, since its
- * answer is the only measure of the round trip; the smallest one ever counts (`credit.ts`).
+ * Theory of operation. Any message is a sign of life. We ask for one (PING) every 4 s; after 20 s without any the
+ * peer is dead. A PING is sent amid traffic, too, since its answer is the only measure of the round trip;
+ * the smallest one ever counts (`credit.ts`). So a peer that is stopped for 15 s, whenever that begins, is not
+ * taken for dead; and idle cuts of what is in between, after minutes, are far.
  * A process that was stopped itself (SIGSTOP, a closed lid, a debugger) wakes up to a silence that
  * says nothing about the peer: when `poll` comes late by seconds, the peer gets another interval.
  */
 
-import {ASLEEP_AFTER_MS, DEAD_AFTER_MS, PING_AFTER_MS} from './limits.ts';
+import {ASLEEP_AFTER_MS, AWAKE_GRACE_MS, DEAD_AFTER_MS, PING_AFTER_MS} from './limits.ts';
 
 /** One tunnel's view of its peer. */
 export class Liveness {
@@ -48,7 +49,7 @@ export class Liveness {
   poll(now: number): 'dead' | 'ping' | undefined {
     const lateMs = now - this.pollAt();
     if (lateMs > ASLEEP_AFTER_MS && Number.isFinite(this.#pingedAt)) {
-      this.#deadAt = Math.max(this.#deadAt, now + PING_AFTER_MS);
+      this.#deadAt = Math.max(this.#deadAt, now + AWAKE_GRACE_MS);
       return 'ping';
     }
     if (now >= this.#deadAt) return 'dead';
@@ -74,7 +75,7 @@ export class Liveness {
     this.#minRttMs = Math.min(this.#minRttMs ?? rttMs, rttMs);
   }
 
-  /** At once for the first, then every ten seconds. */
+  /** At once for the first, then again and again. */
   #nextPingAt(): number {
     if (this.#pingedAt === -Infinity) return -Infinity;
     return this.#pingedAt + PING_AFTER_MS;

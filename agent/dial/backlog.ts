@@ -54,7 +54,10 @@ export class Backlog {
       const isView = chunk.buffer.byteLength > 2 * chunk.length;
       this.#socket.write(isView ? new Uint8Array(chunk) : chunk, this.#written);
     }
-    return this.#count();
+    this.#count();
+    if (this.#fits) return true;
+    if (this.#capacity !== undefined) this.#capacity.connectionsDropped++;
+    return false;
   }
 
   /** Nothing more is written: ends this direction after what waits. */
@@ -96,16 +99,18 @@ export class Backlog {
     this.#onTaken();
   }
 
-  /** Returns whether what waits is within what may wait. */
-  #count(): boolean {
-    if (this.#capacity === undefined || this.#isClosed) return true;
-    const {held} = this.#capacity.memory;
+  #count(): void {
+    if (this.#capacity === undefined || this.#isClosed) return;
     const {bytes} = this;
-    if (bytes === this.#countedBytes) return true;
-    held.change(bytes - this.#countedBytes);
+    this.#capacity.memory.held.change(bytes - this.#countedBytes);
     this.#countedBytes = bytes;
-    if (!held.isFull || (bytes <= LITTLE_BYTES && held.bytes < EXCESS * held.capBytes)) return true;
-    this.#capacity.connectionsDropped++;
-    return false;
+  }
+
+  /** Whether what waits may wait. */
+  get #fits(): boolean {
+    if (this.#capacity === undefined || this.#countedBytes === 0) return true;
+    const {held} = this.#capacity.memory;
+    if (!held.isFull) return true;
+    return this.#countedBytes <= LITTLE_BYTES && held.bytes < EXCESS * held.capBytes;
   }
 }

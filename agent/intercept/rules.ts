@@ -116,6 +116,8 @@ export function iptablesInstall(
     `:${incoming} - [0:0]`,
     `:${local} - [0:0]`,
     `-A ${local} -m mark --mark ${PASS_MARK} -j RETURN`,
+    // Matches nothing: while there is such a target, the kernel goes on with what was redirected (xt_REDIRECT).
+    `-A ${local} -p tcp --dport 0 -j REDIRECT --to-ports 1`,
     ...rules,
     ...(isFirst ? [`-A PREROUTING -j ${incoming}`, `-A OUTPUT -o lo -j ${local}`] : []),
     'COMMIT',

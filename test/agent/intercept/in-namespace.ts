@@ -1,0 +1,102 @@
+/**
+ * Run in a network namespace of its own (`redirect.test.ts`): an application, and an interceptor that passes its
+ * connections on by the backend whose name is the argument. Writes what it saw as JSON.
+ */
+
+import {once} from 'node:events';
+import {type AddressInfo, connect, createServer, type Socket} from 'node:net';
+import {findBackends} from '../../../agent/intercept/backend.ts';
+import {Interceptor} from '../../../agent/intercept/interceptor.ts';
+import {makeLog} from '../../../agent/log.ts';
+import type {InterceptEvent} from '../../../tunnel/intercept.ts';
+
+const id = '0123abcd';
+const [, , name = ''] = process.argv;
+const backends = findBackends(id).filter((backend) => backend.name === name);
+const log = makeLog('error', (line) => process.stderr.write(line));
+
+/** Greets before it is spoken to, echoes, and says "bye" after the client's end. */
+const application = createServer({allowHalfOpen: true}, (socket) => {
+  socket.write('hello\n');
+  socket.on('error', () => undefined);
+  socket.on('data', (chunk) => {
+    if (chunk.toString() === 'reset\n') socket.resetAndDestroy();
+    else socket.write(chunk);
+  });
+  socket.on('end', () => socket.end('bye\n'));
+}).listen(0, '::');
+await once(application, 'listening');
+const {port} = application.address() as AddressInfo;
+
+async function dial(host: string): Promise<Socket> {
+  const socket = connect({host, port, allowHalfOpen: true});
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** What a client reads that says something and ends. */
+async function talk(host: string): Promise<string> {
+  const socket = await dial(host);
+  socket.end('said\n');
+  return Buffer.concat(await socket.toArray()).toString();
+}
+
+const early = await dial('127.0.0.1');
+await once(early, 'data');
+
+const interceptor = new Interceptor({id, log, backends});
+const events: InterceptEvent[] = [];
+const active = Promise.withResolvers<void>();
+const end = interceptor.subscribe(
+  {id: 1, port, mode: 'steal', onConcurrentSteal: 'abort'},
+  {
+    // A client that refuses everything: what is for it is the application's.
+    open(_body, handler) {
+      queueMicrotask(() => handler.onRefused?.('ECONNREFUSED'));
+      return {reset: () => undefined} as never;
+    },
+    isAway: false,
+  },
+  (event) => {
+    events.push(event);
+    active.resolve();
+  },
+);
+await active.promise;
+const four = await talk('127.0.0.1');
+const six = await talk('::1').catch((error: Error) => error.message);
+
+early.write('still here\n');
+const [echo] = await once(early, 'data');
+
+const broken = await dial('127.0.0.1');
+await once(broken, 'data');
+broken.write('reset\n');
+const [error] = await once(broken, 'error');
+
+const {counters} = interceptor;
+const seen = {...counters};
+// One that outlives its subscription, and the rules' ports.
+const late = await dial('127.0.0.1');
+await once(late, 'data');
+end();
+await new Promise((resolve) => setTimeout(resolve, 300));
+late.end('late\n');
+const rest = Buffer.concat(await late.toArray()).toString();
+const afterwards = await talk('127.0.0.1');
+const passedBefore = counters.passed;
+interceptor.close();
+process.stdout.write(
+  JSON.stringify({
+    events,
+    four,
+    six,
+    echo: `${echo}`,
+    reset: (error as NodeJS.ErrnoException).code,
+    seen,
+    rest,
+    afterwards,
+    passedBefore,
+  }),
+);
+process.exit();

@@ -1,0 +1,62 @@
+import test from 'ava';
+import {
+  agentTables,
+  iptablesInstall,
+  iptablesRemove,
+  LIFETIME_SECONDS,
+  listedPorts,
+  nftInstall,
+  nftRefresh,
+  PASS_MARK,
+} from '../../../agent/intercept/rules.ts';
+
+test('nftables: every port has a time to live, and the agent’s own mark passes first', (t) => {
+  const script = nftInstall('mirrord-0123abcd', {ports: [80, 443], to: 4000});
+  const lives = `timeout ${LIFETIME_SECONDS}s : 4000`;
+  t.true(script.includes(`{ 80 ${lives}, 443 ${lives} }`));
+  const output = script.slice(script.indexOf('chain output'));
+  t.true(output.indexOf(`meta mark ${PASS_MARK} accept`) < output.indexOf('redirect'));
+  t.regex(output, /oif lo tcp flags/);
+  t.notRegex(script, /flush ruleset/);
+});
+
+test('nftables: nothing but a SYN is redirected', (t) => {
+  const script = nftInstall('mirrord-0123abcd', {ports: [80], to: 4000});
+  const redirects = script.split('\n').filter((line) => line.includes('redirect to'));
+  t.is(redirects.length, 2);
+  t.true(redirects.every((line) => line.includes('tcp flags & (fin | syn | rst | ack) == syn')));
+});
+
+test('nftables: without a port the map is emptied', (t) => {
+  t.is(
+    nftRefresh('mirrord-0123abcd', {ports: [], to: 0}),
+    'flush map inet mirrord-0123abcd ports\n',
+  );
+});
+
+test('nftables: tables of agents and the ports in them are found again', (t) => {
+  const tables = 'table inet mirrord-0123abcd\ntable inet mirrord\ntable ip mirrord-0123abce\n';
+  t.deepEqual(agentTables(tables), ['mirrord-0123abcd']);
+  const map =
+    'elements = { 80 timeout 8s expires 5s196ms : 4000, 443 timeout 8s expires 5s : 4000 }';
+  t.deepEqual(listedPorts(map), [80, 443]);
+  t.deepEqual(listedPorts('map ports {\n type inet_service : inet_service\n flags timeout\n}'), []);
+});
+
+test('iptables: each rule ends by itself, by the clock', (t) => {
+  const nowMs = Date.UTC(2026, 10, 22, 23, 59, 55);
+  const script = iptablesInstall('0123abcd', {ports: [80], to: 4000}, {isFirst: true, nowMs});
+  const rules = script.split('\n').filter((line) => line.includes('--dport 80'));
+  t.is(rules.length, 2);
+  t.true(rules.every((line) => line.includes('--datestop 2026-11-23T00:00:03 ')));
+  t.true(rules.every((line) => line.includes('--syn')));
+  t.regex(script, /-A PREROUTING -j MRDIN_0123abcd\n-A OUTPUT -o lo -j MRDSTD_0123abcd\nCOMMIT/);
+});
+
+test('iptables: a refresh does not jump twice, and the removal takes all of it', (t) => {
+  const again = iptablesInstall('0123abcd', {ports: [80], to: 4000}, {isFirst: false, nowMs: 0});
+  t.notRegex(again, /-A (PREROUTING|OUTPUT)/);
+  const removal = iptablesRemove('0123abcd');
+  for (const chain of ['MRDIN_0123abcd', 'MRDSTD_0123abcd'])
+    t.true(removal.includes(`-X ${chain}`));
+});

@@ -10,6 +10,7 @@ import {configCommand} from './commands/config.ts';
 import {demoCommand} from './commands/demo.ts';
 import {diagnoseCommand} from './commands/diagnose.ts';
 import {execCommand} from './commands/exec.ts';
+import {filesCommand} from './commands/files.ts';
 import {lsCommand} from './commands/ls.ts';
 import {rbacCommand} from './commands/rbac.ts';
 import {sessionCommand} from './commands/session.ts';
@@ -35,6 +36,7 @@ Examples:
   .addCommand(execCommand())
   .addCommand(lsCommand())
   .addCommand(sessionCommand())
+  .addCommand(filesCommand())
   .addCommand(demoCommand())
   .addCommand(diagnoseCommand())
   .addCommand(verifyConfigCommand())

@@ -52,7 +52,7 @@ export async function runInSession(
   using launcher = new Launcher({argv, env: applyChanges(env, context.environment)});
   enter(launcher, context.launcherPid);
   if (!context.ipv6) launcher.command('no-ipv6');
-  const program = startProgram(launcher, programStart(options), 'container');
+  const program = await startProgram(launcher, programStart(options), 'container');
   onStarted?.();
   const lost = ended.then(
     () =>

@@ -14,6 +14,7 @@ import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
 import {type EnvironmentOptions, mergeEnvironment} from './env/environment.ts';
 import {MirrordError} from './errors.ts';
+import {type FilesOptions, type ServedFiles, serveFiles} from './files/serve.ts';
 import {type Incoming, type IncomingOptions, serveIncoming} from './incoming.ts';
 import type {Listener} from './listeners/listener.ts';
 import {openLocalhost} from './localhost.ts';
@@ -52,6 +53,8 @@ export interface SessionOptions {
   incoming?: IncomingOptions | undefined;
   /** Regular expressions on unix sockets of the pod that the program finds under their names; none by default. */
   unixStreams?: readonly string[];
+  /** Which files are the pod's; none by default. */
+  files?: FilesOptions;
   /** Whose traffic stays on this machine's network; that of the build tools by default. */
   skip?: SkipOptions;
   /** Records what crosses the TUN device; the caller's to close. */
@@ -75,6 +78,8 @@ interface RunContext {
   lost?: Promise<MirrordError>;
   /** What is published now. */
   ports: () => readonly PublishedPort[];
+  /** Where the program starts, if its files are served by us. */
+  servedDirectory?: string;
 }
 
 function serveSandbox(
@@ -238,9 +243,10 @@ function environmentChanges({target}: AgentLink, options: SessionOptions): Envir
 async function run(
   launcher: Launcher,
   capabilities: CapabilitySet,
-  {link, options, lost, ports}: RunContext,
+  {link, options, lost, ports, servedDirectory}: RunContext,
 ): Promise<ProgramEnd> {
-  const program = startProgram(launcher, programStart(options), capabilities);
+  const start = {...programStart(options), ...(servedDirectory !== undefined && {servedDirectory})};
+  const program = await startProgram(launcher, start, capabilities);
   const started = new Date().toISOString();
   using _session = openSession({
     info: () => ({
@@ -268,9 +274,21 @@ function showUnixSockets(
   {launcher}: Sandbox,
   {mux}: AgentLink,
   {unixStreams: patterns = [], warn, log}: SessionOptions,
+  served: ServedFiles | undefined,
 ): UnixStreams | undefined {
   if (patterns.length === 0) return undefined;
-  return serveUnixStreams(launcher, {mux, patterns, warn, log});
+  const isServed = (path: string): boolean => served?.isServed(path) ?? false;
+  return serveUnixStreams(launcher, {mux, patterns, isServed, warn, log});
+}
+
+/** Makes the program's file tree, if some of it is the pod's. */
+async function serveSessionFiles(
+  {launcher, ownFiles}: Sandbox,
+  {mux}: AgentLink,
+  {files, warn, log}: SessionOptions,
+): Promise<ServedFiles | undefined> {
+  if (files === undefined) return undefined;
+  return await serveFiles({files, launcher, mux, ownFiles, warn, log});
 }
 
 /** The text of a file of this machine; empty when there is none. */
@@ -286,6 +304,7 @@ function readText(path: string): string {
 export async function runInContext(link: AgentLink, options: SessionOptions): Promise<ProgramEnd> {
   const {target} = link;
   const {network = defaultNetwork} = options;
+  const files = sandboxFiles(target, network, readText);
   using sandbox = createSandbox({
     argv: options.argv,
     env: mergeEnvironment(options.env, target.environment, options.environment),
@@ -294,17 +313,24 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
     ipv6: network.ipv6,
     mtu: podMtu(target),
     portRange: target.localPortRange.join(' '),
-    files: sandboxFiles(target, network, readText),
+    files,
     hostDiagnostics: isDivided(network),
     log: options.log,
   });
   using service = serveSandbox(sandbox, link, options);
-  using unixSockets = showUnixSockets(sandbox, link, options);
+  using served = await serveSessionFiles(sandbox, link, options);
+  using unixSockets = showUnixSockets(sandbox, link, options, served);
   await Promise.all([service.ready, unixSockets?.ready]);
   const ports = () => service.published.ports;
   const {incoming} = service;
   const lost = Promise.race([contextLost(link), ...(incoming ? [incoming.failed] : [])]);
-  return await run(sandbox.launcher, 'container', {link, options, lost, ports});
+  return await run(sandbox.launcher, 'container', {
+    link,
+    options,
+    lost,
+    ports,
+    ...(served !== undefined && {servedDirectory: process.cwd()}),
+  });
 }
 
 /** Runs the program with the pod's environment only, in the local network (`--no-tun`). */

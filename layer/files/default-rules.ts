@@ -63,7 +63,7 @@ export const hiddenInHome: readonly string[] = ['.config/gcloud', '.kube', '.azu
 
 /** Makes of a path a regular expression for itself. */
 export function literally(path: string): string {
-  return path.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
+  return path.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 
 /** A regular expression for a directory and all that is in it. */

@@ -198,7 +198,8 @@ export function hostFiles(): FileClient {
   const socket = child.stdio[3] as Socket;
   socket.unref();
   return new FileClient(
-    (handler) => streamOfSocket(socket, handler),
+    // A unix socket knows no reset.
+    (handler) => Object.assign(streamOfSocket(socket, handler), {reset: () => socket.destroy()}),
     () => child.kill('SIGKILL'),
   );
 }

@@ -251,6 +251,9 @@ static uint32_t fill(struct reader *r) {
   uint32_t count = 0;
   while (count < r->slot_count) {
     ssize_t n = read_slot(r, r->slots + count * r->slot_size);
+    /* Of a FUSE device: a request that was taken back, and a mount that is gone, which would wake us for ever. */
+    if (n < 0 && errno == ENOENT) continue;
+    if (n < 0 && errno == ENODEV) uv_poll_stop(r->poll);
     if (n <= 0) break; /* EAGAIN: drained. EIO: the link is down; the driver learns of the end otherwise. */
     r->filled[count++] = (uint32_t)n;
   }

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,9 @@ static void run_program(const struct program_start *start, pid_t parent, int rep
     /* After the capabilities changed: that clears the setting (prctl(2)). */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
+    if (start->directory && chdir(start->directory) < 0) code = errno;
+  }
+  if (!code) {
     execvp(start->argv[0], start->argv);
     code = errno;
   }
@@ -48,22 +52,40 @@ static void run_program(const struct program_start *start, pid_t parent, int rep
   _exit(127);
 }
 
-/* Forks and executes; returns once the program runs, or -errno of what kept it from running. */
-int start_program(const struct program_start *start, pid_t *program) {
-  int report[2], code = 0;
+int begin_program(const struct program_start *start, pid_t *program, int *report) {
+  int pair[2];
   pid_t self = getpid();
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  if (pipe2(report, O_CLOEXEC) < 0) return failed("pipe");
+  if (pipe2(pair, O_CLOEXEC) < 0) return failed("pipe");
   *program = fork();
-  if (*program < 0) return failed("fork");
-  if (!*program) run_program(start, self, report[1]);
-  close(report[1]);
-  ssize_t n = read(report[0], &code, sizeof code);
-  close(report[0]);
+  if (*program < 0) return close(pair[0]), close(pair[1]), failed("fork");
+  if (!*program) run_program(start, self, pair[1]);
+  close(pair[1]);
+  fcntl(pair[0], F_SETFL, O_NONBLOCK);
+  *report = pair[0];
+  return 0;
+}
+
+int program_state(int *report, pid_t *program) {
+  int code = 0;
+  ssize_t n = read(*report, &code, sizeof code);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 1;
+  close(*report);
+  *report = -1;
   if (n != sizeof code) return 0;
   waitpid(*program, NULL, 0);
   *program = 0;
   return errno = code, failed("execve");
+}
+
+/* Forks and executes; returns once the program runs, or -errno of what kept it from running. */
+int start_program(const struct program_start *start, pid_t *program) {
+  int report, result = begin_program(start, program, &report);
+  if (result) return result;
+  struct pollfd watched = {report, POLLIN, 0};
+  do poll(&watched, 1, -1);
+  while ((result = program_state(&report, program)) > 0);
+  return result;
 }
 
 struct process {

@@ -68,10 +68,12 @@ static int netlink_failed(const char *call, int result) {
 static struct {
   struct program_start program_start;
   pid_t program;
+  int report; /* of a program that may not be executed yet; or -1 */
+  int start_result;
   int follows_stops;
   int is_stopped;
   int outlives;
-} state;
+} state = {.report = -1};
 
 static int open_tun(char **args, struct answer *a) {
   static const unsigned offers[] = {OFFLOADS_USO, OFFLOADS_TSO, TUN_F_CSUM, 0};
@@ -143,12 +145,38 @@ static int set_program_capabilities(const char *wanted) {
   return 0;
 }
 
+/* `later`: answers at once; how it went is `exec-state`'s business. */
 static int execute(char **args, int count, struct answer *a) {
+  int later = 0;
   if (state.program) return errno = EBUSY, failed("exec");
-  state.follows_stops = count > 0 && !strcmp(args[0], "foreground");
-  int result = start_program(&state.program_start, &state.program);
+  state.follows_stops = 0;
+  for (int i = 0; i < count; i++) {
+    if (!strcmp(args[i], "foreground")) state.follows_stops = 1;
+    if (!strcmp(args[i], "later")) later = 1;
+  }
+  int result = later ? begin_program(&state.program_start, &state.program, &state.report)
+                     : start_program(&state.program_start, &state.program);
   if (!result) snprintf(a->text, sizeof a->text, "%d", state.program);
   return result;
+}
+
+/* Learns whether the program was executed, if that is not known yet. */
+static void look_at_start(void) {
+  if (state.report < 0) return;
+  int result = program_state(&state.report, &state.program);
+  if (result <= 0) state.start_result = result;
+}
+
+static int tell_start(struct answer *a) {
+  look_at_start();
+  if (state.report >= 0) snprintf(a->text, sizeof a->text, "pending");
+  return state.start_result < 0 ? (failed_call = "execve", state.start_result) : 0;
+}
+
+static int obey(char **f, int count, struct answer *a);
+
+static int run_batch(const char *what, struct answer *a) {
+  return !strcmp(what, "begin") ? batch_begin() : !strcmp(what, "run") ? batch_run(obey) : batch_state(a);
 }
 
 static int set_link(char **args) {
@@ -197,7 +225,16 @@ static int obey(char **f, int count, struct answer *a) {
   }
   if (IS("ignore", 1)) return state.program_start.ignored = strtoull(args[0], NULL, 16), 0;
   if (IS("capabilities", 1)) return set_program_capabilities(args[0]);
+  if (IS("start-in", 1)) return (state.program_start.directory = strdup(args[0])) ? 0 : failed("strdup");
   if (IS("exec", 0)) return execute(args, n, a);
+  if (IS("exec-state", 0)) return tell_start(a);
+  if (IS("batch", 1)) return run_batch(args[0], a);
+  if (IS("root-begin", 0)) return root_begin();
+  if (IS("root-show", 2)) return root_show(args[0], args[1]);
+  if (IS("root-thaw", 1)) return root_thaw(args[0], args + 1, n - 1);
+  if (IS("root-link", 2)) return root_link(args[0], args[1]);
+  if (IS("root-enter", 0)) return root_enter();
+  if (IS("fuse", 0)) return mount_fuse(a);
   if (IS("outlive", 0)) return state.outlives = 1, 0;
   if (IS("leave-no", 1)) return leave_no(args[0]);
   if (IS("leave", 1)) return leave(args[0]);
@@ -228,7 +265,8 @@ static int serve_one(int socket) {
   struct answer a = {"", -1};
   detail[0] = 0;
   failed_call = "";
-  int result = obey(fields, count, &a);
+  int is_queued = batch_is_open() && strcmp(fields[0], "batch");
+  int result = is_queued ? batch_add(message, (size_t)n) : obey(fields, count, &a);
   reply(socket, result, &a);
   return 1;
 }
@@ -254,6 +292,9 @@ static void on_child(void) {
   int status;
   for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0;) {
     if (pid != state.program) continue; /* an orphan of the program's, reaped */
+    /* It ended because it could not be executed: that is told, and is not its end. */
+    if (state.report >= 0) look_at_start();
+    if (!state.program) continue;
     if (WIFSTOPPED(status)) {
       state.is_stopped = 1;
       if (state.follows_stops) kill(getppid(), SIGSTOP);

@@ -46,6 +46,21 @@ int pivot(const char *root);
 int show_socket(int place, int socket);
 int show_mirror(const char *directory);
 
+/* A root of the sandbox's own. */
+int root_begin(void);
+int mount_fuse(struct answer *a);
+int root_show(const char *what, const char *path);
+int root_thaw(const char *path, char **names, int count);
+int root_link(const char *path, const char *target);
+int root_enter(void);
+
+/* Commands that nobody waits for. */
+int batch_is_open(void);
+int batch_begin(void);
+int batch_add(const char *message, size_t length);
+int batch_run(int (*obey)(char **fields, int count, struct answer *answer));
+int batch_state(struct answer *a);
+
 /* Sockets made inside, used outside; the arguments of the commands. */
 int open_listener(char **args, int count, struct answer *a);
 int open_raw(char **args, struct answer *a);
@@ -59,10 +74,15 @@ int forbid_ipv6(void);
 /* Guarding the program. */
 struct program_start {
   char **argv;
+  char *directory; /* where it starts; where we are, if NULL */
   enum capabilities capabilities;
   unsigned long long ignored; /* signals that it is to ignore: bit n - 1, as SigIgn in proc(5) */
 };
 int start_program(const struct program_start *start, pid_t *program);
+/* The same, but tells only whether it was forked: `*report` is to be asked, which never waits. */
+int begin_program(const struct program_start *start, pid_t *program, int *report);
+/* 1 while the program is not executed yet, 0 once it is, or -errno; then the report is closed. */
+int program_state(int *report, pid_t *program);
 void kill_descendants(void);
 
 /* What must not be left on disk. */

@@ -176,6 +176,12 @@ export const tunTap = {
   },
 };
 
+/** A FUSE device: requests are read as packets are, and so are replies written. */
+export const fuseDevice = {
+  /** Starts to read the device on this thread's loop. Owns `fd` from then on. */
+  open: (options: TunTapOptions): TunTap => tunTap.open(options),
+};
+
 /**
  * Starts to read a transparent UDP socket in batches, each datagram as the packet it was: with a
  * virtio_net_hdr and the destination that its sender meant. Owns `fd` from then on.

@@ -4,6 +4,7 @@
  */
 
 import {type ChildProcess, type StdioOptions, spawn} from 'node:child_process';
+import {setTimeout as delay} from 'node:timers/promises';
 import {MirrordError} from '../errors.ts';
 import {closeFd, exchange, launcherPath, SystemError, socketPair} from '../native/native.ts';
 
@@ -31,6 +32,9 @@ export interface LauncherOptions {
 
 /** The longest message (`MESSAGE_MAX` in fd-passing.h), bytes. */
 const MESSAGE_MAX = 128 * 1024;
+
+/** Between two looks at something that takes its time, ms. */
+const pollMs = 1;
 
 /** execve(2) takes 2 MiB by default, and 128 KiB for one variable. */
 function explainSpawnFailure(error: unknown): unknown {
@@ -103,6 +107,37 @@ export class Launcher implements Disposable {
   exec(capabilities: CapabilitySet, foreground = false): number {
     this.command('capabilities', capabilities);
     return Number(foreground ? this.command('exec', 'foreground') : this.command('exec'));
+  }
+
+  /**
+   * The same, where the program's file, or its way there, is served by us: waits without keeping us from it.
+   * It starts in `directory`.
+   */
+  async execServed(
+    capabilities: CapabilitySet,
+    {foreground, directory}: {readonly foreground: boolean; readonly directory: string},
+  ): Promise<number> {
+    this.command('capabilities', capabilities);
+    this.command('start-in', directory);
+    const pid = Number(this.command('exec', 'later', ...(foreground ? ['foreground'] : [])));
+    await this.#whilePending('exec-state');
+    return pid;
+  }
+
+  /**
+   * Runs commands, none of which opens anything, in another process of the same namespaces: they may touch what
+   * is served by us. Throws `SystemError` with the call and the last argument of the first that failed.
+   */
+  async batch(commands: readonly (readonly [string, ...string[]])[]): Promise<void> {
+    this.command('batch', 'begin');
+    for (const [name, ...args] of commands) this.command(name, ...args);
+    this.command('batch', 'run');
+    await this.#whilePending('batch', 'state');
+  }
+
+  /** Asks until the answer is another one than `pending`. */
+  async #whilePending(name: string, ...args: string[]): Promise<void> {
+    while (this.command(name, ...args) === 'pending') await delay(pollMs);
   }
 
   /**

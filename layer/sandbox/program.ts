@@ -25,6 +25,8 @@ export interface ProgramStart {
   localPath: string;
   /** The signals it ignores, as a mask in hexadecimal (SigIgn of proc(5)); none by default. */
   signalsIgnored?: string;
+  /** Where it starts, if its files are served by us. */
+  servedDirectory?: string;
 }
 
 /** How the program of a command line is to be started. `env` is the local environment. */
@@ -91,12 +93,12 @@ function explainExecFailure(
  * Starts the program that the launcher was made for, with the terminal in its hands. It is looked up in its
  * own PATH: the local one, unless the configuration says otherwise; never the pod's. Throws MIRRORD_COMMAND_NOT_FOUND (status 127) or MIRRORD_COMMAND_NOT_EXECUTABLE (126).
  */
-export function startProgram(
+export async function startProgram(
   launcher: Launcher,
   start: ProgramStart,
   capabilities: CapabilitySet,
-): RunningProgram {
-  const {signalsIgnored} = start;
+): Promise<RunningProgram> {
+  const {signalsIgnored, servedDirectory: directory} = start;
   const endOrphans = adoptOrphans();
   const ended = new Promise<ProgramEnd>((resolve) => {
     launcher.process.once('exit', async (code, signal) => {
@@ -109,7 +111,11 @@ export function startProgram(
   try {
     if (signalsIgnored !== undefined) launcher.command('ignore', signalsIgnored);
     relaySignals(-1);
-    return {pid: launcher.exec(capabilities, true), ended};
+    const pid =
+      directory === undefined
+        ? launcher.exec(capabilities, true)
+        : await launcher.execServed(capabilities, {foreground: true, directory});
+    return {pid, ended};
   } catch (error) {
     relaySignals(0);
     throw explainExecFailure(start, launcher.path, error);

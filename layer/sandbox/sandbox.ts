@@ -61,6 +61,8 @@ export interface Sandbox extends Disposable {
   readonly windowBudget: number | undefined;
   /** A netlink socket of this machine's namespace for sock_diag; the caller's to close. */
   readonly hostDiagnostics: number | undefined;
+  /** Paths of the files that replace local ones. */
+  readonly ownFiles: readonly string[];
   /** The text of a file that replaces a local one; empty when there is none. */
   text(path: string): string;
 }
@@ -187,6 +189,7 @@ export function createSandbox(options: SandboxOptions): Sandbox {
     return {
       launcher,
       ...made,
+      ownFiles: [...options.files.map(({path}) => path), '/etc/nsswitch.conf'],
       text: (path) => options.files.find((file) => file.path === path)?.content ?? '',
       [Symbol.dispose]: () => launcher[Symbol.dispose](),
     };

@@ -33,6 +33,8 @@ export interface UnixStreamsOptions {
   readonly mux: Mux;
   /** Regular expressions on names of sockets. */
   readonly patterns: readonly string[];
+  /** Whether a path is of a file system of ours, in which the launcher can't make anything. */
+  readonly isServed?: (path: string) => boolean;
   readonly warn: (message: string) => void;
   readonly log: Log;
 }
@@ -124,6 +126,12 @@ class Server implements UnixStreams {
     const {name, type} = socket;
     if (!this.#names.has(name) && this.#names.size >= socketLimit) {
       this.#sayOnce(`only ${socketLimit} of the pod's unix sockets are shown to the program`);
+      return;
+    }
+    if (this.#options.isServed?.(name) === true) {
+      this.#sayOnce(
+        `the pod's socket ${name} can't be shown: its directory is the pod's (feature.fs)`,
+      );
       return;
     }
     this.#names.add(name);

@@ -1,23 +1,10 @@
-import {spawn} from 'node:child_process';
-import {
-  chmodSync,
-  constants,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import {constants, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
-import test, {type ExecutionContext} from 'ava';
+import test from 'ava';
 import {FileClient, FileError, podFiles} from '../../../layer/files/file-client.ts';
-import {launcherPath} from '../../../layer/native/native.ts';
 import {FILE_DATA_BYTES, FileRequest, parseEntries} from '../../../tunnel/files.ts';
-import {startAgent, until} from '../../helpers/agent.ts';
+import {startAgent} from '../../helpers/agent.ts';
 import {
   attributes,
   close,
@@ -29,37 +16,9 @@ import {
   stat,
   write,
 } from '../../helpers/file-requests.ts';
+import {openTarget} from '../../helpers/file-target.ts';
 
 const {errno} = os.constants;
-
-interface Target {
-  /** The target's root, as this machine sees it. */
-  root: string;
-  /** What must never be read. */
-  outside: string;
-  files: FileClient;
-}
-
-/** A process in a root of its own, and a client of an agent beside it. */
-async function openTarget(t: ExecutionContext): Promise<Target> {
-  const place = mkdtempSync(join(os.tmpdir(), 'mirrord-files-'));
-  chmodSync(place, 0o755);
-  t.teardown(() => rmSync(place, {recursive: true, force: true}));
-  const root = join(place, 'root');
-  mkdirSync(root);
-  writeFileSync(join(place, 'secret'), 'outside');
-  copyFileSync(launcherPath(), join(root, 'wait'));
-  // It waits for requests that never come.
-  const enter = process.getuid?.() === 0 ? ['chroot'] : ['unshare', '-r', 'chroot'];
-  const [file = '', ...args] = [...enter, root, '/wait', 'files', 'root'];
-  const child = spawn(file, args, {stdio: ['ignore', 'ignore', 'inherit', 'pipe']});
-  t.teardown(() => child.kill('SIGKILL'));
-  await until(() => readFileSync(`/proc/${child.pid}/cmdline`, 'latin1').startsWith('/wait\0'));
-  const {layer} = await startAgent(t, {context: {targetPid: child.pid ?? 0}});
-  const files = podFiles(layer);
-  t.teardown(() => files[Symbol.dispose]());
-  return {root, outside: join(place, 'secret'), files};
-}
 
 /** The errno that a request fails with; 0 when it doesn't. */
 async function errnoOf(answer: Promise<unknown>): Promise<number> {

@@ -1,0 +1,243 @@
+/**
+ * Serves a FUSE device: each request is done by `entries.ts` or `open-files.ts` and answered when that is over.
+ *
+ * Requests don't wait for each other; the kernel orders what needs an order. A failure is an errno; a request that
+ * makes no sense is EIO, one that we don't know ENOSYS (the kernel then does without), and both are counted.
+ *
+ * Interrupts. A process that waits for an answer can't even be killed before it has one. The kernel says that it
+ * would like to (INTERRUPT), but says so for any signal, and programs that are signalled all the time (Go's) would
+ * see EINTR where no disk ever gives one. So what is interrupted has INTERRUPT_MS more; only what hangs, because
+ * the tunnel is broken, say, fails with EINTR.
+ */
+
+import os from 'node:os';
+import {Entries} from './entries.ts';
+import {FileError, type Identity} from './file-client.ts';
+import {MAX_REQUEST_BYTES, OLDEST_MINOR, OUT_HEADER_BYTES, VERSION} from './fuse/protocol.ts';
+import {emitInit, writeHeader} from './fuse/reply.ts';
+import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
+import {OpenFiles} from './open-files.ts';
+import type {Sources} from './sources.ts';
+import {FileTree} from './tree.ts';
+
+/** How long an interrupted request may go on, ms. */
+const INTERRUPT_MS = 1000;
+
+const {EIO, ENOSYS, EINTR, EPROTO} = os.constants.errno;
+
+/** One slot of the ring that a device is read into. */
+export const requestBytes = MAX_REQUEST_BYTES;
+
+export interface FileServerOptions {
+  readonly sources: Sources;
+  /** Directories that are there whoever has them, by path (one character a byte), with what they hold. */
+  readonly scaffold: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly identity: Identity;
+  /** Bytes that are read at first from a file of the pod; 0: never ahead. */
+  readonly firstBytes: number;
+  readonly now: () => number;
+  /** Writes one reply to the device: a head and parts. */
+  readonly write: (head: Uint8Array, parts: readonly Uint8Array[]) => void;
+}
+
+export interface FileServerCounters {
+  requests: number;
+  /** Answered by an errno. */
+  failed: number;
+  malformed: number;
+  unknown: number;
+  /** Given up after an interrupt. */
+  interrupted: number;
+  /** Failed by a fault of ours. */
+  bugs: number;
+}
+
+interface Running {
+  readonly timer: NodeJS.Timeout | undefined;
+}
+
+export class FileServer implements Disposable {
+  readonly counters: FileServerCounters = {
+    requests: 0,
+    failed: 0,
+    malformed: 0,
+    unknown: 0,
+    interrupted: 0,
+    bugs: 0,
+  };
+  readonly #options: FileServerOptions;
+  readonly #tree = new FileTree();
+  readonly #entries: Entries;
+  readonly #files: OpenFiles;
+  readonly #running = new Map<bigint, Running>();
+  readonly #head = new Uint8Array(OUT_HEADER_BYTES);
+
+  constructor(options: FileServerOptions) {
+    this.#options = options;
+    const {sources, scaffold, identity, firstBytes, now} = options;
+    const context = {
+      tree: this.#tree,
+      sources,
+      scaffold,
+      identity,
+      handle: (number: number) => this.#files.handle(number),
+    };
+    this.#files = new OpenFiles({context, firstBytes, now});
+    this.#entries = new Entries(context);
+  }
+
+  /** Nodes and open files that are known now. */
+  get sizes(): {nodes: number; open: number} {
+    return {nodes: this.#tree.size, open: this.#files.count};
+  }
+
+  /** Takes one request; `bytes` are not used after it returns. */
+  receive(bytes: Uint8Array): void {
+    const request = parseRequest(bytes);
+    this.counters.requests++;
+    if (request === undefined) {
+      this.counters.malformed++;
+      return;
+    }
+    switch (request.name) {
+      case 'forget':
+        this.#tree.forget(request.node, request.count);
+        return;
+      case 'batchForget':
+        for (const {node, count} of request.nodes) this.#tree.forget(node, count);
+        return;
+      case 'interrupt':
+        this.#interrupt(request.interrupted);
+        return;
+      case 'init':
+        this.#init(request);
+        return;
+      case 'malformed':
+        this.counters.malformed++;
+        this.#reply(request.unique, EIO);
+        return;
+      case 'unknown':
+        this.counters.unknown++;
+        this.#reply(request.unique, ENOSYS);
+        return;
+      default:
+        this.#running.set(request.unique, {timer: undefined});
+        void this.#run(request);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const {timer} of this.#running.values()) clearTimeout(timer);
+    this.#running.clear();
+  }
+
+  async #run(request: FuseRequest): Promise<void> {
+    let errno = 0;
+    let parts: readonly Uint8Array[] = [];
+    try {
+      const answer = await this.#do(request);
+      parts = Array.isArray(answer) ? answer : [answer];
+    } catch (error) {
+      if (!(error instanceof FileError)) this.counters.bugs++;
+      errno = error instanceof FileError ? error.errno : EIO;
+    }
+    const running = this.#running.get(request.unique);
+    if (running === undefined) return; // answered already, or the device is gone
+    clearTimeout(running.timer);
+    this.#running.delete(request.unique);
+    this.#reply(request.unique, errno, parts);
+  }
+
+  async #do(request: FuseRequest): Promise<Uint8Array | Uint8Array[]> {
+    const entries = this.#entries;
+    const files = this.#files;
+    switch (request.name) {
+      case 'lookup':
+        return await entries.lookup(request);
+      case 'getattr':
+        return await entries.getattr(request);
+      case 'setattr':
+        return await entries.setattr(request);
+      case 'readlink':
+        return await entries.readlink(request);
+      case 'symlink':
+        return await entries.symlink(request);
+      case 'mknod':
+        return await entries.mknod(request);
+      case 'mkdir':
+        return await entries.mkdir(request);
+      case 'unlink':
+      case 'rmdir':
+        return await entries.unlink(request);
+      case 'rename':
+        return await entries.rename(request);
+      case 'link':
+        return await entries.link(request);
+      case 'statfs':
+        return await entries.statfs(request);
+      case 'access':
+        return await entries.access(request);
+      case 'getxattr':
+        return await entries.getxattr(request);
+      case 'listxattr':
+        return await entries.listxattr(request);
+      case 'setxattr':
+        return await entries.setxattr(request);
+      case 'removexattr':
+        return await entries.removexattr(request);
+      case 'open':
+        return await files.open(request, entries.node(request.node));
+      case 'create':
+        return await files.create(request, entries.node(request.node));
+      case 'read':
+        return await files.read(request);
+      case 'write':
+        return await files.write(request);
+      case 'release':
+      case 'releasedir':
+        return await files.release(request);
+      case 'fsync':
+        return await files.fsync(request);
+      case 'fallocate':
+        return await files.fallocate(request);
+      case 'lseek':
+        return await files.lseek(request);
+      case 'opendir':
+        return await files.opendir(entries.node(request.node), entries);
+      case 'readdir':
+      case 'readdirplus':
+        return await files.readdir(request);
+      case 'destroy':
+        return new Uint8Array(0);
+      default:
+        // Of FLUSH and FSYNCDIR: nothing waits here to be written, so the kernel need not ask.
+        throw new FileError(ENOSYS);
+    }
+  }
+
+  #init(request: RequestOf<'init'>): void {
+    if (request.major !== VERSION.major || request.minor < OLDEST_MINOR) {
+      this.#reply(request.unique, EPROTO);
+      return;
+    }
+    this.#reply(request.unique, 0, [emitInit(request)]);
+  }
+
+  #interrupt(unique: bigint): void {
+    if (this.#running.get(unique)?.timer !== undefined || !this.#running.has(unique)) return;
+    const timer = setTimeout(() => {
+      if (!this.#running.delete(unique)) return;
+      this.counters.interrupted++;
+      this.#reply(unique, EINTR);
+    }, INTERRUPT_MS);
+    this.#running.set(unique, {timer});
+  }
+
+  #reply(unique: bigint, errno: number, parts: readonly Uint8Array[] = []): void {
+    let length = 0;
+    for (const part of parts) length += part.length;
+    if (errno !== 0) this.counters.failed++;
+    writeHeader(this.#head, unique, errno, errno === 0 ? length : 0);
+    this.#options.write(this.#head, errno === 0 ? parts : []);
+  }
+}

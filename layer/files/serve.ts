@@ -1,0 +1,269 @@
+/**
+ * The files of a session: the root of its sandbox put together, and served.
+ *
+ * Order matters. The FUSE mount is made first and answered from then on, for the rest is bound from it. It is bound
+ * by another process (`Launcher.batch`), since the launcher must not wait for us while we wait for it; and so
+ * the program is started (`Launcher.execServed`). Whatever the launcher is told later must not name a path that
+ * we serve: `isServed`.
+ */
+
+import {accessSync, constants, lstatSync, readdirSync, readlinkSync} from 'node:fs';
+import {FileRequest, parseEntries} from '../../tunnel/files.ts';
+import type {Mux} from '../../tunnel/mux.ts';
+import type {Log} from '../log.ts';
+import {fuseDevice} from '../native/native.ts';
+import {runtimeDirectory} from '../runtime-directory.ts';
+import type {Launcher} from '../sandbox/launcher.ts';
+import {explainSandboxFailure} from '../sandbox/preconditions.ts';
+import {kindOf, S_IFDIR, S_IFLNK, S_IFREG} from './attributes.ts';
+import type {Surroundings} from './default-rules.ts';
+import {type FileClient, FileError, hostFiles, type Identity, podFiles} from './file-client.ts';
+import {FileServer, requestBytes} from './file-server.ts';
+import {type MountPlan, type PlanStep, planMounts, type TopEntry} from './mount-plan.ts';
+import {type FilePolicy, type FileRules, filePolicy} from './policy.ts';
+import {Sources} from './sources.ts';
+
+/** Requests that are read at once. */
+const ringSlots = 2;
+/** Entries of the pod's root that are looked at; no image has so many. */
+const topLimit = 1000;
+
+export interface FilesOptions {
+  readonly rules: FileRules;
+  /** Bytes that are read at first from a file of the pod (`feature.fs.readonly_file_buffer`). */
+  readonly firstBytes: number;
+  readonly around: Surroundings;
+}
+
+export interface ServeFilesOptions {
+  readonly files: FilesOptions;
+  readonly launcher: Launcher;
+  readonly mux: Mux;
+  /** Paths of files that the sandbox shows by itself. */
+  readonly ownFiles: readonly string[];
+  readonly warn: (message: string) => void;
+  readonly log: Log;
+}
+
+export interface ServedFiles extends Disposable {
+  /** Whether a path is served by us: the launcher must not be told to touch it. */
+  isServed(path: string): boolean;
+}
+
+/** Makes the root of the sandbox and serves it; undefined where all files are this machine's. */
+export async function serveFiles(options: ServeFilesOptions): Promise<ServedFiles | undefined> {
+  const {rules, around} = options.files;
+  const policy = filePolicy(rules, around);
+  if (policy.mode === 'local') return undefined;
+  const missing = deviceProblem();
+  if (missing !== undefined) {
+    options.warn(`all files are local: ${missing}`);
+    return undefined;
+  }
+  using stack = new DisposableStack();
+  const pod = stack.use(podFiles(options.mux));
+  let identity: Identity;
+  let podTop: TopEntry[];
+  try {
+    identity = await pod.hello();
+    podTop = await listTop(pod);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    options.warn(`all files are local: ${explain(error)}`);
+    return undefined;
+  }
+  const planned = planMounts({
+    policy,
+    rules,
+    around,
+    hostTop: hostTop(),
+    podTop,
+    isHostDirectory: (path) => lstatSync(path, {throwIfNoEntry: false})?.isDirectory() === true,
+    isHostFile: (path) => lstatSync(path, {throwIfNoEntry: false})?.isFile() === true,
+    isWritable,
+    hostDirectories,
+    ownFiles: options.ownFiles,
+    // The session's socket is there, which the launcher has to remove.
+    ownDirectories: [runtimeDirectory()],
+  });
+  for (const pattern of planned.vague) {
+    options.warn(
+      `feature.fs: ${pattern} names no directory, so this machine's own stay as they are`,
+    );
+  }
+  const plan = await withoutAbsent(planned, pod);
+  const host = stack.use(hostFiles());
+  const served = await mount(options, {policy, plan, pod, host, identity});
+  stack.use(served);
+  const resources = stack.move();
+  return {isServed: served.isServed, [Symbol.dispose]: () => resources.dispose()};
+}
+
+/** Leaves out what the pod has not; what is no directory there needs no place for others in it. */
+async function withoutAbsent(plan: MountPlan, pod: FileClient): Promise<MountPlan> {
+  const absent = new Set<string>();
+  const scaffold = new Map(plan.scaffold);
+  for (const path of plan.optional) {
+    try {
+      const fields = await pod.request(new FileRequest('stat').u8(1).string(Buffer.from(path)));
+      if (kindOf(fields) !== S_IFDIR) scaffold.delete(Buffer.from(path).toString('latin1'));
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      absent.add(path);
+    }
+  }
+  return {...plan, scaffold, steps: plan.steps.filter(({path}) => !absent.has(path))};
+}
+
+/** Why there can be no FUSE mount; undefined when there can. */
+function deviceProblem(): string | undefined {
+  try {
+    accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
+    return undefined;
+  } catch {
+    return '/dev/fuse is missing or closed to this user (see: mirrord diagnose)';
+  }
+}
+
+/** Why the pod's files can't be had, for a person. */
+function explain({errno}: FileError): string {
+  if (errno === 1 || errno === 13) {
+    return "the agent may not look at the target's (EACCES): it takes SYS_PTRACE, and the target's user or root";
+  }
+  if (errno === 38) return 'the agent is older and serves none';
+  return `the agent can't serve the target's (errno ${errno})`;
+}
+
+interface Mounting {
+  readonly policy: FilePolicy;
+  readonly plan: MountPlan;
+  readonly pod: FileClient;
+  readonly host: FileClient;
+  readonly identity: Identity;
+}
+
+async function mount(
+  {files, launcher, log}: ServeFilesOptions,
+  {policy, plan, pod, host, identity}: Mounting,
+): Promise<ServedFiles> {
+  const fd = openDevice(launcher);
+  const ring = new Uint8Array(ringSlots * requestBytes);
+  const lengths = new Uint32Array(ringSlots);
+  const server = new FileServer({
+    sources: new Sources({policy, pod, host}),
+    scaffold: plan.scaffold,
+    identity,
+    firstBytes: files.firstBytes,
+    now: () => performance.now(),
+    // A request that was taken back meanwhile can't be answered: ENOENT.
+    write: (head, parts) => void device.write(head, head.length, parts, parts.length),
+  });
+  const device = fuseDevice.open({
+    fd,
+    ring,
+    slotSize: requestBytes,
+    lengths,
+    onBatch(count) {
+      for (let index = 0; index < count; index++) {
+        const at = index * requestBytes;
+        server.receive(ring.subarray(at, at + (lengths[index] ?? 0)));
+      }
+    },
+  });
+  const dispose = (): void => {
+    log('files: counters', {
+      server: server.counters,
+      sizes: server.sizes,
+      pod: pod.counters,
+      host: host.counters,
+    });
+    server[Symbol.dispose]();
+    device[Symbol.dispose]();
+  };
+  try {
+    await launcher.batch([...plan.steps.map(commandOf), ['root-enter']]);
+  } catch (error) {
+    dispose();
+    throw explainSandboxFailure(step, error);
+  }
+  log('files: root', {steps: plan.steps});
+  return {isServed: (path) => isServed(plan, path), [Symbol.dispose]: dispose};
+}
+
+const step = "make a root of the pod's files and this machine's";
+
+/** Begins the root and mounts FUSE in it. Returns the device, which is the caller's. */
+function openDevice(launcher: Launcher): number {
+  try {
+    launcher.command('root-begin');
+    return launcher.open('fuse').fd;
+  } catch (error) {
+    throw explainSandboxFailure(step, error);
+  }
+}
+
+function commandOf(step: PlanStep): [string, ...string[]] {
+  if ('link' in step) return ['root-link', step.path, step.link];
+  if ('thaw' in step) return ['root-thaw', step.path, ...step.thaw];
+  return ['root-show', step.show, step.path];
+}
+
+function isServed({steps}: MountPlan, path: string): boolean {
+  const step = steps.findLast(({path: place}) => path === place || path.startsWith(`${place}/`));
+  return step !== undefined && 'show' in step && step.show === 'fuse';
+}
+
+function hostTop(): TopEntry[] {
+  return readdirSync('/', {withFileTypes: true}).map((entry) => {
+    const {name} = entry;
+    if (entry.isSymbolicLink()) return {name, kind: 'link', target: readlinkSync(`/${name}`)};
+    return {name, kind: entry.isDirectory() ? 'directory' : entry.isFile() ? 'file' : 'other'};
+  });
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function hostDirectories(path: string): string[] {
+  try {
+    return readdirSync(path, {withFileTypes: true})
+      .filter((entry) => entry.isDirectory())
+      .map(({name}) => name);
+  } catch {
+    return []; // not there, or not to be looked at: then nobody uses it
+  }
+}
+
+/** What is in the pod's root. */
+async function listTop(pod: FileClient): Promise<TopEntry[]> {
+  const opened = await pod.request(new FileRequest('opendir').string(Buffer.from('/')));
+  const handle = Buffer.from(opened).readUInt32LE(0);
+  const top: TopEntry[] = [];
+  for (let cookie = 0n; top.length < topLimit; ) {
+    const ask = new FileRequest('readdir').u32(handle).u64(cookie).u32(65_536);
+    const entries = parseEntries(await pod.request(ask));
+    const last = entries.at(-1);
+    if (last === undefined) break;
+    cookie = last.cookie;
+    for (const {name: bytes, attributes} of entries) {
+      const name = Buffer.from(bytes).toString();
+      const kind = kindOf(attributes);
+      if (kind === S_IFLNK) {
+        const path = Buffer.from(`/${name}`);
+        const target = await pod.request(new FileRequest('readlink').string(path));
+        top.push({name, kind: 'link', target: Buffer.from(target).toString()});
+      } else {
+        const isKept = kind === S_IFDIR || kind === S_IFREG;
+        top.push({name, kind: !isKept ? 'other' : kind === S_IFDIR ? 'directory' : 'file'});
+      }
+    }
+  }
+  await pod.request(new FileRequest('close').u32(handle));
+  return top;
+}

@@ -1,0 +1,87 @@
+/**
+ * From a path to who serves it: the policy's decision, the file system that it names, and the path there.
+ *
+ * What the program has made on this machine where it would read the pod's, it reads here for the rest of the
+ * session: a file that one has just written should be there.
+ */
+
+import os from 'node:os';
+import {type FileClient, FileError} from './file-client.ts';
+import type {Access, FilePolicy} from './policy.ts';
+import type {Source} from './tree.ts';
+
+/** Paths of the program's own that are remembered; later ones are read where the policy says. */
+const ownLimit = 65_536;
+
+const {ENOENT} = os.constants.errno;
+
+/** A path in one of the file systems. */
+export interface Spot {
+  readonly source: Exclude<Source, 'scaffold'>;
+  readonly client: FileClient;
+  readonly path: Uint8Array;
+}
+
+export interface SourceOptions {
+  readonly policy: FilePolicy;
+  readonly pod: FileClient;
+  readonly host: FileClient;
+}
+
+export class Sources {
+  readonly pod: FileClient;
+  readonly host: FileClient;
+  readonly #policy: FilePolicy;
+  readonly #own = new Set<string>();
+
+  constructor({policy, pod, host}: SourceOptions) {
+    this.#policy = policy;
+    this.pod = pod;
+    this.host = host;
+  }
+
+  client(source: Spot['source']): FileClient {
+    return source === 'pod' ? this.pod : this.host;
+  }
+
+  /** Who serves a path (one character for each byte) for an access; undefined: it is not there. */
+  decide(path: string, access: Access): Spot['source'] | undefined {
+    if (this.#own.has(path)) return 'host';
+    const {place} = this.#policy.decide(this.#policy.map(textOf(path)), access);
+    return place === 'not-found' ? undefined : place === 'remote' ? 'pod' : 'host';
+  }
+
+  /** A path in the file system that is asked about it. Throws FileError ENOENT when it is not there. */
+  spot(path: string, access: Access): Spot {
+    const source = this.decide(path, access);
+    if (source === undefined) throw new FileError(ENOENT);
+    return this.at(path, source);
+  }
+
+  /** A path in a file system, whatever the policy says. */
+  at(path: string, source: Spot['source']): Spot {
+    return {source, client: this.client(source), path: this.#mapped(path)};
+  }
+
+  /** Notes that the program has made something on this machine. */
+  made(path: string): void {
+    if (this.#own.size < ownLimit && this.decide(path, 'read') !== 'host') this.#own.add(path);
+  }
+
+  /** Notes that it has removed it. */
+  removed(path: string): void {
+    this.#own.delete(path);
+  }
+
+  #mapped(path: string): Uint8Array {
+    const text = textOf(path);
+    const mapped = this.#policy.map(text);
+    // A name that is no UTF-8 would not survive being a text.
+    return mapped === text ? Buffer.from(path, 'latin1') : Buffer.from(mapped);
+  }
+}
+
+/** What the policy reads: bytes that are no UTF-8 become U+FFFD. */
+export function textOf(path: string): string {
+  return Buffer.from(path, 'latin1').toString();
+}

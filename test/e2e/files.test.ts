@@ -1,0 +1,124 @@
+import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+import test from 'ava';
+import {useDemo, waitFor} from '../helpers/e2e.ts';
+
+const world = useDemo(test);
+const files = (mode: string) => ({flags: ['--fs-mode', mode]});
+const token = '/var/run/secrets/kubernetes.io/serviceaccount/token';
+
+/** A configuration file of the test's, as flags. */
+function configured(name: string, fs: object): {flags: string[]} {
+  const path = join(world.temporary, `${name}.json`);
+  writeFileSync(path, JSON.stringify({feature: {fs}}), {mode: 0o644});
+  return {flags: ['-f', path]};
+}
+
+test.serial("read: what is the pod's is read there, what is ours here", async (t) => {
+  const seen = await world.exec(['cat', '/app/config.json', token], files('read'));
+  t.regex(seen, /hello from the gateway.*eyJhbGciOi/s);
+  t.is(await world.exec(['pwd'], files('read')), `${world.directory}\n`);
+  const listed = await world.exec(['ls', '/app'], files('read'));
+  t.regex(listed, /config\.json/);
+  t.notRegex(listed, /node_modules/, "by mirrord's list ours, where there is none");
+});
+
+test.serial('local: nothing is served', async (t) => {
+  const {status, stdout} = await world.startExec(['sh', '-c', 'mount; cat /app/config.json'], {
+    ...files('local'),
+    input: '',
+  }).ended;
+  t.not(status, 0);
+  t.notRegex(stdout, /type fuse/);
+});
+
+test.serial(
+  "read: what is written stays on this machine, and the pod's is as it was",
+  async (t) => {
+    const {status} = await world.startExec(['sh', '-c', 'echo x > /app/config.json'], {
+      ...files('read'),
+      input: '',
+    }).ended;
+    t.not(status, 0, 'there is no /app here');
+    t.regex(await world.exec(['cat', '/app/config.json'], files('read')), /hello/);
+  },
+);
+
+test.serial('a program of the pod is executed', async (t) => {
+  t.regex(await world.exec(['/app/node', '--version'], files('read')), /^v\d+/);
+});
+
+test.serial('write: the pod gives what a POSIX file system owes', async (t) => {
+  const script = world.program('files.py');
+  t.is(await world.exec(['python3', script, '/app/posix'], files('write')), 'done\n');
+  await world.exec(['rm', '-r', '/app/posix'], files('write'));
+  t.is(await world.exec(['ls', '/app'], files('write')), 'config.json\nnode\nservers\n');
+});
+
+test.serial('a file that is read byte by byte costs few requests', async (t) => {
+  const copy = ['dd', 'if=/app/config.json', 'of=/dev/null', 'bs=1', 'status=none'];
+  const {stderr} = await world.startExec(copy, {
+    ...files('read'),
+    env: {MIRRORD_LOG: 'debug'},
+    input: '',
+  }).ended;
+  const line = stderr.split('\n').find((each) => each.includes('files: counters')) ?? '{}';
+  const {pod} = JSON.parse(line) as {pod?: {requests: number}};
+  t.true((pod?.requests ?? Number.NaN) < 30, line);
+});
+
+test.serial('patterns: not found, mapped, and the pod’s inside of our own', async (t) => {
+  const options = configured('patterns', {
+    mode: 'localwithoverrides',
+    read_only: ['^/etc/os-release$', '^/app'],
+    not_found: ['^/app/servers'],
+    mapping: {[`^${world.directory}/seen`]: '/app'},
+  });
+  t.regex(await world.exec(['cat', '/etc/os-release'], options), /mirrord demo/);
+  t.regex(await world.exec(['cat', `${world.directory}/seen/config.json`], options), /hello/);
+  const {status} = await world.startExec(['ls', '/app/servers'], {...options, input: ''}).ended;
+  t.not(status, 0);
+  t.regex(await world.exec(['cat', '/etc/hosts'], options), /Kubernetes-managed/);
+  t.is((await world.exec(['id', '-un'], options)).trim().length > 0, true);
+});
+
+test.serial('credentials for other clusters are hidden', async (t) => {
+  mkdirSync(join(world.directory, 'home/.kube'), {recursive: true});
+  writeFileSync(join(world.directory, 'home/.kube/config'), 'secret');
+  const {status, stdout} = await world.startExec(
+    ['cat', join(world.directory, 'home/.kube/config')],
+    {...files('read'), input: ''},
+  ).ended;
+  t.not(status, 0);
+  t.is(stdout, '');
+});
+
+test.serial(
+  'a program in the middle of a read is killed at once, and nothing is left',
+  async (t) => {
+    const before = readdirSync('/tmp');
+    const running = world.startExec(
+      ['sh', '-c', 'echo on; exec md5sum /app/node /app/node /app/node /app/node'],
+      files('read'),
+    );
+    await running.said(/on/);
+    running.child.kill('SIGKILL');
+    await running.ended;
+    await waitFor('nothing of it to run', () =>
+      readdirSync('/proc')
+        .filter((name) => /^\d+$/.test(name))
+        .every((pid) => {
+          try {
+            return !readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('md5sum\0/app/node');
+          } catch {
+            return true; // it has just ended
+          }
+        }),
+    );
+    t.notRegex(readFileSync('/proc/self/mounts', 'utf8'), /^mirrord .* fuse /m);
+    t.deepEqual(
+      readdirSync('/tmp').filter((name) => name.startsWith('mirrord') && !before.includes(name)),
+      [],
+    );
+  },
+);

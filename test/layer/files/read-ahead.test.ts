@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import test from 'ava';
+import fc from 'fast-check';
+import {ReadAhead} from '../../../layer/files/read-ahead.ts';
+import {pattern} from '../../helpers/tunnel.ts';
+
+/** A file, and what was asked of it. */
+function file(bytes: Uint8Array, firstBytes = 128_000) {
+  const asked: {offset: number; length: number}[] = [];
+  const state = {bytes, now: 0};
+  const ahead = new ReadAhead(
+    async (offset, length) => {
+      asked.push({offset, length});
+      return state.bytes.slice(offset, offset + length);
+    },
+    {firstBytes, size: bytes.length, now: () => state.now},
+  );
+  const read = async (offset: number, length: number) =>
+    Buffer.concat(await ahead.read(offset, length));
+  return {asked, state, ahead, read};
+}
+
+test('reading in order gives the file, by few and large requests', async (t) => {
+  const bytes = pattern(3_000_000);
+  const {asked, read} = file(bytes);
+  const parts: Buffer[] = [];
+  for (let offset = 0; offset < bytes.length; offset += 4096) parts.push(await read(offset, 4096));
+  t.true(Buffer.concat(parts).equals(bytes));
+  t.true(asked.length <= 25, `${asked.length} requests`);
+});
+
+test('whatever is read, it is what is there', async (t) => {
+  const bytes = pattern(600_000);
+  const step = fc.record({
+    offset: fc.oneof(fc.nat(700_000), fc.constant(-1)),
+    length: fc.integer({min: 1, max: 200_000}),
+  });
+  await t.notThrowsAsync(
+    fc.assert(
+      fc.asyncProperty(fc.array(step, {maxLength: 30}), async (steps) => {
+        const {read} = file(bytes);
+        let end = 0;
+        for (const {offset, length} of steps) {
+          const at = offset < 0 ? end : offset;
+          assert.ok((await read(at, length)).equals(bytes.slice(at, at + length)));
+          end = at + length;
+        }
+      }),
+      {numRuns: 60},
+    ),
+  );
+});
+
+test('a file that grows is read to its new end', async (t) => {
+  const {state, read} = file(Buffer.from('one'));
+  t.is((await read(0, 4096)).toString(), 'one');
+  state.bytes = Buffer.from('one two');
+  t.is((await read(3, 4096)).toString(), ' two');
+});
+
+test('what was read a second ago is read again', async (t) => {
+  const {state, read} = file(Buffer.alloc(300_000, 'a'));
+  t.is((await read(0, 10)).toString(), 'a'.repeat(10));
+  state.bytes = Buffer.alloc(300_000, 'b');
+  t.is((await read(10, 10)).toString(), 'a'.repeat(10));
+  state.now = 1000;
+  t.is((await read(20, 10)).toString(), 'b'.repeat(10));
+});
+
+test('who jumps about gets what is asked for, and no more', async (t) => {
+  const {asked, read} = file(pattern(2_000_000));
+  await read(1_000_000, 4096);
+  await read(1_900_000, 4096);
+  t.deepEqual(asked, [
+    {offset: 1_000_000, length: 4096},
+    {offset: 1_900_000, length: 4096},
+  ]);
+});
+
+test('without a buffer nothing is read ahead', async (t) => {
+  const {asked, read} = file(pattern(200_000), 0);
+  await read(0, 4096);
+  t.deepEqual(asked, [{offset: 0, length: 4096}]);
+});

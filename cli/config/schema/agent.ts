@@ -53,9 +53,6 @@ const resources = object({
   claims: key(array(anything()), 'Resource claims of the agent.'),
 });
 
-/** Keys about requests and connections that come to the target. */
-const incoming = {status: 'later', instead: 'no incoming traffic is taken yet'} as const;
-
 /** The `agent` block. */
 export const agent = object({
   annotations: key(map(string()), "Extra annotations on the agent's Job and pod."),
@@ -64,8 +61,9 @@ export const agent = object({
   }),
   clean_iptables_on_start: key(boolean(), 'Remove rules that an earlier agent left behind.', {
     env: 'MIRRORD_AGENT_CLEAN_IPTABLES_ON_START',
-    effective: 'false: leftover rules are an error',
-    ...incoming,
+    effective: 'true: what a dead agent has left has expired, and is cleared away',
+    status: 'no-effect-here',
+    instead: 'rules of a dead agent expire by themselves, within seconds',
   }),
   communication_timeout: key(integer(), 'Seconds the agent waits for its first client.', {
     env: 'MIRRORD_AGENT_COMMUNICATION_TIMEOUT',
@@ -97,18 +95,21 @@ export const agent = object({
   exclude_from_mesh: key(boolean(), "Keep an ephemeral agent's port out of the mesh's sidecar.", {
     default: false,
     env: 'MIRRORD_AGENT_EXCLUDE_FROM_MESH',
-    ...incoming,
+    status: 'later',
+    instead: "the sidecar's rules may take the agent's port",
   }),
   external_ip_fix: key(boolean(), 'Let passed-through connections keep their original address.', {
     default: true,
     env: 'MIRRORD_AGENT_EXTERNAL_IP_FIX',
-    ...incoming,
+    status: 'no-effect-here',
+    instead: 'they always keep it',
   }),
   flush_connections: key(boolean(), 'Cut existing connections when stealing begins.', {
     default: true,
     env: 'MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS',
     unstable: true,
-    ...incoming,
+    status: 'later',
+    instead: 'existing connections stay with the target',
   }),
   http_detection_timeout: key(
     integer(),
@@ -116,7 +117,6 @@ export const agent = object({
     {
       default: 2,
       env: 'MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT',
-      ...incoming,
     },
   ),
   image: key(image, "The agent's image: a reference, or registry and tag.", {
@@ -133,11 +133,9 @@ export const agent = object({
   ),
   inject_headers: key(boolean(), 'Add a header to responses that went through the agent.', {
     default: false,
-    ...incoming,
   }),
   jaq_time_limit: key(integer(), 'Milliseconds that one jq filter may take.', {
     default: 500,
-    ...incoming,
   }),
   json_log: key(boolean(), 'Log as lines of JSON.', {
     default: false,
@@ -150,11 +148,9 @@ export const agent = object({
   }),
   max_body_buffer_size: key(integer(), 'Bytes of a body that are kept for a body filter.', {
     default: 65_535,
-    ...incoming,
   }),
   max_body_buffer_timeout: key(integer(), 'Milliseconds to wait for a body that is filtered.', {
     default: 1000,
-    ...incoming,
   }),
   metrics: key(string(), "Address and port of the agent's Prometheus endpoint.", {
     effective: 'none',
@@ -163,13 +159,13 @@ export const agent = object({
     env: 'MIRRORD_AGENT_NAMESPACE',
   }),
   nftables: key(boolean(), 'Use nftables (true) or legacy iptables (false).', {
-    effective: 'what the node uses',
-    ...incoming,
+    effective: 'nftables, and iptables where that is missing',
+    status: 'later',
+    instead: 'nftables is used, and iptables where that is missing',
   }),
   node_selector: key(map(string()), 'Nodes for an agent without a target.'),
   override_cache_control: key(boolean(), 'Forbid caching of responses through the agent.', {
     default: true,
-    ...incoming,
   }),
   priority_class: key(string(), 'Priority class of the agent pod.'),
   privileged: key(boolean(), 'Run the agent as a privileged container.', {default: false}),

@@ -19,12 +19,13 @@ const tlsDelivery = named(
   }),
 );
 
+const noTls = {status: 'later', instead: 'TLS connections reach the program as they are'} as const;
+
 /** The `incoming` block. A mode or a boolean may stand for it; `true` means mirror. */
 export const incoming = object(
   {
     mode: key(mode, 'Copy the traffic, take it away from the target, or leave it alone.', {
       default: 'mirror',
-      now: 'off',
       env: {name: 'MIRRORD_AGENT_TCP_STEAL_TRAFFIC', values: {true: 'steal', false: 'off'}},
     }),
     port_mapping: key(
@@ -34,6 +35,11 @@ export const incoming = object(
     listen_ports: key(
       array(array(port(), 2)),
       'Pairs of a port the program listens on and the one it really gets.',
+      {
+        status: 'later',
+        instead:
+          'it gets its own port, which is on 127.0.0.1 of this machine too where that is free',
+      },
     ),
     ignore_ports: key(array(port()), 'Ports whose traffic stays with the target.'),
     ports: key(array(port()), 'The only ports whose traffic comes here.'),
@@ -44,9 +50,10 @@ export const incoming = object(
       'What to do when someone else steals the same traffic.',
       {default: 'abort', env: 'MIRRORD_OPERATOR_ON_CONCURRENT_STEAL'},
     ),
-    tls_delivery: key(tlsDelivery, 'How stolen TLS requests reach the program.'),
+    tls_delivery: key(tlsDelivery, 'How stolen TLS requests reach the program.', noTls),
     https_delivery: key(tlsDelivery, 'How stolen TLS requests reach the program.', {
       deprecated: 'use tls_delivery',
+      ...noTls,
     }),
   },
   toggle({mode: 'off'}, mode),

@@ -57,7 +57,7 @@ export const dns = object(
 export const network = object(
   {
     incoming: section(incoming, 'Traffic of the target that comes to the program.', {
-      instead: "the target's traffic stays with the target",
+      status: 'available',
     }),
     outgoing: section(outgoing, 'Connections that the program makes.', {status: 'available'}),
     dns: section(dns, 'How the program resolves names.', {status: 'available'}),

@@ -8,7 +8,7 @@ import {type AddressInfo, connect, createServer, type Socket} from 'node:net';
 import {findBackends} from '../../../agent/intercept/backend.ts';
 import {Interceptor} from '../../../agent/intercept/interceptor.ts';
 import {makeLog} from '../../../agent/log.ts';
-import type {InterceptEvent} from '../../../tunnel/intercept.ts';
+import type {InterceptEvent, InterceptMode, OnConcurrentSteal} from '../../../tunnel/intercept.ts';
 
 const id = '0123abcd';
 const [, , name = ''] = process.argv;
@@ -85,6 +85,45 @@ late.end('late\n');
 const rest = Buffer.concat(await late.toArray()).toString();
 const afterwards = await talk('127.0.0.1');
 const passedBefore = counters.passed;
+
+/** A client whose program takes nothing, and what it is told. */
+function subscribe(mode: InterceptMode, onConcurrentSteal: OnConcurrentSteal) {
+  const told: string[] = [];
+  const first = Promise.withResolvers<void>();
+  const stop = interceptor.subscribe(
+    {id: 1, port, mode, onConcurrentSteal},
+    {
+      open: () => ({writable: 0, reset: () => undefined, end: () => undefined}) as never,
+      isAway: false,
+    },
+    (event) => {
+      told.push('errno' in event ? event.errno : 'code' in event ? event.code : event.event);
+      first.resolve();
+    },
+  );
+  return {told, stop, first: first.promise};
+}
+
+const owner = subscribe('steal', 'abort');
+await owner.first;
+const refused = subscribe('steal', 'abort');
+await refused.first;
+const waiting = subscribe('steal', 'continue');
+await waiting.first;
+const winner = subscribe('steal', 'override');
+await winner.first;
+const steals = [owner, refused, waiting, winner].map(({told}) => told);
+winner.stop();
+
+// Three times what may wait for a slow mirror.
+const mirror = subscribe('mirror', 'abort');
+await mirror.first;
+const large = await dial('127.0.0.1');
+const sent = Buffer.alloc(3 << 20, 'x');
+large.end(sent);
+const echoed = Buffer.concat(await large.toArray()).length - 'hello\nbye\n'.length;
+mirror.stop();
+
 interceptor.close();
 process.stdout.write(
   JSON.stringify({
@@ -97,6 +136,8 @@ process.stdout.write(
     rest,
     afterwards,
     passedBefore,
+    steals,
+    mirror: {told: mirror.told, isWhole: echoed === sent.length},
   }),
 );
 process.exit();

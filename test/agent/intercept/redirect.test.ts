@@ -23,6 +23,8 @@ interface Seen {
   rest: string;
   afterwards: string;
   passedBefore: number;
+  steals: string[][];
+  mirror: {told: string[]; isWhole: boolean};
 }
 
 /** Runs the program; returns what it saw, and the rules that it left. */
@@ -50,6 +52,16 @@ for (const [backend, path] of Object.entries(tools)) {
       t.is(seen.rest, 'late\nbye\n', 'a connection outlives its subscription');
       t.is(seen.afterwards, 'hello\nsaid\nbye\n');
       t.is(seen.passedBefore, 4, 'afterwards it is the application alone');
+      t.deepEqual(
+        seen.steals,
+        [['active', 'EBUSY'], ['EADDRINUSE'], ['active', 'EBUSY'], ['active']],
+        'abort is refused, continue waits, override ends the others',
+      );
+      t.deepEqual(
+        seen.mirror,
+        {told: ['active', 'MIRROR_TOO_SLOW'], isWhole: true},
+        'a mirror that takes nothing is cut off, and the application has everything',
+      );
       t.notRegex(left, /mirrord|MRDIN|MRDSTD|REDIRECT/, 'no rule is left');
     },
   );

@@ -19,9 +19,10 @@ const told = (config: object, env = {}) => {
 };
 
 test('a key that does nothing yet is told with what happens instead', (t) => {
-  t.deepEqual(told({feature: {fs: 'read', network: {incoming: 'steal'}}})(t), [
-    'feature.fs.mode is not available yet: all files are local',
-    "feature.network.incoming.mode is not available yet: the target's traffic stays with the target",
+  const incoming = {mode: 'steal', tls_delivery: {protocol: 'tcp'}};
+  t.deepEqual(told({feature: {magic: {aws: true}, network: {incoming}}})(t), [
+    'feature.magic.aws is not available yet: no helper is at work',
+    'feature.network.incoming.tls_delivery is not available yet: TLS connections reach the program as they are',
   ]);
 });
 
@@ -136,13 +137,15 @@ test('a good configuration is reported as Success with its target', (t) => {
   const path = file(
     t,
     'a.json',
-    '{"target": {"path": "deploy/shop", "namespace": "n"}, "feature": {"network": {"incoming": "steal"}}}',
+    '{"target": {"path": "deploy/shop", "namespace": "n"}, "feature": {"network": {"incoming": {"tls_delivery": {"protocol": "tcp"}}}}}',
   );
   const report = reportOn({file: path, env: {}});
   t.like(report, {type: 'Success', config: {path: {deployment: 'shop'}, namespace: 'n'}});
   if (report.type === 'Fail') return t.fail();
   t.false(report.compatible_target_types.includes('targetless'));
-  t.true(report.warnings.some((text) => /a\.json:1:\d+: feature\.network\.incoming/.test(text)));
+  t.true(
+    report.warnings.some((text) => /a\.json:1:\d+: feature\.network\.incoming\.tls/.test(text)),
+  );
   t.false('resolved_config' in report);
 });
 

@@ -137,7 +137,7 @@ test('a good configuration is reported as Success with its target', (t) => {
   const path = file(
     t,
     'a.json',
-    '{"target": {"path": "deploy/shop", "namespace": "n"}, "feature": {"network": {"incoming": {"tls_delivery": {"protocol": "tcp"}}}}}',
+    '{"target": {"path": "deploy/shop", "namespace": "n"}, "feature": {"network": {"incoming": {"mode": "steal", "tls_delivery": {"protocol": "tcp"}}}}}',
   );
   const report = reportOn({file: path, env: {}});
   t.like(report, {type: 'Success', config: {path: {deployment: 'shop'}, namespace: 'n'}});

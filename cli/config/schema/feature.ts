@@ -48,9 +48,13 @@ export const feature = object({
   env: section(environment, "Which of the target's variables the program gets.", {
     status: 'available',
   }),
-  fs: section(files, 'Which files the program sees from the target.', {
-    instead: 'all files are local',
-  }),
+  fs: section(
+    files,
+    'Which files the program sees from the target; none, as long as nothing is said here.',
+    {
+      status: 'available',
+    },
+  ),
   hostname: key(boolean(), "Give the program the target's host name.", {
     default: true,
     now: true,

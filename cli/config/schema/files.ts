@@ -11,7 +11,6 @@ export const files = object(
   {
     mode: key(mode, 'Where a path goes that no pattern below decides.', {
       default: 'read',
-      now: 'local',
       env: [
         'MIRRORD_FILE_MODE',
         {name: 'MIRRORD_FILE_RO_OPS', values: {true: 'read'}},

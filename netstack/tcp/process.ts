@@ -53,8 +53,16 @@ export function processSegment(host: TcpHost, tcb: Tcb, segment: Segment, now: n
 /** The peer has reset the connection, or begun anew: it is gone. */
 function fail(host: TcpHost, tcb: Tcb): void {
   const handler = tcb.flow?.handler;
+  // RFC 9293, section 3.10.7.4, step 2: in CLOSING and LAST-ACK a RST is no news, if all bytes have
+  // arrived. The peer has acknowledged our FIN, the ACK was lost, and it has forgotten us since.
+  const isClosing = tcb.state === 'CLOSING' || tcb.state === 'LAST-ACK';
+  const isComplete = isClosing && tcb.queue.acked === tcb.queue.written;
   host.remove(tcb);
-  handler?.onReset('reset');
+  if (isComplete) {
+    handler?.onClose();
+  } else {
+    handler?.onReset('reset');
+  }
 }
 
 function processPending(host: TcpHost, tcb: Tcb, segment: Segment, now: number): boolean {

@@ -128,6 +128,16 @@ test('CLOSE-WAIT: the RST that our data draws from a closed socket ends the flow
   t.deepEqual(rig.log.events, ['end', 'reset']);
 });
 
+test('LAST-ACK: a RST before the last bytes are acknowledged is told', (t) => {
+  const rig = established();
+  rig.tcp('< F. 1001:1001(0) ack 1');
+  rig.flow.write(stream(0, 10));
+  rig.flow.end();
+  t.deepEqual(rig.takeText(), ['> FP. 1:11(10) ack 1002 win 8192']);
+  rig.tcp('< R 1002:1002(0)');
+  t.deepEqual(rig.log.events, ['end', 'reset']);
+});
+
 test('LAST-ACK: a peer that never acknowledges is given up after a minute', (t) => {
   const rig = established();
   rig.tcp('< F. 1001:1001(0) ack 1');

@@ -13,8 +13,8 @@
  *
  * Only regular files and directories are opened: to open a device or a fifo of the target is to do something to it.
  *
- * Root in a container's place takes the container's user and groups first, so that a file that the program may
- * not read in the pod can't be read from here either.
+ * Root in a container's place takes the container's user and groups first, if it may, so that a file that the
+ * program may not read in the pod can't be read from here either.
  *
  * Limits: a request of REQUEST_MAX bytes, an answer of ANSWER_MAX, HANDLES_MAX open files. A request that makes no
  * sense is answered by EINVAL; one that is too long ends us. Whoever doesn't read the answers makes us wait.
@@ -638,7 +638,8 @@ static int read_identity(pid_t pid, uid_t *uid, gid_t *gid, gid_t *groups, int *
   return found == 2 ? 0 : (errno = ESRCH, -1);
 }
 
-/* Becomes the target's user, if we are root and it isn't. */
+/* Becomes the target's user, if we are root and it isn't. Without CAP_SETGID (an agent in a cluster has only what it
+ * needs to find its way) we stay who we are, with no right but a user's: the modes of files count for us as well. */
 static int become_target(pid_t pid) {
   uid_t uid;
   gid_t gid, groups[256];
@@ -646,7 +647,8 @@ static int become_target(pid_t pid) {
   if (geteuid() != 0) return 0;
   if (read_identity(pid, &uid, &gid, groups, &count) < 0) return -1;
   if (uid == 0) return 0;
-  if (setgroups((size_t)count, groups) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0) return -1;
+  if (setgroups((size_t)count, groups) < 0) return errno == EPERM ? 0 : -1;
+  if (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0) return -1;
   return 0;
 }
 
@@ -656,7 +658,6 @@ int serve_files(int argc, char **argv) {
   pid_t pid = argc > 1 && !strcmp(argv[0], "pid") ? atoi(argv[1]) : 0;
   if (pid) snprintf(path, sizeof path, "/proc/%d/root", pid);
   else if (argc < 1 || strcmp(argv[0], "root")) return 64;
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
   umask(0);
   for (int i = 0; i < HANDLES_MAX; i++) handles[i].fd = -1;
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -667,5 +668,7 @@ int serve_files(int argc, char **argv) {
   root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (root >= 0 && fstat(root, &status) == 0) root_device = status.st_dev;
   int broken = root < 0 ? errno : pid && become_target(pid) < 0 ? errno : 0;
+  /* Another user than before has no such setting any more (prctl(2)). */
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   return serve_requests(broken);
 }

@@ -12,7 +12,7 @@ import {FileRequest, parseEntries} from '../../tunnel/files.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {Log} from '../log.ts';
 import {fuseDevice} from '../native/native.ts';
-import {runtimeDirectory} from '../runtime-directory.ts';
+import {makePrivate, runtimeDirectory} from '../runtime-directory.ts';
 import type {Launcher} from '../sandbox/launcher.ts';
 import {explainSandboxFailure} from '../sandbox/preconditions.ts';
 import {kindOf, S_IFDIR, S_IFLNK, S_IFREG} from './attributes.ts';
@@ -83,8 +83,7 @@ export async function serveFiles(options: ServeFilesOptions): Promise<ServedFile
     isWritable,
     hostDirectories,
     ownFiles: options.ownFiles,
-    // The session's socket is there, which the launcher has to remove.
-    ownDirectories: [runtimeDirectory()],
+    ownDirectories: [sessionsPlace()],
   });
   for (const pattern of planned.vague) {
     options.warn(
@@ -113,6 +112,13 @@ async function withoutAbsent(plan: MountPlan, pod: FileClient): Promise<MountPla
     }
   }
   return {...plan, scaffold, steps: plan.steps.filter(({path}) => !absent.has(path))};
+}
+
+/** Where the session's socket will be, which the launcher has to remove: it must be there to be mounted. */
+function sessionsPlace(): string {
+  const path = runtimeDirectory();
+  makePrivate(path, 'MIRRORD_SESSIONS_UNSAFE');
+  return path;
 }
 
 /** Why there can be no FUSE mount; undefined when there can. */

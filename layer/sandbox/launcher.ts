@@ -33,6 +33,9 @@ export interface LauncherOptions {
 /** The longest message (`MESSAGE_MAX` in fd-passing.h), bytes. */
 const MESSAGE_MAX = 128 * 1024;
 
+/** What a command meets when the launcher has ended. */
+const goneCodes = ['ECONNRESET', 'EPIPE'];
+
 /** Between two looks at something that takes its time, ms. */
 const pollMs = 1;
 
@@ -120,7 +123,12 @@ export class Launcher implements Disposable {
     this.command('capabilities', capabilities);
     this.command('start-in', directory);
     const pid = Number(this.command('exec', 'later', ...(foreground ? ['foreground'] : [])));
-    await this.#whilePending('exec-state');
+    try {
+      await this.#whilePending('exec-state');
+    } catch (error) {
+      // It has run and ended, and the launcher with it: one that can't be executed leaves the launcher.
+      if (!(error instanceof SystemError) || !goneCodes.includes(error.code)) throw error;
+    }
     return pid;
   }
 

@@ -23,7 +23,7 @@ export class Pool {
   readonly capBytes: number;
   #bytes = 0;
   #peakBytes = 0;
-  #waiting: (() => void)[] = [];
+  #waiting = new Set<() => void>();
 
   constructor(capBytes: number) {
     this.capBytes = capBytes;
@@ -46,16 +46,21 @@ export class Pool {
   change(bytes: number): void {
     this.#bytes += bytes;
     if (this.#bytes > this.#peakBytes) this.#peakBytes = this.#bytes;
-    if (bytes < 0 && this.#waiting.length > 0 && this.#bytes <= 0.75 * this.capBytes) {
+    if (bytes < 0 && this.#waiting.size > 0 && this.#bytes <= 0.75 * this.capBytes) {
       const waiting = this.#waiting;
-      this.#waiting = [];
+      this.#waiting = new Set();
       for (const call of waiting) call();
     }
   }
 
-  /** Calls once, as soon as a quarter is free after more was used. */
+  /** Calls once, as soon as a quarter is free after more was used; once, too, if it was asked for twice. */
   whenFree(call: () => void): void {
-    this.#waiting.push(call);
+    this.#waiting.add(call);
+  }
+
+  /** Does not call after all. */
+  forget(call: () => void): void {
+    this.#waiting.delete(call);
   }
 }
 

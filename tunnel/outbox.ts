@@ -38,6 +38,7 @@ export class FramePool {
   /** Called once after `awaitRoom`, when it is not clogged any more. */
   onRoom: (() => void) | undefined;
   readonly #shared: Pool | undefined;
+  readonly #freed = (): void => this.#tellRoom();
   #queuedBytes = 0;
   #isAwaited = false;
   #isShut = false;
@@ -76,13 +77,14 @@ export class FramePool {
   awaitRoom(): void {
     if (this.#isAwaited || this.#shared === undefined) return;
     this.#isAwaited = true;
-    this.#shared.whenFree(() => this.#tellRoom());
+    this.#shared.whenFree(this.#freed);
   }
 
   /** Nothing is sent any more: what still waits is dropped. */
   shut(): void {
     if (this.#isShut) return;
     this.#isShut = true;
+    this.#shared?.forget(this.#freed);
     this.#shared?.change(-this.#queuedBytes);
     this.#queuedBytes = 0;
   }

@@ -51,18 +51,21 @@ async function finish(running: Running): Promise<string> {
 const mine = /^local 10\.244\.0\.11 \d+ at 10\.244\.0\.10 80 worker 0$/m;
 const theirs = /"pod":"gateway"/;
 
-test.serial('steal: of one connection, the requests that fit come here, the others pass', async (t) => {
-  const running = await start(t, {...steal, MIRRORD_HTTP_HEADER_FILTER: '^x-user: me$'});
-  t.regex(await ask('-H', 'X-User: me', url), mine);
-  const passed = await ask('-D', '-', '-H', 'X-User: you', url);
-  t.regex(passed, theirs);
-  t.regex(passed, /^cache-control: no-cache, no-store, must-revalidate\r$/im);
-  const both = await ask(url, '--next', '-s', '-H', 'X-User: me', url, '--next', '-s', url);
-  t.regex(both, mine);
-  t.is(both.match(new RegExp(theirs, 'g'))?.length, 2);
-  t.notRegex(await finish(running), /not available|http_filter/);
-  t.regex(await ask('-H', 'X-User: me', url), theirs, 'afterwards the application answers');
-});
+test.serial(
+  'steal: of one connection, the requests that fit come here, the others pass',
+  async (t) => {
+    const running = await start(t, {...steal, MIRRORD_HTTP_HEADER_FILTER: '^x-user: me$'});
+    t.regex(await ask('-H', 'X-User: me', url), mine);
+    const passed = await ask('-D', '-', '-H', 'X-User: you', url);
+    t.regex(passed, theirs);
+    t.regex(passed, /^cache-control: no-cache, no-store, must-revalidate\r$/im);
+    const both = await ask(url, '--next', '-s', '-H', 'X-User: me', url, '--next', '-s', url);
+    t.regex(both, mine);
+    t.is(both.match(new RegExp(theirs, 'g'))?.length, 2);
+    t.notRegex(await finish(running), /not available|http_filter/);
+    t.regex(await ask('-H', 'X-User: me', url), theirs, 'afterwards the application answers');
+  },
+);
 
 test.serial('steal: requests over HTTP/1.0 without a filter’s header pass', async (t) => {
   const running = await start(t, {...steal, MIRRORD_HTTP_PATH_FILTER: '^/mine(?!/not)'});

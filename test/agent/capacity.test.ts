@@ -8,6 +8,7 @@ import {WebSocket} from 'ws';
 import {Capacity, memoryFor} from '../../agent/capacity.ts';
 import {Backlog} from '../../agent/dial/backlog.ts';
 import type {ProtocolError} from '../../tunnel/errors.ts';
+import {INITIAL_WINDOW_BYTES} from '../../tunnel/limits.ts';
 import {emitEndpoint, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import {callPing} from '../../tunnel/target.ts';
@@ -237,4 +238,36 @@ test('who has upgraded but shown no token is a stranger still, of whom there are
   });
   mux.close();
   t.is(await agent.exit, 0);
+});
+
+test('one stalled stream among a thousand slows no other', async (t) => {
+  const agent = await ready(await startListeningAgent(t));
+  const {mux} = await join(agent.port);
+  const {sink, source} = await stallers(t);
+  // Stalled both ways: a server that does not read, and a client that consumes nothing.
+  const up = dial(mux, sink);
+  feed(up.stream, up.ear, new Uint8Array(32 * MEBIBYTE));
+  const down = dial(mux, source, {consume: false});
+  await down.ear.until(() => down.ear.received === INITIAL_WINDOW_BYTES);
+  const echo = await listen(t, (socket) => socket.pipe(socket));
+  const others = Array.from({length: 998}, () => {
+    const ear = new WaitingEar();
+    const stream = mux.open('tcp', emitEndpoint(echo), ear, 16_384);
+    ear.stream = stream;
+    return {ear, stream};
+  });
+  const told = async (count: number): Promise<void> => {
+    await Promise.all(others.map(({ear}) => ear.until(() => ear.events.length >= count)));
+  };
+  await told(1);
+  // More than a window, so that each needs credit while the stalled ones wait for theirs.
+  const bytes = pattern(40_000);
+  for (const {stream, ear} of others) feed(stream, ear, bytes, () => stream.end());
+  await told(2);
+  t.deepEqual([...new Set(others.map(({ear}) => ear.events.slice(0, 2).join()))], ['opened,end']);
+  t.true(others.every(({ear}) => ear.bytes.equals(bytes)));
+  await until(() => mux.streamCount === 2);
+  t.is(down.ear.received, INITIAL_WINDOW_BYTES, 'all that was granted, and no more');
+  t.is(up.stream.writable, 0);
+  mux.close();
 });

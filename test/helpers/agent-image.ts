@@ -17,7 +17,7 @@ const contents = [
   'agent/**/*.ts',
   'tunnel/**/*.ts',
   'package-lock.json',
-  'build/linux-*/launcher',
+  'build/linux-*/{launcher,redirected.node}',
   'scripts/agent-image.ts',
   'scripts/lib/{agent-root,oci-image.ts,tar.ts}',
 ];

@@ -67,6 +67,7 @@ test.serial.before('an agent with a client who does nothing wrong', async (t) =>
   // It ends with the hook below: what ends with a test would end with this one.
   const context = {teardown() {}} as unknown as ExecutionContext;
   agent = await ready(await startListeningAgent(context));
+  process.once('exit', () => agent.child.kill('SIGKILL'));
   bystander = await join(agent.port);
   t.true(bystander.mux.isReady);
 });

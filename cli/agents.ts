@@ -37,6 +37,23 @@ export interface AgentStart {
   signal?: AbortSignal;
 }
 
+/** How long the tunnel may take to say its last word, ms. */
+const farewellMs = 1000;
+
+/**
+ * Resolves when a connection is over, or will not be: the tunnel in it has been closed, but what it says to the agent
+ * goes out at the end of this turn. An agent that does not hear it waits for its client to come back, with what it
+ * has stolen for it.
+ */
+async function farewell(connection: Duplex): Promise<void> {
+  if (connection.destroyed) return;
+  const {promise, resolve} = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, farewellMs);
+  connection.once('close', resolve);
+  await promise;
+  clearTimeout(timer);
+}
+
 async function openLocalAgent(target: LocalTarget, {progress}: AgentStart): Promise<Agent> {
   const pid = await progress.step(`finding ${formatTarget(target)}`, () =>
     resolveLocalTarget(target),
@@ -89,6 +106,7 @@ async function openKubeAgent(
         }),
     ),
     async [Symbol.asyncDispose]() {
+      await farewell(connection);
       connection.destroy();
       await kept.disposeAsync();
     },

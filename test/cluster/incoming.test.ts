@@ -39,7 +39,7 @@ async function addressesOf(app: string): Promise<string[]> {
 /** Where the checkout is, is known once the world is open. */
 const server = (): string[] => ['python3', world.program('incoming.py'), '80', '::'];
 
-function stealBy([kind, more]: (typeof kinds)[number]): void {
+for (const [kind, more] of kinds) {
   const options = {target: 'deployment/gateway', flags: ['-n', 'demo', ...more]};
 
   test.serial(`by ${kind}: a Service's request is stolen, from its true client`, async (t) => {
@@ -62,21 +62,16 @@ function stealBy([kind, more]: (typeof kinds)[number]): void {
       (await ask()).includes('"path":"/asked"'),
     );
   });
-}
 
-stealBy(kinds[0]);
-
-test.serial("by a Job: a Service's request is mirrored", async (t) => {
-  const running = world.startExec(server(), {target: 'deployment/gateway', flags: ['-n', 'demo']});
-  t.teardown(() => running.child.kill('SIGTERM'));
-  await running.said(/listening\n/);
-  await waitFor('the program to get a copy', async () => {
-    t.true((await ask()).includes('"path":"/asked"'), 'the application answers');
-    return running.output.stdout.includes('got GET /asked');
+  test.serial(`by ${kind}: a Service's request is mirrored`, async (t) => {
+    const running = world.startExec(server(), options);
+    t.teardown(() => running.child.kill('SIGTERM'));
+    await running.said(/listening\n/);
+    await waitFor('the program to get a copy', async () => {
+      t.true((await ask()).includes('"path":"/asked"'), 'the application answers');
+      return running.output.stdout.includes('got GET /asked');
+    });
+    running.child.stdin?.end();
+    t.is((await running.ended).status, 0);
   });
-  running.child.stdin?.end();
-  t.is((await running.ended).status, 0);
-});
-
-// Last: an ephemeral agent keeps its port for a while after its session (docs/incoming.md, "Not yet").
-stealBy(kinds[1]);
+}

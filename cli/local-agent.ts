@@ -42,7 +42,7 @@ function spawnAgent(pid: number, token: string): ChildProcess {
     '--',
   ];
   // The same flags as in the agent's image.
-  const node = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'];
+  const node = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1', '--expose-gc'];
   const agent = [process.execPath, ...node, agentMain];
   const flags = ['--target-pid', String(pid), '--fd', '3', '--echo4-fd', '4', '--echo6-fd', '5'];
   return spawn(launcherPath(), [...enter, ...agent, ...flags], {

@@ -47,6 +47,7 @@ try {
           '/usr/bin/node',
           '--disable-warning=ExperimentalWarning',
           '--max-semi-space-size=1',
+          '--expose-gc',
           '/mirrord/agent/main.ts',
         ],
         WorkingDir: '/',

@@ -24,10 +24,10 @@
 import {ProtocolError} from './errors.ts';
 import {
   BODY_BYTES,
+  DATA_BYTES,
   DATAGRAM_BYTES,
   HANDSHAKE_BYTES,
   HEADER_BYTES,
-  LARGE_FRAME_BYTES,
   MESSAGE_BYTES,
   RESUME_BYTES,
 } from './limits.ts';
@@ -70,7 +70,7 @@ const LENGTHS = new Map<number, readonly [number, number]>([
   [FRAME.open, [9, 9 + BODY_BYTES]],
   [FRAME.opened, [8, 8 + BODY_BYTES]],
   [FRAME.refused, [2, ERRNO_MAX_BYTES]],
-  [FRAME.data, [1, LARGE_FRAME_BYTES]],
+  [FRAME.data, [1, DATA_BYTES]],
   [FRAME.fin, [8, 8]],
   [FRAME.reset, [2, ERRNO_MAX_BYTES]],
   [FRAME.stop, [2, ERRNO_MAX_BYTES]],

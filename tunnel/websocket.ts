@@ -19,6 +19,7 @@
 import {request} from 'node:http';
 import type {Duplex} from 'node:stream';
 import type {ProtocolCode} from './errors.ts';
+import {noteReceived} from './garbage.ts';
 import {
   HANDSHAKE_TIMEOUT_MS,
   MESSAGE_BYTES,
@@ -212,6 +213,7 @@ class Driver {
       onMessage: (isBinary, bytes) => inbox.begin(isBinary, bytes),
       onPayload: (piece) => {
         if (isCurrent()) inbox.take(piece);
+        noteReceived(piece.length);
       },
       onMessageEnd: () => {
         if (isCurrent()) inbox.end();

@@ -1,9 +1,9 @@
 /** The command line and environment of the agent. */
 
 import {parseArgs} from 'node:util';
+import {parseAddress} from '../sockets/address.ts';
 import {TOKEN_BYTES} from '../tunnel/handshake.ts';
 import {RESUME_WINDOW_MS} from '../tunnel/limits.ts';
-import {parseAddress} from './dial/address.ts';
 import type {LogFormat} from './log.ts';
 
 /** What both ways of serving have in common. */

@@ -47,14 +47,10 @@ export class AgentServer {
       socket.on('close', () => {
         if (mux.isClosed) this.#tunnels.delete(mux);
       });
-      bindWebSocket(socket, head, mux);
       // The first message decides: a client, another connection of one, or nobody.
-      const look = (): void => {
-        if (!mux.isReady && !mux.isClosed) return;
-        socket.off('data', look);
-        this.#strangers.delete(socket);
-      };
-      socket.on('data', look);
+      bindWebSocket(socket, head, mux, () => {
+        if (mux.isReady || mux.isClosed) this.#strangers.delete(socket);
+      });
     });
   }
 

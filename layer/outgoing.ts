@@ -87,6 +87,10 @@ function connectTcp(flow: TcpFlow, {route, kick}: OutgoingOptions): void {
     else flow.refuse(presentableErrno(errno));
     kick();
   };
+  const receive = (chunk: Uint8Array): void => {
+    flow.write(chunk);
+    kick();
+  };
   const open = route('tcp', flow.source, flow.destination);
   const stream = open('tcp', emitEndpoint(flow.destination), {
     onOpened() {
@@ -95,10 +99,8 @@ function connectTcp(flow: TcpFlow, {route, kick}: OutgoingOptions): void {
       kick();
     },
     onRefused: abort,
-    onData(chunk) {
-      flow.write(chunk);
-      kick();
-    },
+    onData: receive,
+    onLentData: receive,
     onEnd() {
       flow.end();
       kick();

@@ -69,8 +69,8 @@ export interface TcpConnection {
   /** Raises the absolute offset up to which the program may send. Never lowers it. */
   grant(receiveLimit: number): void;
   /**
-   * Queues bytes for the program. Keeps `chunk` (no copy) until the program's kernel has
-   * acknowledged it. The caller bounds the queue: bytes written minus `onAcked` must stay within
+   * Queues a copy of bytes for the program, until its kernel has
+   * acknowledged them. The caller bounds the queue: bytes written minus `onAcked` must stay within
    * the window it granted to its own peer.
    */
   write(chunk: Uint8Array): void;

@@ -2,7 +2,6 @@
 
 import {ProtocolError} from './errors.ts';
 import {FRAME, type FrameView, parseErrno, readOffset} from './frames.ts';
-import {COPY_OUT_BYTES} from './limits.ts';
 import type {Stream} from './stream.ts';
 
 /** Throws ProtocolError when the frame does not suit the stream. */
@@ -14,7 +13,7 @@ export function deliver(
 ): void {
   const {type, start, end} = frame;
   if (type === FRAME.data) {
-    stream.onData(copyIfSmall(message.subarray(start, end)));
+    stream.onData(message.subarray(start, end));
   } else if (type === FRAME.datagram) {
     if (end - start > datagramBytes) throw new ProtocolError('DATAGRAM_TOO_BIG');
     stream.onDatagram(message.subarray(start, end));
@@ -31,9 +30,4 @@ export function deliver(
   } else if (type === FRAME.stop) {
     stream.onStop(parseErrno(message, start, end));
   }
-}
-
-/** Copies what is small, so that it does not keep the whole message alive while it waits. */
-function copyIfSmall(bytes: Uint8Array): Uint8Array {
-  return bytes.length < COPY_OUT_BYTES ? new Uint8Array(bytes) : bytes;
 }

@@ -107,8 +107,6 @@ export const PING_BURST = 32;
 export const PINGS_PER_SECOND = 4;
 /** Answers (PONG, REFUSED, …) that may wait for a peer which does not read. */
 export const CONTROL_BACKLOG_BYTES = 8_388_608;
-/** A payload below this is copied out of its message, so that it does not keep all of it alive. */
-export const COPY_OUT_BYTES = 4096;
 
 /** The body of OPEN and OPENED. */
 export const BODY_BYTES = 32_768;

@@ -1,8 +1,8 @@
 /**
  * From the pieces of a WebSocket's messages to what the multiplexer takes: whole messages, or bulk as it comes.
  *
- * A message that comes in one piece is handed on as it is, one of bulk data piece by piece (`bulk.ts`). Only
- * what remains, small messages across the border of two reads, is put together by a copy.
+ * A message of bulk data is handed on piece by piece as it comes (`bulk.ts`), in the connection's memory. All others
+ * are small, and put together by a copy.
  */
 
 import {isBulk} from './bulk.ts';
@@ -12,7 +12,7 @@ import {MESSAGE_BYTES} from './limits.ts';
 /** Where messages go. */
 export interface MessageTaker {
   receive(message: Uint8Array): void;
-  /** The next piece of a message of so many bytes that `isBulk`. */
+  /** The next piece of a message of so many bytes that `isBulk`; its memory is the connection's. */
   receiveBulk(piece: Uint8Array, messageBytes: number): void;
   /** No message of ours: the tunnel is to be closed. */
   refuse(code: ProtocolCode): void;
@@ -47,11 +47,11 @@ export class MessageInbox {
     const isFirst = this.#position === 0;
     const bytes = this.#bytes;
     this.#position += piece.length;
-    if (isFirst && piece.length === bytes) {
-      this.#taker.receive(plain(piece));
-    } else if (isFirst && bytes !== undefined && isBulk(piece, bytes)) {
+    if (isFirst && bytes !== undefined && isBulk(piece, bytes)) {
       this.#isBulk = true;
       this.#taker.receiveBulk(plain(piece), bytes);
+    } else if (isFirst && piece.length === bytes) {
+      this.#taker.receive(new Uint8Array(piece));
     } else if (this.#isBulk && bytes !== undefined) {
       this.#taker.receiveBulk(plain(piece), bytes);
     } else {

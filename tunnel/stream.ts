@@ -258,11 +258,15 @@ export class Stream implements MuxStream, Sender {
     handler?.onRefused?.(errno);
   }
 
+  /** Takes bytes whose memory is the connection's. */
   onData(chunk: Uint8Array): void {
     if (this.hasDatagrams) throw new ProtocolError('STREAM_KIND');
     this.#checkReceiving();
     this.#credit.receive(chunk.length);
-    if (this.#receiving === 'open') this.handler?.onData?.(chunk);
+    const {handler} = this;
+    if (this.#receiving !== 'open' || handler === undefined) return;
+    if (handler.onLentData !== undefined) handler.onLentData(chunk);
+    else handler.onData?.(new Uint8Array(chunk));
   }
 
   onFin(offset: number): void {

@@ -59,6 +59,8 @@ export interface StreamHandler {
   onRefused?(errno: ErrnoName): void;
   /** In-order bytes (kinds tcp, unix and call only). `chunk` is not reused: it may be kept. */
   onData?(chunk: Uint8Array): void;
+  /** In its place, for who needs no copy: the memory of `chunk` is used again as soon as this returns. */
+  onLentData?(chunk: Uint8Array): void;
   /** The peer sends no more bytes. */
   onEnd?(): void;
   /** `writable` is larger than before. */

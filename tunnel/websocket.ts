@@ -40,7 +40,7 @@ import {upgraded, upgradeHeaders} from './websocket/handshake.ts';
 
 /** What may wait in Node; the kernel's socket buffer comes on top. */
 const HIGH_WATER_BYTES = 262_144;
-const LIMITS = {maxMessageBytes: MESSAGE_BYTES} as const;
+const LIMITS = {maxMessageBytes: MESSAGE_BYTES, mayLend: true} as const;
 /** How the layer's end is made. */
 export interface ConnectOptions extends Omit<MuxOptions, 'role' | 'resume'> {
   /** Makes another connection to the same agent: then the tunnel may be resumed. */
@@ -73,9 +73,18 @@ export function connectTunnel(
   return mux;
 }
 
-/** Drives `mux` with an agent's end of a connection until either is over, and then ends the other one. */
-export function bindWebSocket(socket: Duplex, head: Uint8Array, mux: Mux): void {
+/**
+ * Drives `mux` with an agent's end of a connection until either is over, and then ends the other one. `onReceived` is
+ * called after each of its messages.
+ */
+export function bindWebSocket(
+  socket: Duplex,
+  head: Uint8Array,
+  mux: Mux,
+  onReceived?: () => void,
+): void {
   const driver = new Driver(mux, isKernelSocket(socket));
+  driver.onReceived = onReceived;
   driver.start(new WebSocketConnection({socket, head, protocol: ''}, {...LIMITS, role: 'server'}));
 }
 
@@ -150,6 +159,7 @@ interface Reconnection {
 const drivers = new WeakMap<Resumable, Driver>();
 
 class Driver {
+  onReceived: (() => void) | undefined;
   readonly #mux: Mux;
   readonly #mayRecycle: boolean;
   readonly #reconnection: Reconnection | undefined;
@@ -249,6 +259,7 @@ class Driver {
     } finally {
       if (this.#mux.successor !== undefined) this.#handOver(this.#mux.successor);
       else this.#flushSoon();
+      this.onReceived?.();
     }
   }
 

@@ -11,6 +11,7 @@
  */
 
 import {createSocket, type Socket} from 'node:dgram';
+import {formatAddress, parseAddress} from '../../sockets/address.ts';
 import {
   type EchoMessage,
   emitEchoReplyHead,
@@ -20,7 +21,6 @@ import {
 } from '../../tunnel/messages.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
 import type {Log} from '../log.ts';
-import {formatAddress, parseAddress} from './address.ts';
 
 /** Requests that may be waiting for their reply; a power of two, so that the sequence wraps on it. */
 const PENDING_ECHOES = 4096;

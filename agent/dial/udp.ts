@@ -13,6 +13,7 @@
  */
 
 import {createSocket, type RemoteInfo, type Socket} from 'node:dgram';
+import {formatAddress, parseAddress} from '../../sockets/address.ts';
 import {
   emitUdpFailure,
   emitUdpHead,
@@ -23,7 +24,6 @@ import {
 } from '../../tunnel/messages.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
 import {errnoOf} from '../errno.ts';
-import {formatAddress, parseAddress} from './address.ts';
 
 const CONNECTED_SOCKETS = 64;
 /** Datagrams that wait for a socket to be bound; the kernel's queue is not longer for bursts. */

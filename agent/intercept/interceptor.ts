@@ -22,10 +22,10 @@
 import {once} from 'node:events';
 import {type AddressInfo, createServer, type Server, Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
+import {formatAddress, parseAddress} from '../../sockets/address.ts';
 import type {InterceptEvent, InterceptParams} from '../../tunnel/intercept.ts';
 import {emitIncoming, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {MuxStream, StreamHandler} from '../../tunnel/types.ts';
-import {formatAddress, parseAddress} from '../dial/address.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
 import {type Backend, findBackends, RulesError} from './backend.ts';

@@ -216,9 +216,9 @@ class PortForward extends Duplex {
     }
     const {headBytes} = this.#channels;
     this.#channels.writeHead(buffer, room, bytes);
-    this.#socket.sendBehindRoom(buffer, room - headBytes, at, (error) => {
+    this.#socket.sendBehindRoom(buffer, room - headBytes, at, () => {
       if (isBulk && this.#buffers.length < keptBuffers) this.#buffers.push(buffer);
-      done(error);
+      done();
     });
   }
 

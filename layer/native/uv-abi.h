@@ -13,7 +13,7 @@ typedef struct uv_handle_s uv_handle_t;
 typedef void (*uv_poll_cb)(uv_poll_t *handle, int status, int events);
 typedef void (*uv_close_cb)(uv_handle_t *handle);
 
-enum { UV_POLL_HANDLE_TYPE = 8, UV_READABLE_EVENT = 1 };
+enum { UV_POLL_HANDLE_TYPE = 8, UV_READABLE_EVENT = 1, UV_WRITABLE_EVENT = 2 };
 
 size_t uv_handle_size(int type);
 void *uv_handle_get_data(const uv_handle_t *handle);

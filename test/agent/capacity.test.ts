@@ -1,7 +1,8 @@
 import {once} from 'node:events';
 import {readFileSync} from 'node:fs';
 import {get} from 'node:http';
-import {connect, type Socket} from 'node:net';
+import {connect} from 'node:net';
+import type {Duplex} from 'node:stream';
 import {text} from 'node:stream/consumers';
 import test from 'ava';
 import {WebSocket} from 'ws';
@@ -64,9 +65,9 @@ test('clients that are all stuck, both ways: the agent grows by no more than it 
   };
   const before = residentBytes(agent.child.pid);
   // Each would take 56 MiB, down and up, by its own bounds alone.
-  const clients: {mux: Mux; connection: Socket}[] = [];
+  const clients: {mux: Mux; connection: Duplex}[] = [];
   for (let client = 0; client < 4; client++) {
-    const joined = await join(agent.port);
+    const joined = await join(agent.port, {mayPause: true});
     clients.push(joined);
     const {mux, connection} = joined;
     for (let index = 0; index < 32; index++) {

@@ -65,8 +65,8 @@ test('an agent that listens knows the token by its hash', async (t) => {
 
 test('an agent whose client is cut off waits for the idle time, and for another client', async (t) => {
   const agent = await ready(await startListeningAgent(t, {args: ['--idle-ttl', '3600']}));
-  const {connection} = await join(agent.port);
-  connection.resetAndDestroy();
+  const {socket} = await join(agent.port);
+  socket.resetAndDestroy();
   await until(() => agent.stderr().includes('client left'));
   const {mux} = await join(agent.port);
   await callPing(mux);
@@ -76,8 +76,8 @@ test('an agent whose client is cut off waits for the idle time, and for another 
 
 test('an agent whose last client was cut off leaves after the idle time', async (t) => {
   const agent = await ready(await startListeningAgent(t, {args: ['--idle-ttl', '1']}));
-  const {connection} = await join(agent.port);
-  connection.resetAndDestroy();
+  const {socket} = await join(agent.port);
+  socket.resetAndDestroy();
   t.is(await agent.exit, 0);
   t.regex(agent.stderr(), /the last client was lost/);
 });

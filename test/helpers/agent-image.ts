@@ -15,9 +15,10 @@ import type {TestCluster} from './cluster.ts';
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const contents = [
   'agent/**/*.ts',
+  'sockets/**/*.ts',
   'tunnel/**/*.ts',
   'package-lock.json',
-  'build/linux-*/{launcher,redirected.node}',
+  'build/linux-*/{launcher,redirected.node,socket.node}',
   'scripts/agent-image.ts',
   'scripts/lib/{agent-root,oci-image.ts,tar.ts}',
 ];

@@ -4,6 +4,7 @@ import {type ChildProcess, spawn} from 'node:child_process';
 import {createHash} from 'node:crypto';
 import {once} from 'node:events';
 import {type AddressInfo, connect, createServer, type Socket} from 'node:net';
+import {Duplex} from 'node:stream';
 import type {ExecutionContext} from 'ava';
 import type {Mux} from '../../tunnel/mux.ts';
 import {connectTunnel} from '../../tunnel/websocket.ts';
@@ -60,10 +61,12 @@ export async function ready(agent: ListeningAgent): Promise<ListeningAgent> {
 /** Connects a client. Rejects when the agent won't have it. */
 export async function join(
   port: number,
-  {host = '127.0.0.1', token = TOKEN} = {},
-): Promise<{mux: Mux; connection: Socket}> {
-  const connection = connect(port, host);
-  connection.on('error', () => {});
+  {host = '127.0.0.1', token = TOKEN, mayPause = false} = {},
+): Promise<{mux: Mux; connection: Duplex; socket: Socket}> {
+  const socket = connect(port, host);
+  // The tunnel reads a socket without its stream.
+  const connection = mayPause ? Duplex.from({readable: socket, writable: socket}) : socket;
+  socket.on('error', () => {});
   const up = Promise.withResolvers<void>();
   const mux = connectTunnel(
     connection,
@@ -71,5 +74,5 @@ export async function join(
     {onReady: () => up.resolve(), onClose: (error) => up.reject(error ?? new Error('closed'))},
   );
   await up.promise;
-  return {mux, connection};
+  return {mux, connection, socket};
 }

@@ -48,7 +48,7 @@ test('bulk is handed on as it comes, all else whole', (t) => {
   box.take(data(100));
   box.end();
   t.deepEqual(said, [
-    'whole 50008',
+    '50008 of 50008',
     '16384 of 50008',
     '16384 of 50008',
     '17240 of 50008',

@@ -13,6 +13,9 @@
 
 import {randomFillSync} from 'node:crypto';
 import type {Duplex} from 'node:stream';
+import {ANY_BYTES} from '../../sockets/duplex-socket.ts';
+import {socketOf} from '../../sockets/of-stream.ts';
+import type {StreamSocket} from '../../sockets/types.ts';
 import {
   applyMask,
   CLOSE_CODE,
@@ -37,7 +40,7 @@ export const ABNORMAL_CLOSE = 1006;
 export interface WebSocketHandler {
   /** A message begins; `bytes` is its length, if it is known. */
   onMessage(isBinary: boolean, bytes: number | undefined): void;
-  /** Its next bytes, which are the handler's from now on. */
+  /** Its next bytes, which are the handler's from now on unless they may be lent. */
   onPayload(piece: Uint8Array): void;
   onMessageEnd(): void;
   onPong?(): void;
@@ -52,17 +55,22 @@ export interface WebSocketOptions {
   readonly maxMessageBytes: number;
   /** A client's: whether nobody can read the connection on its way. */
   readonly isPrivate?: boolean;
+  /** Whether `onPayload` may be given memory that is used again as soon as it returns. */
+  readonly mayLend?: boolean;
 }
 
 /** Whatever can be told when a message has left. */
-export type Sent = (error?: Error | null) => void;
+export type Sent = () => void;
 
 export class WebSocketConnection {
   readonly protocol: string;
-  readonly #socket: Duplex;
+  readonly #stream: Duplex;
+  readonly #socket: StreamSocket;
   #handler: WebSocketHandler | undefined;
   readonly #reader: FrameReader;
   readonly #isPrivate: boolean;
+  /** What was read before there was a handler. */
+  #head: Uint8Array;
   /** What a client masks with. */
   readonly #mask: Uint8Array | undefined;
   #closeSent = false;
@@ -77,7 +85,10 @@ export class WebSocketConnection {
     const {socket, head, protocol} = upgraded;
     const {role, maxMessageBytes, isPrivate = false} = options;
     this.protocol = protocol;
-    this.#socket = socket;
+    this.#stream = socket;
+    const taken = socketOf(socket, head, options.mayLend === true);
+    this.#socket = taken.socket;
+    this.#head = taken.head;
     this.#isPrivate = isPrivate;
     this.#mask = role === 'client' ? new Uint8Array(MASK_BYTES) : undefined;
     this.#reader = new FrameReader(role === 'client' ? 'server' : 'client', maxMessageBytes, {
@@ -86,13 +97,14 @@ export class WebSocketConnection {
       onMessageEnd: () => this.#handler?.onMessageEnd(),
       onControl: (opcode, payload) => this.#control(opcode, payload),
     });
-    socket.on('error', (error) => {
-      this.#error ??= error;
-    });
-    socket.on('close', () => this.#closed());
-    // Half a WebSocket is none.
-    socket.on('end', () => socket.end());
-    if (head.length > 0) socket.unshift(head);
+    // Told by `onClose`, too.
+    socket.on('error', () => undefined);
+    this.#socket.handler = {
+      onData: (bytes) => this.#read(bytes),
+      // Half a WebSocket is none.
+      onEnd: () => this.#socket.end(),
+      onClose: (error) => this.#closed(error),
+    };
   }
 
   /** Sets who hears of it from now on, also while something is being read. The first one starts the reading. */
@@ -100,22 +112,25 @@ export class WebSocketConnection {
     const isFirst = this.#handler === undefined;
     this.#handler = handler;
     if (!isFirst) return;
-    if (this.#socket.destroyed) queueMicrotask(() => this.#closed());
-    else this.#socket.on('data', (bytes: Uint8Array) => this.#read(bytes));
+    if (this.#socket.isClosed) queueMicrotask(() => this.#closed(undefined));
+    const head = this.#head;
+    this.#head = new Uint8Array(0);
+    if (head.length > 0) queueMicrotask(() => this.#read(head));
+    this.resume();
   }
 
   /** Whether messages can be sent. */
   get isOpen(): boolean {
-    return !this.#closeSent && this.#socket.writable;
+    return !this.#closeSent && this.#socket.isWritable;
   }
 
   /** Bytes that wait in this process. */
   get bufferedBytes(): number {
-    return this.#socket.writableLength;
+    return this.#socket.bufferedBytes;
   }
 
   get isPaused(): boolean {
-    return this.#socket.isPaused();
+    return this.#socket.readBytes === 0;
   }
 
   /** Sends a binary message. Its memory is free again when `sent` is called. */
@@ -141,11 +156,11 @@ export class WebSocketConnection {
 
   /** Reads nothing for a while. */
   pause(): void {
-    this.#socket.pause();
+    this.#socket.readBytes = 0;
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.#socket.readBytes = ANY_BYTES;
   }
 
   /** Closes in good order: what was sent before still arrives. */
@@ -154,10 +169,8 @@ export class WebSocketConnection {
     this.#closeSent = true;
     this.#write(OPCODE.close, new Uint8Array([code >>> 8, code]));
     // The peer's close is to come, or the end of the connection.
-    this.#socket.resume();
-    const timer = setTimeout(() => this.terminate(), CLOSE_TIMEOUT_MS);
-    timer.unref();
-    this.#socket.once('close', () => clearTimeout(timer));
+    this.resume();
+    this.#terminateLater();
   }
 
   /** Ends it at once. */
@@ -178,10 +191,14 @@ export class WebSocketConnection {
       this.#socket.write(head.subarray(start), sent);
       return;
     }
-    this.#socket.cork();
     this.#socket.write(head.subarray(start));
     this.#socket.write(payload, sent);
-    this.#socket.uncork();
+  }
+
+  #terminateLater(): void {
+    const timer = setTimeout(() => this.terminate(), CLOSE_TIMEOUT_MS);
+    timer.unref();
+    this.#stream.once('close', () => clearTimeout(timer));
   }
 
   #nextMask(): Uint8Array | undefined {
@@ -212,15 +229,13 @@ export class WebSocketConnection {
     } else {
       this.#closeCode = closeCodeOf(payload);
       this.#reader.stop();
-      if (!this.#closeSent && this.#socket.writable) {
+      if (!this.#closeSent && this.#socket.isWritable) {
         this.#closeSent = true;
         this.#write(OPCODE.close, payload.subarray(0, 2));
       }
       this.#socket.end();
       // The server closes the connection first (section 7.1.1), but it may be gone.
-      const timer = setTimeout(() => this.terminate(), CLOSE_TIMEOUT_MS);
-      timer.unref();
-      this.#socket.once('close', () => clearTimeout(timer));
+      this.#terminateLater();
     }
   }
 
@@ -240,7 +255,9 @@ export class WebSocketConnection {
     });
   }
 
-  #closed(): void {
+  #closed(error: Error | undefined): void {
+    this.#error ??= error;
+    this.#stream.destroy();
     if (this.#isClosed || this.#handler === undefined) return;
     this.#isClosed = true;
     this.#reader.stop();

@@ -62,6 +62,8 @@ export function observeDns(open: OpenStream, names: Names, origin: Side): OpenSt
       };
     } else {
       const reader = new FrameReader();
+      // What is read of keeps pieces.
+      delete observed.onLentData;
       observed.onData = (chunk) => {
         for (const message of reader.push(chunk)) learn(message);
         handler.onData?.(chunk);

@@ -1,0 +1,37 @@
+/** Connections to elsewhere, by the addon or, where there is none, by Node. */
+
+import {connect} from 'node:net';
+import {formatAddress, parseAddress} from './address.ts';
+import {DuplexSocket} from './duplex-socket.ts';
+import {connectNative, type SocketEndpoint} from './native-socket.ts';
+import type {StreamSocket} from './types.ts';
+
+/** A connection on its way or made: `onConnect` tells, or `onClose` with why not. */
+export interface OutgoingSocket extends StreamSocket {
+  /** Its own address, once it is connected. */
+  localEndpoint(): SocketEndpoint;
+}
+
+/** Starts a TCP connection, without Nagle's delay. Throws what connect(2) fails with at once. */
+export function connectSocket(to: SocketEndpoint, keepAliveMs: number): OutgoingSocket {
+  return connectNative(to, keepAliveMs) ?? connectNode(to, keepAliveMs);
+}
+
+function connectNode(to: SocketEndpoint, keepAliveMs: number): OutgoingSocket {
+  const socket = connect({
+    host: formatAddress(to.address),
+    port: to.port,
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: keepAliveMs,
+  });
+  const made = new DuplexSocket(socket);
+  socket.once('connect', () => made.handler?.onConnect?.());
+  return Object.assign(made, {
+    localEndpoint: () => ({
+      address: parseAddress(socket.localAddress ?? '') ?? new Uint8Array(4),
+      port: socket.localPort ?? 0,
+    }),
+  });
+}

@@ -1,0 +1,93 @@
+/** A stream of Node's as a socket: TLS, a pair in memory, or where the addon is missing. */
+
+import type {Duplex} from 'node:stream';
+import type {SocketHandler, StreamSocket} from './types.ts';
+
+/** Where reading is not bounded by who reads. */
+export const ANY_BYTES = 262_144;
+
+export class DuplexSocket implements StreamSocket {
+  handler: SocketHandler | undefined;
+  readonly #stream: Duplex;
+  #readBytes = 0;
+  #isClosed = false;
+  #error: NodeJS.ErrnoException | undefined;
+  #isCorked = false;
+
+  constructor(stream: Duplex) {
+    this.#stream = stream;
+    stream.on('error', (error) => {
+      this.#error ??= error;
+    });
+    stream.on('end', () => this.handler?.onEnd());
+    stream.on('close', () => this.#closed());
+    if (stream.destroyed) queueMicrotask(() => this.#closed());
+  }
+
+  get bufferedBytes(): number {
+    return this.#stream.writableLength;
+  }
+
+  get isWritable(): boolean {
+    return this.#stream.writable;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get readBytes(): number {
+    return this.#readBytes;
+  }
+
+  set readBytes(bytes: number) {
+    const wasFirst = this.#stream.listenerCount('data') === 0;
+    this.#readBytes = bytes;
+    if (bytes === 0) this.#stream.pause();
+    else if (wasFirst) this.#stream.on('data', (chunk: Uint8Array) => this.handler?.onData(chunk));
+    else this.#stream.resume();
+  }
+
+  write(bytes: Uint8Array, taken?: () => void): void {
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#stream.cork();
+      process.nextTick(() => this.flush());
+    }
+    this.#stream.write(bytes, (error) => {
+      if (error) return;
+      taken?.();
+      this.handler?.onFlushed?.();
+    });
+  }
+
+  writeLent(bytes: Uint8Array): void {
+    this.write(new Uint8Array(bytes));
+  }
+
+  flush(): void {
+    if (!this.#isCorked) return;
+    this.#isCorked = false;
+    this.#stream.uncork();
+  }
+
+  end(): void {
+    this.flush();
+    this.#stream.end();
+  }
+
+  destroy(isReset = false): void {
+    const stream = this.#stream;
+    if (isReset && 'resetAndDestroy' in stream && typeof stream.resetAndDestroy === 'function')
+      stream.resetAndDestroy();
+    else stream.destroy();
+  }
+
+  #closed(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    const {handler} = this;
+    this.handler = undefined;
+    handler?.onClose(this.#error);
+  }
+}

@@ -1,0 +1,246 @@
+/**
+ * A stream socket on the addon (layer/native/socket.c): reads into one buffer for all, writes what a turn of the loop
+ * has gathered in one call.
+ */
+
+import type {Socket} from 'node:net';
+import {
+  type Addon,
+  ASK,
+  errnoError,
+  forgetHandle,
+  type Handle,
+  openHandle,
+  READABLE,
+  socketAddon,
+  WRITABLE,
+} from './native.ts';
+import type {SocketHandler, StreamSocket} from './types.ts';
+import {WriteQueue} from './write-queue.ts';
+
+/** Where a connection goes: 4 or 16 bytes, and a port. */
+export interface SocketEndpoint {
+  readonly address: Uint8Array;
+  readonly port: number;
+}
+
+const parts: Uint8Array[] = [];
+
+export class NativeSocket implements StreamSocket {
+  handler: SocketHandler | undefined;
+  readonly #addon: Addon;
+  readonly #handle: Handle;
+  readonly #id: number;
+  readonly #queue = new WriteQueue();
+  readonly #flushLater = (): void => {
+    this.#isFlushQueued = false;
+    this.flush();
+  };
+  #readBytes = 0;
+  #isConnecting: boolean;
+  #hasEnded = false;
+  #isBlocked = false;
+  #isFlushQueued = false;
+  #isEnding = false;
+  #isClosed = false;
+
+  /** Takes the descriptor of a socket over. Throws what epoll says. */
+  constructor(addon: Addon, fd: number, isConnecting = false) {
+    this.#addon = addon;
+    this.#isConnecting = isConnecting;
+    [this.#handle, this.#id] = openHandle(addon, fd, {
+      onData: (bytes) => this.#onData(bytes),
+      onEnd: () => this.#onEnd(),
+      onFailed: (errno) => this.#fail(errnoError('read', errno)),
+      onWritable: () => this.#onWritable(),
+      onReadable: () => {
+        this.#readBytes = this.handler?.onReadable?.() ?? this.#readBytes;
+        return this.#readBytes;
+      },
+    });
+    if (isConnecting) this.#watch();
+  }
+
+  get bufferedBytes(): number {
+    return this.#queue.bytes;
+  }
+
+  get isWritable(): boolean {
+    return !this.#isEnding && !this.#isClosed;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get readBytes(): number {
+    return this.#readBytes;
+  }
+
+  set readBytes(bytes: number) {
+    const wasReading = this.#readBytes > 0;
+    this.#readBytes = bytes;
+    // While it is being read, the answer to the read tells the addon.
+    if (wasReading !== bytes > 0) this.#watch();
+  }
+
+  write(bytes: Uint8Array, taken?: () => void): void {
+    this.#push(bytes, false, taken);
+  }
+
+  writeLent(bytes: Uint8Array): void {
+    this.#push(bytes, true);
+  }
+
+  flush(): void {
+    if (this.#isClosed || this.#isConnecting) {
+      this.#queue.keep();
+      return;
+    }
+    while (this.#queue.bytes > 0 && !this.#isBlocked) {
+      const count = this.#queue.fill(parts);
+      const written = this.#addon.write(this.#handle, parts, count);
+      if (written < 0) {
+        this.#queue.keep();
+        // A reset that is still to be read says more than EPIPE; and nobody is called back in his own call.
+        queueMicrotask(() => this.#fail(errnoError('write', written)));
+        break;
+      }
+      let offered = 0;
+      for (let i = 0; i < count; i++) offered += parts[i]?.length ?? 0;
+      this.#queue.take(written);
+      if (this.#isClosed) return;
+      if (written < offered) {
+        this.#isBlocked = true;
+        this.#watch();
+      }
+    }
+    parts.length = 0;
+    this.#queue.keep();
+    if (this.#isEnding && this.#queue.bytes === 0) this.#shutdown();
+    this.handler?.onFlushed?.();
+  }
+
+  end(): void {
+    if (!this.isWritable) return;
+    this.#isEnding = true;
+    if (this.#queue.bytes === 0 && !this.#isConnecting) this.#shutdown();
+  }
+
+  destroy(isReset = false): void {
+    this.#close(undefined, isReset && !this.#isConnecting);
+  }
+
+  /** Its own address. Throws what getsockname(2) says. */
+  localEndpoint(): SocketEndpoint {
+    const bytes = new Uint8Array(18);
+    const length = this.#addon.localEndpoint(this.#handle, bytes);
+    if (length < 0) throw errnoError('getsockname', length);
+    return {port: ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0), address: bytes.slice(2, length)};
+  }
+
+  #push(bytes: Uint8Array, isLent: boolean, taken?: () => void): void {
+    if (!this.isWritable || bytes.length === 0) return;
+    this.#queue.push(bytes, isLent, taken);
+    if (this.#isFlushQueued) return;
+    // While it is blocked, what is lent must be copied in this turn all the same.
+    if (this.#isBlocked && !isLent) return;
+    this.#isFlushQueued = true;
+    process.nextTick(this.#flushLater);
+  }
+
+  #watch(): void {
+    if (this.#isClosed) return;
+    const isReading = this.#readBytes > 0 && !this.#isConnecting && !this.#hasEnded;
+    const isWriting = this.#isBlocked || this.#isConnecting;
+    const isAsked = this.handler?.onReadable !== undefined;
+    const events = (isReading ? READABLE : 0) | (isWriting ? WRITABLE : 0) | (isAsked ? ASK : 0);
+    this.#addon.watch(this.#handle, events, this.#readBytes);
+  }
+
+  #onData(bytes: Uint8Array): number {
+    this.handler?.onData(bytes);
+    return this.#readBytes;
+  }
+
+  #onEnd(): void {
+    this.#hasEnded = true;
+    this.handler?.onEnd();
+    if (this.#isEnding && this.#isShut) this.#close(undefined, false);
+  }
+
+  #onWritable(): void {
+    if (this.#isConnecting) {
+      this.#isConnecting = false;
+      this.#watch();
+      this.handler?.onConnect?.();
+      this.flush();
+      return;
+    }
+    this.#isBlocked = false;
+    this.flush();
+  }
+
+  #isShut = false;
+
+  #shutdown(): void {
+    if (this.#isShut || this.#isClosed) return;
+    this.#isShut = true;
+    this.#addon.shutdownWrite(this.#handle);
+    // Both directions are over. Not in the call of whoever ends it.
+    if (this.#hasEnded) queueMicrotask(() => this.#close(undefined, false));
+  }
+
+  #fail(error: NodeJS.ErrnoException): void {
+    this.#close(error, false);
+  }
+
+  #close(error: NodeJS.ErrnoException | undefined, isReset: boolean): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#queue.clear();
+    forgetHandle(this.#id);
+    this.#addon.close(this.#handle, isReset);
+    const {handler} = this;
+    this.handler = undefined;
+    handler?.onClose(error);
+  }
+}
+
+/** Starts a connection; undefined where there is no addon. Throws what connect(2) fails with at once. */
+export function connectNative(
+  {address, port}: SocketEndpoint,
+  keepAliveMs: number,
+): NativeSocket | undefined {
+  const addon = socketAddon();
+  if (addon === undefined) return undefined;
+  const endpoint = new Uint8Array(2 + address.length);
+  endpoint[0] = port >> 8;
+  endpoint[1] = port;
+  endpoint.set(address, 2);
+  const fd = addon.connect(endpoint, Math.ceil(keepAliveMs / 1000));
+  if (fd < 0) throw errnoError('connect', fd);
+  return new NativeSocket(addon, fd, true);
+}
+
+/** What of Node's sockets is not in its types. */
+interface WithHandle {
+  readonly _handle?: {readonly fd?: number; reading?: boolean; readStop?: () => number} | null;
+}
+
+/**
+ * Takes over the reading and writing of a socket of Node's that nobody reads. That one stays open and still tells of its
+ * 'close', which is also the end of this one; and the other way round. Undefined where that can't be.
+ */
+export function adoptSocket(socket: Socket): NativeSocket | undefined {
+  const addon = socketAddon();
+  const {_handle: handle} = socket as Socket & WithHandle;
+  const fd = handle?.fd ?? -1;
+  if (addon === undefined || fd < 0 || handle?.readStop === undefined) return undefined;
+  if (socket.connecting || socket.writableLength > 0) return undefined;
+  const own = addon.duplicate(fd);
+  if (own < 0) return undefined;
+  handle.readStop();
+  handle.reading = false;
+  return new NativeSocket(addon, own);
+}

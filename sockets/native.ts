@@ -1,0 +1,102 @@
+/**
+ * Loads the addon (layer/native/socket.c), and hands its events on: the only file that does. Where it is missing, or
+ * is for another machine, there is none, and Node's sockets do (`duplex-socket.ts`).
+ */
+
+import {createRequire} from 'node:module';
+import {machine} from 'node:os';
+import {getSystemErrorName} from 'node:util';
+
+declare const handleBrand: unique symbol;
+/** A socket of the addon's. */
+export interface Handle {
+  readonly [handleBrand]: true;
+}
+
+export const READABLE = 1;
+export const WRITABLE = 2;
+/** To be asked before it is read how much. */
+export const ASK = 16;
+
+export interface Addon {
+  start(buffer: Uint8Array, callback: (id: number, event: number, value: number) => number): number;
+  open(fd: number, id: number): Handle | number;
+  watch(handle: Handle, events: number, room: number): number;
+  write(handle: Handle, parts: readonly Uint8Array[], count: number): number;
+  close(handle: Handle, isReset: boolean): number;
+  shutdownWrite(handle: Handle): number;
+  connect(endpoint: Uint8Array, keepAliveSeconds: number): number;
+  duplicate(fd: number): number;
+  localEndpoint(handle: Handle, endpoint: Uint8Array): number;
+}
+
+/** What a socket hears of the addon; `onData` returns how much may be read next. */
+export interface Listener {
+  onData(bytes: Uint8Array): number;
+  onEnd(): void;
+  onFailed(errno: number): void;
+  onWritable(): void;
+  onReadable(): number;
+}
+
+/** One read of any socket: large enough that a call costs little beside the copy, and it stays in a cache. */
+const READ_BYTES = 262_144;
+
+const listeners = new Map<number, Listener>();
+const buffer = new Uint8Array(READ_BYTES);
+let lastId = 0;
+let loaded: Addon | null | undefined;
+
+/** The addon; undefined where it can't be loaded. */
+export function socketAddon(): Addon | undefined {
+  if (loaded === undefined) {
+    try {
+      const path = `../build/linux-${machine()}/socket.node`;
+      loaded = createRequire(import.meta.url)(path) as Addon;
+      loaded.start(buffer, dispatch);
+    } catch {
+      loaded = null; // for another C library, say; all works without it
+    }
+  }
+  return loaded ?? undefined;
+}
+
+/** Watches a descriptor, which is the addon's from now on. Throws what epoll says. */
+export function openHandle(addon: Addon, fd: number, listener: Listener): [Handle, number] {
+  lastId = (lastId % 0x7fff_ffff) + 1;
+  const handle = addon.open(fd, lastId);
+  if (typeof handle === 'number') throw errnoError('epoll_ctl', handle);
+  listeners.set(lastId, listener);
+  return [handle, lastId];
+}
+
+/** Nobody hears of it any more. */
+export function forgetHandle(id: number): void {
+  listeners.delete(id);
+}
+
+/** An error with `code`, as Node's own, for a negative errno. */
+export function errnoError(syscall: string, result: number): NodeJS.ErrnoException {
+  const code = getSystemErrorName(result);
+  return Object.assign(new Error(`${syscall}: ${code}`), {code, syscall});
+}
+
+function dispatch(id: number, event: number, value: number): number {
+  const listener = listeners.get(id);
+  if (listener === undefined) return 0;
+  switch (event) {
+    case 0:
+      return listener.onData(value === buffer.length ? buffer : buffer.subarray(0, value));
+    case 1:
+      listener.onEnd();
+      return 0;
+    case 2:
+      listener.onFailed(value);
+      return 0;
+    case 3:
+      listener.onWritable();
+      return 0;
+    default:
+      return listener.onReadable();
+  }
+}

@@ -7,16 +7,20 @@
  * stand in the place of an address: it counts if it resolves here, and is then the last one tried.
  */
 
-import {connect, isIP, type Socket} from 'node:net';
+import {lookup} from 'node:dns/promises';
+import {isIP} from 'node:net';
+import {connectSocket, type OutgoingSocket} from '../sockets/connect.ts';
 import {parseEndpoint} from '../tunnel/messages.ts';
 import type {StreamHandler} from '../tunnel/types.ts';
-import {addressText} from './address.ts';
+import {addressBytes, addressText} from './address.ts';
 import {HostUdp} from './host-udp.ts';
-import {streamOfSocket} from './socket-stream.ts';
+import {streamOf} from './socket-stream.ts';
 import type {ByteStream, OpenStream, OutgoingStream} from './streams.ts';
 
 /** Sockets at a time; more are refused with EMFILE, which the program sees as EHOSTUNREACH. */
 const socketLimit = 4_096;
+/** A dead flow should not hold a socket for the two hours of Linux net.ipv4.tcp_keepalive_time. */
+const keepAliveMs = 60_000;
 
 /** The addresses here that a destination stands for, or names of such, the best first. */
 export type Candidates = (address: Uint8Array) => readonly string[];
@@ -41,32 +45,59 @@ export function refusedStream(handler: StreamHandler, errno: string): OutgoingSt
   };
 }
 
-/** Connects to the first of the addresses that accepts. */
+/** Connects to the first of the addresses that accepts. `keep` has what ends with the dialer. */
 function openTcp(
-  dial: (address: string) => Socket,
-  addresses: readonly string[],
+  to: {readonly addresses: readonly string[]; readonly port: number},
   handler: StreamHandler,
+  keep: (socket: OutgoingSocket) => () => void,
 ): OutgoingStream {
-  let socket: Socket;
+  let dialled: OutgoingSocket | undefined;
   let connected: ByteStream | undefined;
   let isOver = false;
-  const attempt = ([address = '', ...others]: readonly string[]): Socket => {
-    const dialled = dial(address);
-    const onFailure = (error: NodeJS.ErrnoException): void => {
-      if (isOver) return;
-      const isResolved = isIP(address) === 0 && error.syscall !== 'getaddrinfo';
-      if (others.length > 0 && !isResolved) socket = attempt(others);
-      else handler.onRefused?.(error.code ?? 'EHOSTUNREACH');
-    };
-    dialled.once('error', onFailure);
-    dialled.once('connect', () => {
-      dialled.off('error', onFailure);
-      connected = streamOfSocket(dialled, handler);
-      handler.onOpened?.(new Uint8Array());
-    });
-    return dialled;
+
+  /** Tries them in order; `errno` tells what the last one met. */
+  const attempt = ([address, ...others]: readonly string[], errno: string): void => {
+    if (isOver) return;
+    if (address === undefined) handler.onRefused?.(errno);
+    else if (isIP(address) === 0 || address.includes('%')) void resolve(address, others);
+    else dial(address, others);
   };
-  socket = attempt(addresses);
+  const resolve = async (name: string, others: readonly string[]): Promise<void> => {
+    const found = await lookup(name, {all: true}).catch(() => []);
+    // A name that resolves here counts, and is the last one tried.
+    if (found.length > 0)
+      attempt(
+        found.map((each) => each.address),
+        'ECONNREFUSED',
+      );
+    else attempt(others, 'EHOSTUNREACH');
+  };
+  const dial = (address: string, others: readonly string[]): void => {
+    let socket: OutgoingSocket;
+    try {
+      socket = connectSocket({address: addressBytes(address), port: to.port}, keepAliveMs);
+    } catch (error) {
+      const {code = 'EHOSTUNREACH'} = error as NodeJS.ErrnoException;
+      queueMicrotask(() => attempt(others, code));
+      return;
+    }
+    const forget = keep(socket);
+    dialled = socket;
+    socket.handler = {
+      onConnect() {
+        connected = streamOf(socket, handler, forget);
+        handler.onOpened?.(new Uint8Array());
+      },
+      onData: () => undefined,
+      onEnd: () => undefined,
+      onClose(error) {
+        forget();
+        if (error !== undefined) attempt(others, error.code ?? 'EHOSTUNREACH');
+      },
+    };
+  };
+
+  attempt(to.addresses, 'EHOSTUNREACH');
   return {
     get writable() {
       return connected?.writable ?? 0;
@@ -77,7 +108,7 @@ function openTcp(
     sendDatagram: () => undefined,
     reset(errno) {
       isOver = true;
-      if (connected === undefined) socket.destroy();
+      if (connected === undefined) dialled?.destroy();
       else connected.reset(errno);
     },
   };
@@ -88,13 +119,12 @@ export function createHostDialer(
   candidates: Candidates = (address) => [addressText(address)],
 ): HostDialer {
   const counters = {opened: 0, refused: 0};
-  const running = new Set<Socket | HostUdp>();
-  /** Keeps what ends with us, until it has ended. */
-  const keep = <T extends Socket | HostUdp>(made: T): T => {
+  const running = new Set<{destroy(): void}>();
+  /** Keeps what ends with us; returns how to forget it, when it has ended. */
+  const keep = (made: {destroy(): void}): (() => void) => {
     counters.opened++;
     running.add(made);
-    made.once('close', () => running.delete(made));
-    return made;
+    return () => running.delete(made);
   };
 
   return {
@@ -104,11 +134,14 @@ export function createHostDialer(
         counters.refused++;
         return refusedStream(handler, 'EMFILE');
       }
-      if (kind === 'udp') return keep(new HostUdp(candidates, handler));
+      if (kind === 'udp') {
+        const made = new HostUdp(candidates, handler);
+        made.once('close', keep(made));
+        return made;
+      }
       if (kind !== 'tcp') return refusedStream(handler, 'EOPNOTSUPP');
       const {address, port} = parseEndpoint(body);
-      const dial = (host: string): Socket => keep(connect({host, port, allowHalfOpen: true}));
-      return openTcp(dial, candidates(address), handler);
+      return openTcp({addresses: candidates(address), port}, handler, keep);
     },
     [Symbol.dispose]() {
       for (const each of running) each.destroy();

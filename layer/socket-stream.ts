@@ -1,12 +1,14 @@
 /**
- * A TCP socket of this process as a stream: what the tunnel does for a connection of the pod, this does
- * for one that Node has made.
+ * A socket of this process as a stream: what the tunnel does for a connection of the pod, this does for one that
+ * was made here.
  *
  * Credit is bounded both ways: `write` takes no more than `windowBytes` beyond what the kernel has taken,
  * and the socket is read no further than `windowBytes` beyond what was consumed.
  */
 
 import type {Socket} from 'node:net';
+import {socketOf} from '../sockets/of-stream.ts';
+import type {StreamSocket} from '../sockets/types.ts';
 import type {StreamHandler} from '../tunnel/types.ts';
 import type {ByteStream} from './streams.ts';
 
@@ -14,52 +16,66 @@ import type {ByteStream} from './streams.ts';
 const windowBytes = 512 * 1024;
 
 /**
- * Makes a stream of a connected socket (made with `allowHalfOpen`). Its failure is told by `onReset`, once;
- * `onOpened` and `onRefused` are the caller's business.
+ * Makes a stream of a connected socket. Its failure is told by `onReset`, once; `onOpened` and `onRefused` are the
+ * caller's business, and so is `onClosed`, when nothing is left of it.
  */
-export function streamOfSocket(socket: Socket, handler: StreamHandler): ByteStream {
+export function streamOf(
+  socket: StreamSocket,
+  handler: StreamHandler,
+  onClosed?: () => void,
+): ByteStream {
   let isOver = false;
-  let pendingBytes = 0;
   let received = 0;
   let consumed = 0;
+  const read = (): void => {
+    socket.readBytes = windowBytes - (received - consumed);
+  };
 
-  socket.setNoDelay(true);
-  socket.on('data', (chunk: Buffer) => {
-    received += chunk.length;
-    if (received - consumed >= windowBytes) socket.pause();
-    if (!isOver) handler.onData?.(chunk);
-  });
-  socket.on('end', () => {
-    if (!isOver) handler.onEnd?.();
-  });
-  socket.on('error', (error: NodeJS.ErrnoException) => {
-    if (!isOver) handler.onReset?.(error.code ?? 'ECONNRESET');
-    isOver = true;
-  });
-  socket.on('close', () => {
-    if (!isOver) handler.onClose?.();
-    isOver = true;
-  });
+  socket.handler = {
+    onData(bytes) {
+      received += bytes.length;
+      read();
+      if (isOver) return;
+      if (handler.onLentData === undefined) handler.onData?.(new Uint8Array(bytes));
+      else handler.onLentData(bytes);
+    },
+    onEnd() {
+      if (!isOver) handler.onEnd?.();
+    },
+    onFlushed() {
+      if (!isOver) handler.onWritable?.();
+    },
+    onClose(error) {
+      onClosed?.();
+      if (isOver) return;
+      isOver = true;
+      if (error === undefined) handler.onClose?.();
+      else handler.onReset?.(error.code === 'EPIPE' ? 'ECONNRESET' : (error.code ?? 'ECONNRESET'));
+    },
+  };
+  read();
 
   return {
     get writable() {
-      return isOver || socket.writableEnded ? 0 : windowBytes - pendingBytes;
+      return isOver || !socket.isWritable ? 0 : Math.max(0, windowBytes - socket.bufferedBytes);
     },
-    write(chunk) {
-      pendingBytes += chunk.length;
-      socket.write(Buffer.from(chunk), () => {
-        pendingBytes -= chunk.length;
-        if (!isOver) handler.onWritable?.();
-      });
-    },
-    end: () => void socket.end(),
+    write: (chunk) => socket.writeLent(chunk),
+    end: () => socket.end(),
     reset() {
       isOver = true;
-      socket.resetAndDestroy();
+      socket.destroy(true);
     },
     consumed(offset) {
       consumed = offset;
-      if (received - consumed < windowBytes && socket.isPaused()) socket.resume();
+      read();
     },
   };
+}
+
+/** Makes a stream of a connected socket of Node's (made with `allowHalfOpen`), which ends with it. */
+export function streamOfSocket(made: Socket, handler: StreamHandler): ByteStream {
+  made.setNoDelay(true);
+  made.on('error', () => undefined); // told as the stream's end
+  const {socket} = socketOf(made, new Uint8Array(0), true);
+  return streamOf(socket, handler, () => made.destroy());
 }

@@ -37,6 +37,8 @@ export class NativeSocket implements StreamSocket {
     this.flush();
   };
   #readBytes = 0;
+  /** What comes is being handled. */
+  #isAnswering = false;
   #isConnecting: boolean;
   #hasEnded = false;
   #isBlocked = false;
@@ -78,10 +80,10 @@ export class NativeSocket implements StreamSocket {
   }
 
   set readBytes(bytes: number) {
-    const wasReading = this.#readBytes > 0;
+    if (this.#readBytes === bytes) return;
     this.#readBytes = bytes;
-    // While it is being read, the answer to the read tells the addon.
-    if (wasReading !== bytes > 0) this.#watch();
+    // The answer to what came tells the addon.
+    if (!this.#isAnswering) this.#watch();
   }
 
   write(bytes: Uint8Array, taken?: () => void): void {
@@ -151,7 +153,7 @@ export class NativeSocket implements StreamSocket {
 
   #watch(): void {
     if (this.#isClosed) return;
-    const isReading = this.#readBytes > 0 && !this.#isConnecting && !this.#hasEnded;
+    const isReading = !this.#isConnecting && !this.#hasEnded;
     const isWriting = this.#isBlocked || this.#isConnecting;
     const isAsked = this.handler?.onReadable !== undefined;
     const events = (isReading ? READABLE : 0) | (isWriting ? WRITABLE : 0) | (isAsked ? ASK : 0);
@@ -159,7 +161,9 @@ export class NativeSocket implements StreamSocket {
   }
 
   #onData(bytes: Uint8Array): number {
+    this.#isAnswering = true;
     this.handler?.onData(bytes);
+    this.#isAnswering = false;
     return this.#readBytes;
   }
 

@@ -54,6 +54,7 @@ struct sock {
   int fd, watched; /* watched: UV_…_EVENT, as asked for */
   uint32_t id;
   size_t room; /* what may be read at once; 0: nothing for now */
+  int is_told; /* since the last callback: what a callback's answer is, is outdated */
 };
 
 static napi_value number(napi_env env, int64_t value) {
@@ -117,9 +118,10 @@ static void apply(struct sock *s) {
 /* Reads until nothing is there, nothing is wanted, or others are to have a turn. Returns whether it goes on. */
 static int take(struct sock *s, int rounds) {
   if (s->watched & ASK) {
+    s->is_told = 0;
     int64_t room = tell(s, READABLE, 0);
     if (s->fd < 0) return 0;
-    s->room = room > 0 ? (size_t)room : 0;
+    if (!s->is_told) s->room = room > 0 ? (size_t)room : 0;
     if (!s->room) apply(s);
   }
   while (rounds-- > 0 && s->fd >= 0 && (s->watched & UV_READABLE_EVENT) && s->room) {
@@ -134,11 +136,12 @@ static int take(struct sock *s, int rounds) {
       tell(s, n < 0 ? FAILED : END, failure);
       return 0;
     }
+    s->is_told = 0;
     int64_t room = tell(s, DATA, n);
     if (s->fd < 0) return 0;
-    size_t before = s->room;
-    s->room = room > 0 ? (size_t)room : 0;
-    if (!before != !s->room) apply(s);
+    /* Ticks and microtasks, which come after the answer, may know better. */
+    if (!s->is_told) s->room = room > 0 ? (size_t)room : 0;
+    if (!s->room) apply(s);
     if ((size_t)n < wanted) break;
   }
   return s->fd >= 0;
@@ -211,6 +214,7 @@ static napi_value watch(napi_env env, napi_callback_info info) {
   int32_t room = int_argument(env, args[2]);
   s->watched = int_argument(env, args[1]) & (UV_READABLE_EVENT | UV_WRITABLE_EVENT | ASK);
   s->room = room > 0 ? (size_t)room : 0;
+  s->is_told = 1;
   apply(s);
   return number(env, 0);
 }

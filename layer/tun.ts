@@ -2,7 +2,8 @@
  * Drives the TUN device, the netstack and its timers on one thread.
  *
  * Theory of operation. Packets come in batches (`native/addon.c`): each is processed, then one dispatch
- * sends what all of them have caused: one acknowledgement a flow and batch. What the tunnel brings
+ * sends what all of them have caused: one acknowledgement a flow and batch. It is a turn later, after the tunnel has
+ * sent what they brought, for which somebody waits. What the tunnel brings
  * calls `kick`, which dispatches once after all that the loop has to read now, so that many pieces cause one
  * dispatch: TLS brings bulk in records of 16 KiB, and a packet of 64 costs the kernel and the program hardly more
  * than one of 16. A long read does not keep the program waiting, though. Between events the loop
@@ -141,7 +142,7 @@ export function driveTun({
       tap?.onRead(ring, i * slotSize, length);
       stack.process(ring, i * slotSize, length, now);
     }
-    service();
+    setImmediate(service);
   };
 
   const device = tunTap.open({fd, ring, slotSize, lengths, onBatch});

@@ -5,7 +5,7 @@ import type {Duplex} from 'node:stream';
 import {TLSSocket} from 'node:tls';
 import {DuplexSocket} from './duplex-socket.ts';
 import {adoptSocket} from './native-socket.ts';
-import type {StreamSocket} from './types.ts';
+import type {SocketSource, StreamSocket} from './types.ts';
 
 /**
  * Takes over the reading and writing of a stream that nobody reads any more, `head` being what was read of it already.
@@ -17,6 +17,11 @@ export function socketOf(
   head: Uint8Array,
   mayLend: boolean,
 ): {socket: StreamSocket; head: Uint8Array} {
+  if (mayLend && isSource(stream)) {
+    const rest: Buffer | null = stream.read();
+    const socket = stream.becomeSocket();
+    return {socket, head: rest === null ? head : Buffer.concat([head, rest])};
+  }
   const isKernels = mayLend && stream instanceof Socket && !(stream instanceof TLSSocket);
   const adopted = isKernels && !stream.destroyed ? adoptSocket(stream) : undefined;
   if (adopted === undefined) {
@@ -26,4 +31,8 @@ export function socketOf(
   const rest: Buffer | null = stream.read();
   stream.once('close', () => adopted.destroy());
   return {socket: adopted, head: rest === null ? head : Buffer.concat([head, rest])};
+}
+
+function isSource(stream: Duplex): stream is Duplex & SocketSource {
+  return 'becomeSocket' in stream;
 }

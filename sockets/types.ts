@@ -36,3 +36,9 @@ export interface StreamSocket {
   /** Ends it at once; `isReset`: by a RST. */
   destroy(isReset?: boolean): void;
 }
+
+/** A stream that something better than Node's streams can stand in for. */
+export interface SocketSource {
+  /** From now on it is read and written by this socket. Its end is the stream's, and the other way round. */
+  becomeSocket(): StreamSocket;
+}

@@ -11,6 +11,8 @@
  * A ping every 10 s keeps load balancers from cutting what idles, and tells within 20 s that the other end
  * is gone.
  *
+ * A tunnel takes the reading and writing over (`port-forward-socket.ts`); until then it is a stream of Node's.
+ *
  * Bytes are received without a copy. Sending copies them once, to stand behind the heads of channel and message
  * in one piece: TLS copies what comes in several, and the API server takes each frame for itself.
  * The buffers of bulk messages are used again: garbage outside of V8's heap costs full collections, and the
@@ -19,11 +21,13 @@
 
 import {Duplex} from 'node:stream';
 import {MirrordError} from '../../layer/errors.ts';
+import type {StreamSocket} from '../../sockets/types.ts';
 import {ABNORMAL_CLOSE, type WebSocketConnection} from '../../tunnel/websocket/connection.ts';
 import {CLOSE_CODE, MAX_HEAD_BYTES} from '../../tunnel/websocket/frames.ts';
 import type {KubeClient} from './client.ts';
 import {apiPath, resources} from './path.ts';
 import {type Channels, channelsOf, protocols} from './port-forward-channels.ts';
+import {PortForwardSocket} from './port-forward-socket.ts';
 import {SPDY_HEAD_BYTES} from './spdy.ts';
 
 /** A port of a pod. */
@@ -73,6 +77,8 @@ class PortForward extends Duplex {
   readonly #timer: NodeJS.Timeout;
   /** For bulk messages. */
   readonly #buffers: Buffer[] = [];
+  /** Who reads and writes in the stream's place. */
+  #taken: PortForwardSocket | undefined;
 
   constructor(socket: WebSocketConnection, place: PodPort) {
     super({
@@ -88,7 +94,8 @@ class PortForward extends Duplex {
         this.#opened.resolve();
       },
       onData: (piece) => {
-        if (!this.push(piece)) socket.pause();
+        if (this.#taken !== undefined) this.#taken.received(piece);
+        else if (!this.push(piece)) socket.pause();
       },
       onComplaint: (piece) => this.#complain(piece),
       onEnd: () => this.#ended(),
@@ -112,6 +119,22 @@ class PortForward extends Duplex {
     this.on('error', () => undefined);
     const first = this.#channels.open(place.port);
     if (first !== undefined) socket.send(first);
+  }
+
+  /** From now on it is read and written by this socket, whose end is also the stream's. */
+  becomeSocket(): StreamSocket {
+    const socket = this.#socket;
+    this.#taken = new PortForwardSocket({
+      get bufferedBytes() {
+        return socket.bufferedBytes;
+      },
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
+      send: (pieces, bytes, done) => this.#send(pieces, bytes, done),
+      end: () => socket.close(),
+      destroy: () => this.destroy(),
+    });
+    return this.#taken;
   }
 
   /** Resolves when the channels are open. */
@@ -146,7 +169,8 @@ class PortForward extends Duplex {
   }
 
   #ended(): void {
-    if (this.#isOpen) this.push(null);
+    if (this.#taken !== undefined) this.#taken.ended();
+    else if (this.#isOpen) this.push(null);
     else this.destroy(failure(this.#place, 'the kubelet closed the connection'));
   }
 
@@ -171,7 +195,8 @@ class PortForward extends Duplex {
     if (!this.#isOpen) {
       this.destroy(failure(this.#place, error?.message ?? `the connection was closed (${code})`));
     } else if (isContent || this.writableFinished) {
-      this.push(null);
+      if (this.#taken === undefined) this.push(null);
+      else this.destroy();
     } else {
       const why = code === ABNORMAL_CLOSE ? (error?.message ?? 'without a word') : `code ${code}`;
       this.destroy(failure(this.#place, `the connection broke (${why})`, error));
@@ -239,6 +264,7 @@ class PortForward extends Duplex {
     clearInterval(this.#timer);
     this.#opened.reject(error ?? failure(this.#place, 'the connection was closed'));
     this.#socket.terminate();
+    this.#taken?.closed(error);
     callback(error);
   }
 }

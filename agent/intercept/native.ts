@@ -1,6 +1,6 @@
 /**
- * Where a redirected connection wanted to go, and connections that the redirecting rules let pass: what Node
- * can't ask of a socket (layer/native/redirected.c). The only file of the agent that loads native code.
+ * Where a redirected connection wanted to go, connections that the redirecting rules let pass, and what listens: what
+ * Node can't ask of a socket (layer/native/redirected.c). The only file of the agent that loads native code.
  */
 
 import {createRequire} from 'node:module';
@@ -11,6 +11,7 @@ import type {TunnelEndpoint} from '../../tunnel/messages.ts';
 interface Addon {
   originalDestination(fd: number, endpoint: Uint8Array): number;
   connectMarked(endpoint: Uint8Array, mark: number): number;
+  listening(isV6: number, protocol: number, state: number, endpoints: Uint8Array): number;
 }
 
 let loaded: Addon | undefined;
@@ -54,4 +55,27 @@ export function connectMarked({address, port}: TunnelEndpoint, mark: number): nu
   bytes[1] = port;
   bytes.set(address, 2);
   return checked('connect', addon().connectMarked(bytes, mark));
+}
+
+/** Endpoints that are read at a time: 3,640 of IPv6. */
+const endpointBytes = new Uint8Array(65_536);
+
+/** By protocol: its number, and the state of a socket that takes what anybody sends (Linux include/net/tcp_states.h). */
+const waiting = {tcp: {number: 6, state: 10}, udp: {number: 17, state: 7}} as const;
+
+/**
+ * The listening TCP sockets of this network namespace, or the UDP sockets that are not connected. Throws ENOENT where
+ * the kernel has no sock_diag, EMSGSIZE where they are too many, or an Error without the addon.
+ */
+export function listeningSockets(family: 4 | 6, protocol: 'tcp' | 'udp'): TunnelEndpoint[] {
+  const {number, state} = waiting[protocol];
+  const isV6 = family === 6 ? 1 : 0;
+  const length = checked('netlink', addon().listening(isV6, number, state, endpointBytes));
+  const size = 2 + (family === 6 ? 16 : 4);
+  const found: TunnelEndpoint[] = [];
+  for (let at = 0; at + size <= length; at += size) {
+    const port = ((endpointBytes[at] ?? 0) << 8) | (endpointBytes[at + 1] ?? 0);
+    found.push({address: endpointBytes.slice(at + 2, at + size), port});
+  }
+  return found;
 }

@@ -1,7 +1,8 @@
 /**
  * Which ports something in the pod listens at, and when that changes.
  *
- * Read from the tables of `/proc/net`.
+ * Asked of sock_diag, which takes 0.1 ms; where the kernel hasn't that, read from the tables of `/proc/net`, which take
+ * 5 ms on a machine of 24 GiB, and more on larger ones.
  *
  * A socket bound to `::` usually takes IPv4 too, and the table does not say whether: it is counted
  * for both. If it does not, a connect will be refused, which is the truth as well.
@@ -9,6 +10,7 @@
 
 import {readFile} from 'node:fs/promises';
 import type {ListeningPorts} from '../../tunnel/target.ts';
+import {listeningSockets} from '../intercept/native.ts';
 import {watchChanges} from './changes.ts';
 
 /** "Linux include/net/tcp_states.h": a listening TCP socket, and a UDP socket that is not connected. */
@@ -34,11 +36,9 @@ export function nothingFound(): Found {
 
 /** Returns the ports that are open now. `ownPorts`: of UDP, the agent's own. */
 export async function readListening(ownPorts: ReadonlySet<number>): Promise<ListeningPorts> {
-  const [tcp, tcp6, udp, udp6] = await Promise.all(['tcp', 'tcp6', 'udp', 'udp6'].map(readTable));
   const forTcp = nothingFound();
   const forUdp = nothingFound();
-  for (const table of [tcp, tcp6]) collect(table ?? '', TCP_LISTEN, forTcp);
-  for (const table of [udp, udp6]) collect(table ?? '', TCP_CLOSE, forUdp);
+  await Promise.all([look('tcp', TCP_LISTEN, forTcp), look('udp', TCP_CLOSE, forUdp)]);
   return {
     tcp4: sorted(forTcp.loopback4),
     tcp6: sorted(forTcp.loopback6),
@@ -49,6 +49,25 @@ export async function readListening(ownPorts: ReadonlySet<number>): Promise<List
     ownUdp4: sorted(forUdp.own4.difference(ownPorts)),
     ownUdp6: sorted(forUdp.own6.difference(ownPorts)),
   };
+}
+
+/** Finds the sockets of a protocol. */
+async function look(protocol: 'tcp' | 'udp', state: string, found: Found): Promise<void> {
+  try {
+    const both = [listeningSockets(4, protocol), listeningSockets(6, protocol)];
+    for (const {address, port} of both.flat()) if (port > 0) add(found, wordsOf(address), port);
+  } catch {
+    // Without sock_diag or the addon, or with thousands of them.
+    const tables = await Promise.all([protocol, `${protocol}6`].map(readTable));
+    for (const table of tables) collect(table, state, found);
+  }
+}
+
+/** An address as the tables of /proc/net have it. */
+function wordsOf(address: Uint8Array): string {
+  const bytes = Buffer.from(address);
+  const words = bytes.swap32().toString('hex').toUpperCase();
+  return words.startsWith(MAPPED_PREFIX) ? words.slice(24) : words;
 }
 
 /** Calls `onPorts` with the full sets, first at once and then after each change; returns the stop. */

@@ -1,6 +1,7 @@
 /** A stream of Node's as a socket: TLS, a pair in memory, or where the addon is missing. */
 
 import type {Duplex} from 'node:stream';
+import {lenderOf} from './lending.ts';
 import type {SocketHandler, StreamSocket} from './types.ts';
 
 /** Where reading is not bounded by who reads. */
@@ -10,6 +11,8 @@ export class DuplexSocket implements StreamSocket {
   handler: SocketHandler | undefined;
   readonly #stream: Duplex;
   #readBytes = 0;
+  /** Whether what comes comes here. */
+  #isTaken = false;
   #isClosed = false;
   #error: NodeJS.ErrnoException | undefined;
   #isCorked = false;
@@ -41,11 +44,18 @@ export class DuplexSocket implements StreamSocket {
   }
 
   set readBytes(bytes: number) {
-    const wasFirst = this.#stream.listenerCount('data') === 0;
+    if (!this.#isTaken && bytes > 0) this.#take();
     this.#readBytes = bytes;
     if (bytes === 0) this.#stream.pause();
-    else if (wasFirst) this.#stream.on('data', (chunk: Uint8Array) => this.handler?.onData(chunk));
     else this.#stream.resume();
+  }
+
+  #take(): void {
+    this.#isTaken = true;
+    const onData = (chunk: Uint8Array): void => this.handler?.onData(chunk);
+    const lender = lenderOf(this.#stream);
+    if (lender === undefined) this.#stream.on('data', onData);
+    else lender.taker = onData;
   }
 
   write(bytes: Uint8Array, taken?: () => void): void {

@@ -4,6 +4,7 @@ import {Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
 import {TLSSocket} from 'node:tls';
 import {DuplexSocket} from './duplex-socket.ts';
+import {lenderOf} from './lending.ts';
 import {adoptSocket} from './native-socket.ts';
 import type {SocketSource, StreamSocket} from './types.ts';
 
@@ -24,6 +25,11 @@ export function socketOf(
   }
   const isKernels = mayLend && stream instanceof Socket && !(stream instanceof TLSSocket);
   const adopted = isKernels && !stream.destroyed ? adoptSocket(stream) : undefined;
+  if (adopted === undefined && mayLend && lenderOf(stream) !== undefined) {
+    const rest: Buffer | null = stream.read();
+    const all = rest === null ? head : Buffer.concat([head, rest]);
+    return {socket: new DuplexSocket(stream), head: all};
+  }
   if (adopted === undefined) {
     if (head.length > 0) stream.unshift(head);
     return {socket: new DuplexSocket(stream), head: new Uint8Array(0)};

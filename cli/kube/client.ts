@@ -266,6 +266,7 @@ class Client implements KubeClient {
         role: 'client',
         maxMessageBytes: messageLimit,
         isPrivate: url.protocol === 'https:',
+        mayLend: true,
       });
     } catch (error) {
       if (!(error instanceof UpgradeRefused)) throw this.#connectionError(request, error);

@@ -95,7 +95,7 @@ class PortForward extends Duplex {
       },
       onData: (piece) => {
         if (this.#taken !== undefined) this.#taken.received(piece);
-        else if (!this.push(piece)) socket.pause();
+        else if (!this.push(Buffer.from(piece))) socket.pause();
       },
       onComplaint: (piece) => this.#complain(piece),
       onEnd: () => this.#ended(),

@@ -7,6 +7,7 @@ import http from 'node:http';
 import https from 'node:https';
 import {pipeline, type Readable} from 'node:stream';
 import {createGunzip} from 'node:zlib';
+import {LendingRead} from '../../sockets/lending.ts';
 import {type Upgraded, upgraded, upgradeHeaders} from '../../tunnel/websocket/handshake.ts';
 
 /** An answer of more than this is refused, bytes: a page of 500 pods is below 10 MB. */
@@ -86,12 +87,16 @@ export async function sendUpgrade({
   const {request: send} = url.protocol === 'https:' ? https : http;
   const {key, headers} = upgradeHeaders(protocols);
   const {signal: patience, stop} = untilDone(signal);
+  const {agent, lending} = ownConnection(tls.agent);
   const request = send({
     ...tls,
     ...placeOf(url),
     headers: {...tls.headers, 'user-agent': 'mirrord', ...headers},
     signal: patience,
+    agent,
+    ...(lending !== undefined && {onread: lending.onread}),
   });
+  request.once('socket', (socket) => lending?.made(socket));
   try {
     return await upgraded(request, key);
   } catch (error) {
@@ -101,6 +106,22 @@ export async function sendUpgrade({
   } finally {
     stop();
   }
+}
+
+/**
+ * An agent whose connection is made for one request, to be read without a buffer for each record. A proxy's agent
+ * makes its connections as they are.
+ */
+function ownConnection(agent: https.RequestOptions['agent']): {
+  agent: https.RequestOptions['agent'];
+  lending?: LendingRead;
+} {
+  if (!(agent instanceof https.Agent) || Object.getPrototypeOf(agent) !== https.Agent.prototype)
+    return {agent};
+  return {
+    agent: new https.Agent({...agent.options, keepAlive: false}),
+    lending: new LendingRead(),
+  };
 }
 
 /** A signal that follows another one only for a while: Node would destroy what was upgraded long ago. */

@@ -67,6 +67,25 @@ test.serial('a file that is read byte by byte costs few requests', async (t) => 
   t.true((pod?.requests ?? Number.NaN) < 30, line);
 });
 
+test.serial('attributes of a directory come with its names, not one by one', async (t) => {
+  const make = 'mkdir /app/many && cd /app/many && seq 1000 | xargs touch';
+  await world.exec(['sh', '-c', make], files('write'));
+  // find(1) has all names before it looks at the first file.
+  const {stdout, stderr} = await world.startExec(
+    ['find', '/app/many', '-type', 'f', '-size', '0'],
+    {
+      ...files('write'),
+      env: {MIRRORD_LOG: 'debug'},
+      input: '',
+    },
+  ).ended;
+  await world.exec(['rm', '-r', '/app/many'], files('write'));
+  t.is(stdout.trim().split('\n').length, 1000);
+  const line = stderr.split('\n').find((each) => each.includes('files: counters')) ?? '{}';
+  const {pod} = JSON.parse(line) as {pod?: {requests: number}};
+  t.true((pod?.requests ?? Number.NaN) < 100, line);
+});
+
 test.serial('patterns: not found, mapped, and the pod’s inside of our own', async (t) => {
   const options = configured('patterns', {
     mode: 'localwithoverrides',

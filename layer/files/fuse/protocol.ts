@@ -56,7 +56,6 @@ export const INIT_FLAG = {
   bigWrites: 1 << 5,
   autoInvalidate: 1 << 12,
   readdirplus: 1 << 13,
-  readdirplusAuto: 1 << 14,
   asyncDirectIo: 1 << 15,
   parallelDirectories: 1 << 18,
   maxPages: 1 << 22,

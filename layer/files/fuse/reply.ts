@@ -41,8 +41,8 @@ const WANTED =
   INIT_FLAG.atomicTruncate |
   INIT_FLAG.bigWrites |
   INIT_FLAG.autoInvalidate |
+  // Always, not READDIRPLUS_AUTO: that stops at who has all names before it looks at a file (find(1), fts(3)).
   INIT_FLAG.readdirplus |
-  INIT_FLAG.readdirplusAuto |
   INIT_FLAG.asyncDirectIo |
   INIT_FLAG.parallelDirectories |
   INIT_FLAG.maxPages |

@@ -244,7 +244,12 @@ export function adoptSocket(socket: Socket): NativeSocket | undefined {
   if (socket.connecting || socket.writableLength > 0) return undefined;
   const own = addon.duplicate(fd);
   if (own < 0) return undefined;
-  handle.readStop();
-  handle.reading = false;
-  return new NativeSocket(addon, own);
+  try {
+    const adopted = new NativeSocket(addon, own);
+    handle.readStop();
+    handle.reading = false;
+    return adopted;
+  } catch {
+    return undefined; // Node goes on with it
+  }
 }

@@ -52,8 +52,8 @@ export function socketAddon(): Addon | undefined {
   if (loaded === undefined) {
     try {
       const path = `../build/linux-${machine()}/socket.node`;
-      loaded = createRequire(import.meta.url)(path) as Addon;
-      loaded.start(buffer, dispatch);
+      const addon = createRequire(import.meta.url)(path) as Addon;
+      loaded = addon.start(buffer, dispatch) < 0 ? null : addon;
     } catch {
       loaded = null; // for another C library, say; all works without it
     }
@@ -61,7 +61,7 @@ export function socketAddon(): Addon | undefined {
   return loaded ?? undefined;
 }
 
-/** Watches a descriptor, which is the addon's from now on. Throws what epoll says. */
+/** Watches a descriptor, which is the addon's from now on, also on failure. Throws what epoll says. */
 export function openHandle(addon: Addon, fd: number, listener: Listener): [Handle, number] {
   lastId = (lastId % 0x7fff_ffff) + 1;
   const handle = addon.open(fd, lastId);

@@ -169,11 +169,12 @@ static void on_event(uv_poll_t *poll, int status, int events) {
   if (events & UV_READABLE_EVENT) take(s, READ_ROUNDS);
 }
 
-/* start(buffer, callback): callback(id, event, value) -> what may be read next */
+/* start(buffer, callback) -> 0 | -errno: callback(id, event, value) -> what may be read next. Once; one thread has them. */
 static napi_value start(napi_env env, napi_callback_info info) {
   napi_value args[2];
   size_t count = 2;
   napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  if (shared.env) return number(env, -EBUSY);
   shared.bytes = bytes_argument(env, args[0], &shared.size);
   if (!shared.bytes) return number(env, -EINVAL);
   shared.env = env;
@@ -182,7 +183,7 @@ static napi_value start(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
-/* open(fd, id) -> handle | -errno: the descriptor is its own from now on; nothing is watched yet. */
+/* open(fd, id) -> handle | -errno: the descriptor is ours from now on, and closed on failure; nothing is watched yet. */
 static napi_value open_sock(napi_env env, napi_callback_info info) {
   napi_value args[2], handle;
   size_t count = 2;
@@ -194,6 +195,7 @@ static napi_value open_sock(napi_env env, napi_callback_info info) {
   if (s && poll && napi_get_uv_event_loop(env, &loop) == napi_ok)
     result = uv_poll_init(loop, poll, int_argument(env, args[0]));
   if (result < 0) {
+    close(int_argument(env, args[0]));
     free(s);
     free(poll);
     return number(env, result);

@@ -1,9 +1,10 @@
 /** Connections to elsewhere, by the addon or, where there is none, by Node. */
 
-import {connect} from 'node:net';
+import {connect, Socket} from 'node:net';
 import {formatAddress, parseAddress} from './address.ts';
 import {DuplexSocket} from './duplex-socket.ts';
-import {connectNative, type SocketEndpoint} from './native-socket.ts';
+import {socketAddon} from './native.ts';
+import {connectNative, NativeSocket, type SocketEndpoint} from './native-socket.ts';
 import type {StreamSocket} from './types.ts';
 
 /** A connection on its way or made: `onConnect` tells, or `onClose` with why not. */
@@ -34,4 +35,13 @@ function connectNode(to: SocketEndpoint, keepAliveMs: number): OutgoingSocket {
       port: socket.localPort ?? 0,
     }),
   });
+}
+
+/** A socket by its descriptor, connected or on its way, which is its own from now on. */
+export function socketOfDescriptor(fd: number): StreamSocket {
+  const addon = socketAddon();
+  if (addon !== undefined) return new NativeSocket(addon, fd);
+  const socket = new Socket({fd, allowHalfOpen: true});
+  socket.setNoDelay(true);
+  return new DuplexSocket(socket);
 }

@@ -11,32 +11,44 @@ import type {SocketSource, StreamSocket} from './types.ts';
 /**
  * Takes over the reading and writing of a stream that nobody reads any more, `head` being what was read of it already.
  * The end of either is the end of the other. `mayLend`: whether what is read may be in memory that is used again; if not,
- * Node goes on reading.
+ * Node goes on reading. Returns what was read before, too.
  */
 export function socketOf(
   stream: Duplex,
   head: Uint8Array,
   mayLend: boolean,
 ): {socket: StreamSocket; head: Uint8Array} {
-  if (mayLend && isSource(stream)) {
+  const socket = mayLend ? betterSocket(stream) : undefined;
+  if (socket !== undefined) return {socket: socket.made, head: joined(head, socket.rest)};
+  if (head.length > 0) stream.unshift(head);
+  return {socket: new DuplexSocket(stream), head: new Uint8Array(0)};
+}
+
+/** One that lends what it reads, and what the stream has read so far. */
+function betterSocket(stream: Duplex): {made: StreamSocket; rest: Buffer | null} | undefined {
+  if (isSource(stream)) {
     const rest: Buffer | null = stream.read();
-    const socket = stream.becomeSocket();
-    return {socket, head: rest === null ? head : Buffer.concat([head, rest])};
+    return {made: stream.becomeSocket(), rest};
   }
-  const isKernels = mayLend && stream instanceof Socket && !(stream instanceof TLSSocket);
-  const adopted = isKernels && !stream.destroyed ? adoptSocket(stream) : undefined;
-  if (adopted === undefined && mayLend && lenderOf(stream) !== undefined) {
+  if (lenderOf(stream) !== undefined) {
     const rest: Buffer | null = stream.read();
-    const all = rest === null ? head : Buffer.concat([head, rest]);
-    return {socket: new DuplexSocket(stream), head: all};
+    return {made: new DuplexSocket(stream), rest};
   }
-  if (adopted === undefined) {
-    if (head.length > 0) stream.unshift(head);
-    return {socket: new DuplexSocket(stream), head: new Uint8Array(0)};
-  }
+  if (!(stream instanceof Socket) || stream instanceof TLSSocket || stream.destroyed)
+    return undefined;
+  // To read makes Node read on: so before, not after.
   const rest: Buffer | null = stream.read();
-  stream.once('close', () => adopted.destroy());
-  return {socket: adopted, head: rest === null ? head : Buffer.concat([head, rest])};
+  const made = adoptSocket(stream);
+  if (made === undefined) {
+    if (rest !== null) stream.unshift(rest);
+    return undefined;
+  }
+  stream.once('close', () => made.destroy());
+  return {made, rest};
+}
+
+function joined(head: Uint8Array, rest: Buffer | null): Uint8Array {
+  return rest === null ? head : Buffer.concat([head, rest]);
 }
 
 function isSource(stream: Duplex): stream is Duplex & SocketSource {

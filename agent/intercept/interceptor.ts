@@ -23,6 +23,8 @@ import {once} from 'node:events';
 import {type AddressInfo, createServer, type Server, Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
 import {formatAddress, parseAddress} from '../../sockets/address.ts';
+import {socketOfDescriptor} from '../../sockets/connect.ts';
+import {socketOf} from '../../sockets/of-stream.ts';
 import type {InterceptEvent, InterceptParams} from '../../tunnel/intercept.ts';
 import {emitIncoming, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {MuxStream, StreamHandler} from '../../tunnel/types.ts';
@@ -38,6 +40,7 @@ import {
 import {abort, join} from './join.ts';
 import {Mirror} from './mirror.ts';
 import {connectMarked, loadNative, originalDestination} from './native.ts';
+import {pass} from './pass.ts';
 import {Redirect} from './redirect.ts';
 import {PASS_MARK} from './rules.ts';
 import {BYPASSED, SelfTest} from './self-test.ts';
@@ -368,15 +371,32 @@ export class Interceptor {
     const mirrors = unfiltered.filter(({params}) => params.mode === 'mirror');
     const program = owner && (await this.#connectProgram(owner, incoming));
     if (program !== undefined) this.counters.stolen++;
-    const other = program ?? this.#connectApplication(incoming);
-    if (other === undefined) {
-      this.counters.applicationFailed++;
-      abort(incoming.socket);
+    if (program === undefined) {
+      await this.#pass(incoming, mirrors);
       return;
     }
-    if (program === undefined) this.counters.passed++;
     this.#tee(incoming, mirrors);
-    await join(incoming.socket, other);
+    await join(incoming.socket, program);
+  }
+
+  /** To the application, with copies for who mirrors. */
+  async #pass(incoming: Incoming, subscriptions: readonly Subscription[]): Promise<void> {
+    const {socket} = incoming;
+    const fd = this.#dialApplication(incoming);
+    if (fd === undefined || socket.destroyed) {
+      if (fd === undefined) this.counters.applicationFailed++;
+      else socketOfDescriptor(fd).destroy();
+      abort(socket);
+      return;
+    }
+    this.counters.passed++;
+    const mirrors = subscriptions
+      .filter(({client}) => !client.isAway)
+      .flatMap((subscription) => this.#mirror(subscription, incoming) ?? []);
+    this.counters.mirrored += mirrors.length;
+    const {socket: client} = socketOf(socket, new Uint8Array(0), true);
+    await pass(client, socketOfDescriptor(fd), mirrors);
+    socket.destroy();
   }
 
   /** A connection into the client's program; undefined: it is the application's. */
@@ -408,14 +428,20 @@ export class Interceptor {
     }
   }
 
+  /** The same, as a stream. */
+  #connectApplication(incoming: Incoming): Socket | undefined {
+    const fd = this.#dialApplication(incoming);
+    if (fd === undefined) return undefined;
+    const socket = new Socket({fd, allowHalfOpen: true});
+    socket.setNoDelay(true);
+    socket.on('error', () => undefined); // whoever joins it hears of it again
+    return socket;
+  }
+
   /** A connection to where it wanted to go; undefined: nobody is there. Connects through at once. */
-  #connectApplication({local}: Incoming): Socket | undefined {
+  #dialApplication({local}: Incoming): number | undefined {
     try {
-      const fd = connectMarked(local, PASS_MARK);
-      const socket = new Socket({fd, allowHalfOpen: true});
-      socket.setNoDelay(true);
-      socket.on('error', () => undefined); // whoever joins it hears of it again
-      return socket;
+      return connectMarked(local, PASS_MARK);
     } catch (error) {
       const {address, port} = local;
       const to = `${formatAddress(address)} port ${port}`;

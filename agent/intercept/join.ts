@@ -1,5 +1,5 @@
 /**
- * Joins two connections, so that each end sees the other as if they were connected: bytes, ends and resets, both
+ * Joins a connection and one into a program, so that each end sees the other as if they were connected: bytes, ends and resets, both
  * ways. Nothing is read that the other side does not take.
  */
 

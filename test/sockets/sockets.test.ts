@@ -3,6 +3,7 @@ import {connect, createServer, type Server, type Socket} from 'node:net';
 import test, {type ExecutionContext} from 'ava';
 import {DuplexSocket} from '../../sockets/duplex-socket.ts';
 import {adoptSocket, connectNative, type NativeSocket} from '../../sockets/native-socket.ts';
+import {socketOf} from '../../sockets/of-stream.ts';
 import type {SocketHandler, StreamSocket} from '../../sockets/types.ts';
 import {socketPair, until} from '../helpers/agent.ts';
 import {pattern} from '../helpers/tunnel.ts';
@@ -221,7 +222,6 @@ test('the end of an adopted socket is the end of the one it was, and the other w
   for (const destroysOuter of [true, false]) {
     const outer = connect(server, '127.0.0.1');
     await once(outer, 'connect');
-    const {socketOf} = await import('../../sockets/of-stream.ts');
     const {socket} = socketOf(outer, new Uint8Array(0), true);
     const heard = new Listener();
     socket.handler = {
@@ -245,9 +245,30 @@ test('what Node has read already comes first', async (t) => {
   other.write('already read');
   await until(() => one.readableLength > 0);
   one.removeAllListeners('readable');
-  const {socketOf} = await import('../../sockets/of-stream.ts');
   const {socket, head} = socketOf(one, Buffer.from('head, '), true);
   t.is(Buffer.from(head).toString(), 'head, already read');
   socket.destroy();
   other.destroy();
+});
+
+test('a connection that was accepted and not read is read from its first byte', async (t) => {
+  const accepted = Promise.withResolvers<Socket>();
+  const server = createServer({pauseOnConnect: true, allowHalfOpen: true}, accepted.resolve);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const address = server.address();
+  const peer = connect(typeof address === 'object' && address !== null ? address.port : 0);
+  const {socket, head} = socketOf(await accepted.promise, new Uint8Array(0), true);
+  t.is(head.length, 0);
+  const heard = new Listener();
+  socket.handler = heard;
+  socket.readBytes = 1000;
+  for (const word of ['one', 'two', 'three']) {
+    peer.write(word);
+    await until(() => heard.bytes.toString().endsWith(word));
+  }
+  t.is(heard.bytes.toString(), 'onetwothree');
+  socket.destroy();
+  peer.destroy();
 });

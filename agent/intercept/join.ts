@@ -1,6 +1,7 @@
 /**
- * Joins a connection and one into a program, so that each end sees the other as if they were connected: bytes, ends and resets, both
- * ways. Nothing is read that the other side does not take.
+ * Joins a connection and one into a client's program, so that each end sees the other as if they were connected:
+ * bytes, ends and resets, both ways. Nothing is read that the other side does not take. (What is passed on to the
+ * application is `pass.ts`.)
  */
 
 import {Socket} from 'node:net';

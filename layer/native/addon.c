@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "fd-passing.h"
+#include "napi-arguments.h"
 #include "uv-abi.h"
 
 #define ROUNDS 4
@@ -37,32 +38,6 @@
 #define MAX_PARTS 256
 /* The launcher answers in milliseconds; a helper it runs (nft) in tens. */
 #define ANSWER_TIMEOUT_S 20
-
-static napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  napi_create_int64(env, value, &result);
-  return result;
-}
-
-static int32_t int_argument(napi_env env, napi_value value) {
-  int32_t result = -1;
-  napi_get_value_int32(env, value, &result);
-  return result;
-}
-
-/* The bytes of a Buffer or Uint8Array; NULL if it is none. */
-static uint8_t *bytes_argument(napi_env env, napi_value value, size_t *length) {
-  void *data = NULL;
-  *length = 0;
-  if (napi_get_buffer_info(env, value, &data, length) != napi_ok) return NULL;
-  return data;
-}
-
-static size_t arguments(napi_env env, napi_callback_info info, napi_value *values, size_t wanted) {
-  size_t count = wanted;
-  napi_get_cb_info(env, info, &count, values, NULL, NULL);
-  return count;
-}
 
 /* socketPair() -> [fd, fd] | -errno */
 static napi_value socket_pair(napi_env env, napi_callback_info info) {

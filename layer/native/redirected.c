@@ -23,29 +23,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "napi-arguments.h"
+
 /* linux/netfilter_ipv4.h and netfilter_ipv6/ip6_tables.h, whose other contents clash with netinet/in.h */
 #define ORIGINAL_DST 80
-
-static napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  napi_create_int64(env, value, &result);
-  return result;
-}
-
-static int32_t int_argument(napi_env env, napi_value value) {
-  int32_t result = -1;
-  napi_get_value_int32(env, value, &result);
-  return result;
-}
 
 /* originalDestination(fd, endpoint) -> length | -errno: port (big-endian) and address into endpoint, 18 bytes. */
 static napi_value original_destination(napi_env env, napi_callback_info info) {
   napi_value args[2];
-  size_t count = 2, room = 0;
-  uint8_t *endpoint = NULL;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
-  if (count < 2 || napi_get_buffer_info(env, args[1], (void **)&endpoint, &room) != napi_ok || room < 18)
-    return number(env, -EINVAL);
+  size_t room;
+  arguments(env, info, args, 2);
+  uint8_t *endpoint = bytes_argument(env, args[1], &room);
+  if (!endpoint || room < 18) return number(env, -EINVAL);
   int fd = int_argument(env, args[0]);
   struct sockaddr_in v4;
   struct sockaddr_in6 v6;
@@ -81,12 +70,10 @@ static int start_connect(int fd, const uint8_t *endpoint, size_t length) {
  * machine it is made, or refused, before connect(2) returns. Mark 0: none. */
 static napi_value connect_marked(napi_env env, napi_callback_info info) {
   napi_value args[2];
-  size_t count = 2, length = 0;
-  uint8_t *endpoint = NULL;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
-  if (count < 2 || napi_get_buffer_info(env, args[0], (void **)&endpoint, &length) != napi_ok ||
-      (length != 6 && length != 18))
-    return number(env, -EINVAL);
+  size_t length;
+  arguments(env, info, args, 2);
+  uint8_t *endpoint = bytes_argument(env, args[0], &length);
+  if (!endpoint || (length != 6 && length != 18)) return number(env, -EINVAL);
   uint32_t mark = (uint32_t)int_argument(env, args[1]);
   int fd = socket(length == 6 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return number(env, -errno);
@@ -121,10 +108,10 @@ static int ask_for(int fd, int family, int protocol, int state) {
 static napi_value listening(napi_env env, napi_callback_info info) {
   static uint8_t answer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
   napi_value args[4];
-  size_t count = 4, room = 0, filled = 0;
-  uint8_t *endpoints = NULL;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
-  if (count < 4 || napi_get_buffer_info(env, args[3], (void **)&endpoints, &room) != napi_ok) return number(env, -EINVAL);
+  size_t room, filled = 0;
+  arguments(env, info, args, 4);
+  uint8_t *endpoints = bytes_argument(env, args[3], &room);
+  if (!endpoints) return number(env, -EINVAL);
   int family = int_argument(env, args[0]) ? AF_INET6 : AF_INET, fd = diagnostics(), is_cut = 0;
   size_t size = family == AF_INET6 ? 16 : 4;
   if (fd < 0) return number(env, -errno);

@@ -32,6 +32,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "napi-arguments.h"
 #include "uv-abi.h"
 
 enum { READ_ROUNDS = 4, MAX_PARTS = 64 };
@@ -56,27 +57,6 @@ struct sock {
   size_t room; /* what may be read at once; 0: nothing for now */
   int is_told; /* since the last callback: what a callback's answer is, is outdated */
 };
-
-static napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  napi_create_int64(env, value, &result);
-  return result;
-}
-
-static int32_t int_argument(napi_env env, napi_value value) {
-  int32_t result = -1;
-  napi_get_value_int32(env, value, &result);
-  return result;
-}
-
-static uint8_t *bytes_argument(napi_env env, napi_value value, size_t *length) {
-  napi_typedarray_type type;
-  void *data = NULL;
-  *length = 0;
-  if (napi_get_typedarray_info(env, value, &type, length, &data, NULL, NULL) != napi_ok || type != napi_uint8_array)
-    return *length = 0, NULL;
-  return data;
-}
 
 static struct sock *sock_argument(napi_env env, napi_value value) {
   void *result = NULL;
@@ -153,6 +133,8 @@ static void on_event(uv_poll_t *poll, int status, int events) {
     /* What came before the error first; then recv(2) tells it, or the socket's own note. */
     if ((s->watched & UV_READABLE_EVENT) && s->room && !take(s, 1 << 20)) return;
     if (s->fd < 0) return;
+    /* A slow reader has not had all of it: it will be told when it reads on. Who writes is told now. */
+    if ((s->watched & UV_READABLE_EVENT) && !s->room && !(s->watched & UV_WRITABLE_EVENT)) return;
     int failure = 0;
     socklen_t size = sizeof failure;
     getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &failure, &size);
@@ -172,8 +154,7 @@ static void on_event(uv_poll_t *poll, int status, int events) {
 /* start(buffer, callback) -> 0 | -errno: callback(id, event, value) -> what may be read next. Once; one thread has them. */
 static napi_value start(napi_env env, napi_callback_info info) {
   napi_value args[2];
-  size_t count = 2;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  arguments(env, info, args, 2);
   if (shared.env) return number(env, -EBUSY);
   shared.bytes = bytes_argument(env, args[0], &shared.size);
   if (!shared.bytes) return number(env, -EINVAL);
@@ -186,8 +167,7 @@ static napi_value start(napi_env env, napi_callback_info info) {
 /* open(fd, id) -> handle | -errno: the descriptor is ours from now on, and closed on failure; nothing is watched yet. */
 static napi_value open_sock(napi_env env, napi_callback_info info) {
   napi_value args[2], handle;
-  size_t count = 2;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  arguments(env, info, args, 2);
   struct sock *s = calloc(1, sizeof *s);
   uv_poll_t *poll = calloc(1, uv_handle_size(UV_POLL_HANDLE_TYPE));
   uv_loop_t *loop;
@@ -209,8 +189,7 @@ static napi_value open_sock(napi_env env, napi_callback_info info) {
 /* watch(handle, events, room): what is waited for; `room` counts for reading. */
 static napi_value watch(napi_env env, napi_callback_info info) {
   napi_value args[3];
-  size_t count = 3;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  arguments(env, info, args, 3);
   struct sock *s = sock_argument(env, args[0]);
   if (!s || s->fd < 0) return number(env, -EBADF);
   int32_t room = int_argument(env, args[2]);
@@ -224,9 +203,8 @@ static napi_value watch(napi_env env, napi_callback_info info) {
 /* write(handle, parts, count) -> bytes | -errno: at most MAX_PARTS of them; 0 when the kernel takes nothing. */
 static napi_value write_parts(napi_env env, napi_callback_info info) {
   napi_value args[3], part;
-  size_t argument_count = 3;
   struct iovec vectors[MAX_PARTS];
-  napi_get_cb_info(env, info, &argument_count, args, NULL, NULL);
+  arguments(env, info, args, 3);
   struct sock *s = sock_argument(env, args[0]);
   if (!s || s->fd < 0) return number(env, -EBADF);
   int32_t count = int_argument(env, args[2]);
@@ -247,8 +225,7 @@ static napi_value write_parts(napi_env env, napi_callback_info info) {
 /* shutdownWrite(handle) -> 0 | -errno */
 static napi_value shutdown_write(napi_env env, napi_callback_info info) {
   napi_value args[1];
-  size_t count = 1;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  arguments(env, info, args, 1);
   struct sock *s = sock_argument(env, args[0]);
   return number(env, !s || s->fd < 0 ? -EBADF : shutdown(s->fd, SHUT_WR) < 0 ? -errno : 0);
 }
@@ -261,9 +238,8 @@ static void on_closed(uv_handle_t *handle) {
 /* close(handle, reset): once only. With `reset`, a TCP connection ends by RST (SO_LINGER of 0, socket(7)). */
 static napi_value close_sock(napi_env env, napi_callback_info info) {
   napi_value args[2];
-  size_t count = 2;
   bool reset = false;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  arguments(env, info, args, 2);
   struct sock *s = sock_argument(env, args[0]);
   if (!s || s->fd < 0) return number(env, -EBADF);
   napi_get_value_bool(env, args[1], &reset);
@@ -296,8 +272,8 @@ static int as_address(struct sockaddr_storage *to, const uint8_t *endpoint, size
  * returns: writable when made. */
 static napi_value connect_to(napi_env env, napi_callback_info info) {
   napi_value args[2];
-  size_t count = 2, length;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  size_t length;
+  arguments(env, info, args, 2);
   uint8_t *endpoint = bytes_argument(env, args[0], &length);
   if (!endpoint || (length != 6 && length != 18)) return number(env, -EINVAL);
   int fd = socket(length == 6 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -319,8 +295,7 @@ static napi_value connect_to(napi_env env, napi_callback_info info) {
 /* duplicate(fd) -> another descriptor of the same socket | -errno */
 static napi_value duplicate(napi_env env, napi_callback_info info) {
   napi_value args[1];
-  size_t count = 1;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  arguments(env, info, args, 1);
   int fd = fcntl(int_argument(env, args[0]), F_DUPFD_CLOEXEC, 3);
   return number(env, fd < 0 ? -errno : fd);
 }
@@ -328,8 +303,8 @@ static napi_value duplicate(napi_env env, napi_callback_info info) {
 /* localEndpoint(handle, endpoint) -> length | -errno: port (big-endian) and address into endpoint, 18 bytes. */
 static napi_value local_endpoint(napi_env env, napi_callback_info info) {
   napi_value args[2];
-  size_t count = 2, room;
-  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  size_t room;
+  arguments(env, info, args, 2);
   struct sock *s = sock_argument(env, args[0]);
   uint8_t *endpoint = bytes_argument(env, args[1], &room);
   if (!s || s->fd < 0 || !endpoint || room < 18) return number(env, -EINVAL);

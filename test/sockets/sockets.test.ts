@@ -184,6 +184,34 @@ test('what came before a reset is delivered, and then the reset', async (t) => {
   t.deepEqual(heard.events, ['connect', 'close ECONNRESET']);
 });
 
+test('a slow reader gets all that came before a reset', async (t) => {
+  const accepted = Promise.withResolvers<Socket>();
+  const {socket, heard} = native(await serve(t, accepted.resolve));
+  const peer = await accepted.promise;
+  await until(() => heard.events.length > 0);
+  const bytes = pattern(50_000);
+  peer.write(bytes, () => peer.resetAndDestroy());
+  await once(peer, 'close');
+  const got: Buffer[] = [];
+  socket.handler = {
+    onData(piece) {
+      got.push(Buffer.from(piece));
+      socket.readBytes = 0;
+      setImmediate(() => {
+        socket.readBytes = 1000;
+      });
+    },
+    onEnd: () => heard.onEnd(),
+    onClose: (error) => heard.onClose(error),
+  };
+  socket.readBytes = 1000;
+  await until(() => heard.events.length > 1);
+  // What the kernel drops with a reset is not ours to give.
+  t.true(Buffer.concat(got).equals(bytes.subarray(0, Buffer.concat(got).length)));
+  t.true(got.length > 1, `${got.length} pieces`);
+  t.deepEqual(heard.events, ['connect', 'close ECONNRESET']);
+});
+
 test('a reset of ours is one to the peer', async (t) => {
   const failed = Promise.withResolvers<NodeJS.ErrnoException>();
   const {socket, heard} = native(await serve(t, (peer) => peer.on('error', failed.resolve)));

@@ -52,7 +52,7 @@ test.serial('the demo of another version is not used, but ended by down', async 
   const other = mkdtempSync(join(os.tmpdir(), 'mirrord-version-'));
   t.teardown(() => rmSync(other, {recursive: true}));
   chmodSync(other, 0o755);
-  for (const name of ['agent', 'bin', 'build', 'cli', 'layer', 'netstack', 'tunnel']) {
+  for (const name of ['agent', 'bin', 'build', 'cli', 'layer', 'netstack', 'sockets', 'tunnel']) {
     cpSync(join(repository, name), join(other, name), {recursive: true});
   }
   symlinkSync(join(repository, 'node_modules'), join(other, 'node_modules'));

@@ -58,7 +58,7 @@ function openTcp(
   /** Tries them in order; `errno` tells what the last one met. */
   const attempt = ([address, ...others]: readonly string[], errno: string): void => {
     if (isOver) return;
-    if (address === undefined) handler.onRefused?.(errno);
+    if (address === undefined) queueMicrotask(() => handler.onRefused?.(errno));
     else if (isIP(address) === 0 || address.includes('%')) void resolve(address, others);
     else dial(address, others);
   };

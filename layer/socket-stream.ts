@@ -76,6 +76,8 @@ export function streamOf(
 export function streamOfSocket(made: Socket, handler: StreamHandler): ByteStream {
   made.setNoDelay(true);
   made.on('error', () => undefined); // told as the stream's end
-  const {socket} = socketOf(made, new Uint8Array(0), true);
-  return streamOf(socket, handler, () => made.destroy());
+  const {socket, head} = socketOf(made, new Uint8Array(0), true);
+  const stream = streamOf(socket, handler, () => made.destroy());
+  if (head.length > 0) queueMicrotask(() => socket.handler?.onData(head));
+  return stream;
 }

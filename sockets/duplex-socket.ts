@@ -1,7 +1,7 @@
 /** A stream of Node's as a socket: TLS, a pair in memory, or where the addon is missing. */
 
 import type {Duplex} from 'node:stream';
-import {lenderOf} from './lending.ts';
+import {type LendingRead, lenderOf} from './lending.ts';
 import type {SocketHandler, StreamSocket} from './types.ts';
 
 /** Where reading is not bounded by who reads. */
@@ -55,7 +55,14 @@ export class DuplexSocket implements StreamSocket {
     const onData = (chunk: Uint8Array): void => this.handler?.onData(chunk);
     const lender = lenderOf(this.#stream);
     if (lender === undefined) this.#stream.on('data', onData);
-    else lender.taker = onData;
+    else this.#lend(onData, lender);
+  }
+
+  #lend(onData: (bytes: Uint8Array) => void, lender: LendingRead): void {
+    lender.taker = onData;
+    // What came before is the stream's.
+    const rest: Buffer | null = this.#stream.read();
+    if (rest !== null) queueMicrotask(() => onData(rest));
   }
 
   write(bytes: Uint8Array, taken?: () => void): void {
@@ -90,7 +97,8 @@ export class DuplexSocket implements StreamSocket {
     const stream = this.#stream;
     if (isReset && 'resetAndDestroy' in stream && typeof stream.resetAndDestroy === 'function')
       stream.resetAndDestroy();
-    else stream.destroy();
+    // That alone would wait until all that is written has left.
+    stream.destroy();
   }
 
   #closed(): void {

@@ -44,6 +44,7 @@ export class NativeSocket implements StreamSocket {
   #isBlocked = false;
   #isFlushQueued = false;
   #isEnding = false;
+  #isShut = false;
   #isClosed = false;
 
   /** Takes the descriptor of a socket over. Throws what epoll says. */
@@ -95,8 +96,10 @@ export class NativeSocket implements StreamSocket {
   }
 
   flush(): void {
-    if (this.#isClosed || this.#isConnecting) {
+    if (this.#isClosed) return;
+    if (this.#isConnecting) {
       this.#queue.keep();
+      this.handler?.onFlushed?.();
       return;
     }
     while (this.#queue.bytes > 0 && !this.#isBlocked) {
@@ -162,8 +165,11 @@ export class NativeSocket implements StreamSocket {
 
   #onData(bytes: Uint8Array): number {
     this.#isAnswering = true;
-    this.handler?.onData(bytes);
-    this.#isAnswering = false;
+    try {
+      this.handler?.onData(bytes);
+    } finally {
+      this.#isAnswering = false;
+    }
     return this.#readBytes;
   }
 
@@ -184,8 +190,6 @@ export class NativeSocket implements StreamSocket {
     this.#isBlocked = false;
     this.flush();
   }
-
-  #isShut = false;
 
   #shutdown(): void {
     if (this.#isShut || this.#isClosed) return;

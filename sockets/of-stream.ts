@@ -30,10 +30,7 @@ function betterSocket(stream: Duplex): {made: StreamSocket; rest: Buffer | null}
     const rest: Buffer | null = stream.read();
     return {made: stream.becomeSocket(), rest};
   }
-  if (lenderOf(stream) !== undefined) {
-    const rest: Buffer | null = stream.read();
-    return {made: new DuplexSocket(stream), rest};
-  }
+  if (lenderOf(stream) !== undefined) return {made: new DuplexSocket(stream), rest: null};
   if (!(stream instanceof Socket) || stream instanceof TLSSocket || stream.destroyed)
     return undefined;
   // To read makes Node read on: so before, not after.

@@ -30,6 +30,7 @@ import {emitIncoming, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {MuxStream, StreamHandler} from '../../tunnel/types.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
+import {connectMarked, loadNative, originalDestination} from '../native.ts';
 import {type Backend, findBackends, RulesError} from './backend.ts';
 import {
   HTTP_DEFAULTS,
@@ -39,7 +40,6 @@ import {
 } from './http/types.ts';
 import {abort, join} from './join.ts';
 import {Mirror} from './mirror.ts';
-import {connectMarked, loadNative, originalDestination} from './native.ts';
 import {pass} from './pass.ts';
 import {Redirect} from './redirect.ts';
 import {PASS_MARK} from './rules.ts';
@@ -390,12 +390,13 @@ export class Interceptor {
       return;
     }
     this.counters.passed++;
+    const application = socketOfDescriptor(fd);
+    const {socket: client} = socketOf(socket, new Uint8Array(0), true);
     const mirrors = subscriptions
       .filter(({client}) => !client.isAway)
       .flatMap((subscription) => this.#mirror(subscription, incoming) ?? []);
     this.counters.mirrored += mirrors.length;
-    const {socket: client} = socketOf(socket, new Uint8Array(0), true);
-    await pass(client, socketOfDescriptor(fd), mirrors);
+    await pass(client, application, mirrors);
     socket.destroy();
   }
 

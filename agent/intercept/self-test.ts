@@ -6,7 +6,7 @@
 
 import {once} from 'node:events';
 import {type AddressInfo, createServer, Socket} from 'node:net';
-import {connectMarked} from './native.ts';
+import {connectMarked} from '../native.ts';
 import type {Redirect} from './redirect.ts';
 
 /** It is one connection within the machine. */

@@ -10,7 +10,7 @@
 
 import {readFile} from 'node:fs/promises';
 import type {ListeningPorts} from '../../tunnel/target.ts';
-import {listeningSockets} from '../intercept/native.ts';
+import {listeningSockets} from '../native.ts';
 import {watchChanges} from './changes.ts';
 
 /** "Linux include/net/tcp_states.h": a listening TCP socket, and a UDP socket that is not connected. */

@@ -8,7 +8,7 @@
  * walks the listeners alone: /proc/net/tcp walks all connections of all namespaces, by a table that is as large as the
  * machine's memory allows.
  *
- * Failures come back as negative errnos; agent/intercept/native.ts turns them into errors.
+ * Failures come back as negative errnos; agent/native.ts turns them into errors.
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
@@ -17,6 +17,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <node_api.h>
 #include <stdint.h>
 #include <string.h>
@@ -77,6 +78,8 @@ static napi_value connect_marked(napi_env env, napi_callback_info info) {
   uint32_t mark = (uint32_t)int_argument(env, args[1]);
   int fd = socket(length == 6 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return number(env, -errno);
+  int one = 1; /* what comes in two pieces must not wait for an acknowledgement of the first */
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   int bad = mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0;
   if (!bad) bad = start_connect(fd, endpoint, length) < 0 && errno != EINPROGRESS;
   int failure = bad ? errno : 0;

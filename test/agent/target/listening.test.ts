@@ -3,7 +3,7 @@ import {once} from 'node:events';
 import {readFileSync} from 'node:fs';
 import {createServer} from 'node:net';
 import test from 'ava';
-import {listeningSockets} from '../../../agent/intercept/native.ts';
+import {listeningSockets} from '../../../agent/native.ts';
 import {collect, nothingFound, readListening} from '../../../agent/target/listening.ts';
 
 /** What the tables of /proc/net say, by the same rules. */

@@ -1,12 +1,12 @@
 /**
  * Where a redirected connection wanted to go, connections that the redirecting rules let pass, and what listens: what
- * Node can't ask of a socket (layer/native/redirected.c). The only file of the agent that loads native code.
+ * Node can't ask of a socket (layer/native/redirected.c). The only file that loads it.
  */
 
 import {createRequire} from 'node:module';
 import {machine} from 'node:os';
 import {getSystemErrorName} from 'node:util';
-import type {TunnelEndpoint} from '../../tunnel/messages.ts';
+import type {TunnelEndpoint} from '../tunnel/messages.ts';
 
 interface Addon {
   originalDestination(fd: number, endpoint: Uint8Array): number;
@@ -17,7 +17,7 @@ interface Addon {
 let loaded: Addon | undefined;
 
 function addon(): Addon {
-  const path = `../../build/linux-${machine()}/redirected.node`;
+  const path = `../build/linux-${machine()}/redirected.node`;
   loaded ??= createRequire(import.meta.url)(path) as Addon;
   return loaded;
 }

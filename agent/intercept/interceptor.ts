@@ -31,7 +31,8 @@ import type {MuxStream, StreamHandler} from '../../tunnel/types.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
 import {connectMarked, loadNative, originalDestination} from '../native.ts';
-import {type Backend, findBackends, RulesError} from './backend.ts';
+import {type Backend, RulesError} from './backend.ts';
+import {findBackends} from './backends.ts';
 import {
   HTTP_DEFAULTS,
   type HttpOptions,

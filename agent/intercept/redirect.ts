@@ -56,10 +56,7 @@ export class Redirect {
 
   /** Redirects one port more. Rejects with RulesError, and then does not. */
   async add(port: number): Promise<void> {
-    const backend = this.#backend ?? this.#options.backends[0];
-    // Where it can't be asked, it can't redirect either, and loading tells why.
-    const taken = await backend?.takenByOthers().catch(() => undefined);
-    if (taken?.has(port) === true) {
+    if ((await this.#takenByOthers()).has(port)) {
       throw new RulesError('EADDRINUSE', `another agent has port ${port} of the pod`);
     }
     this.#wanted.add(port);
@@ -116,6 +113,14 @@ export class Redirect {
     return this.#isPaused ? [] : [...this.#wanted];
   }
 
+  /** By whatever tool: other agents may have others. */
+  async #takenByOthers(): Promise<Set<number>> {
+    const {backends} = this.#options;
+    // Where one can't be asked, it can't redirect either, and loading tells why.
+    const asked = await Promise.allSettled(backends.map((backend) => backend.takenByOthers()));
+    return new Set(asked.flatMap((one) => (one.status === 'fulfilled' ? [...one.value] : [])));
+  }
+
   #load(): Promise<void> {
     const next = this.#loading.catch(() => undefined).then(() => this.#loadNow());
     this.#loading = next;
@@ -127,12 +132,14 @@ export class Redirect {
     if (this.#isClosed) return;
     const ports = this.#ports;
     if (ports.length === 0 && !this.#isLoaded) return;
-    if (ports.length === 0 && this.#isEmpty) {
-      if (!this.#options.isInUse()) this.#unload();
+    if (ports.length === 0 && this.#isEmpty && !this.#options.isInUse()) {
+      this.#unload();
       return;
     }
+    const wasEmpty = this.#isEmpty;
     this.#isEmpty = ports.length === 0;
-    this.#timer = setTimeout(() => void this.#refresh(), this.#isEmpty ? QUEUE_MS : REFRESH_MS);
+    const isNewlyEmpty = this.#isEmpty && !wasEmpty;
+    this.#timer = setTimeout(() => void this.#refresh(), isNewlyEmpty ? QUEUE_MS : REFRESH_MS);
     this.counters.loads++;
     // Even of a load that fails something may be there.
     this.#isLoaded = true;

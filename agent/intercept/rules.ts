@@ -42,13 +42,16 @@ export function agentTables(text: string): string[] {
   );
 }
 
-/** Of a map as nft lists it, the ports that are redirected now. */
-export function listedPorts(text: string): number[] {
-  return [...text.matchAll(/(\d+) timeout /g)].map(([, port]) => Number(port));
+/** Of a map as nft lists it, the ports that are redirected now; undefined: nothing in it lives any more. */
+export function listedPorts(text: string): number[] | undefined {
+  const ports = [...text.matchAll(/(\d+) timeout /g)].map(([, port]) => Number(port));
+  return ports.length === 0 ? undefined : ports.filter((port) => port !== 0);
 }
 
+/** Port 0 is nobody's: it tells an agent that redirects nothing at the moment from one that is dead. */
 function elements({ports, to}: Redirection): string {
-  return [...ports].map((port) => `${port} timeout ${LIFETIME_SECONDS}s : ${to}`).join(', ');
+  const all = [[0, 1], ...[...ports].map((port) => [port, to])];
+  return all.map(([port, at]) => `${port} timeout ${LIFETIME_SECONDS}s : ${at}`).join(', ');
 }
 
 /** Makes the table, in one transaction, whether it is there or not. */
@@ -76,67 +79,10 @@ export function nftInstall(table: string, redirection: Redirection): string {
 /** Makes the map hold exactly these ports, for another while; the table must be there. */
 export function nftRefresh(table: string, redirection: Redirection): string {
   const map = `inet ${table} ports`;
-  const ports = elements(redirection);
-  return `flush map ${map}\n${ports === '' ? '' : `add element ${map} { ${ports} }\n`}`;
+  return `flush map ${map}\nadd element ${map} { ${elements(redirection)} }\n`;
 }
 
 /** Removes the table, whether it is there or not. */
 export function nftRemove(table: string): string {
   return `table inet ${table}\ndelete table inet ${table}\n`;
-}
-
-function chains(id: string): {incoming: string; local: string} {
-  return {incoming: `MRDIN_${id}`, local: `MRDSTD_${id}`};
-}
-
-/** xt_time reads UTC, and takes whole seconds. */
-function dateText(atMs: number): string {
-  return new Date(atMs).toISOString().slice(0, 19);
-}
-
-/**
- * Fills the agent's chains, and the jumps to them when `isFirst`, for iptables-restore --noflush, which commits
- * all at once. `nowMs`: since 1970.
- */
-export function iptablesInstall(
-  id: string,
-  redirection: Redirection,
-  {isFirst, nowMs}: {isFirst: boolean; nowMs: number},
-): string {
-  const {incoming, local} = chains(id);
-  const until = `-m time --datestop ${dateText(nowMs + LIFETIME_SECONDS * 1000)}`;
-  const rules = [...redirection.ports].flatMap((port) =>
-    [incoming, local].map(
-      (chain) =>
-        `-A ${chain} -p tcp --syn --dport ${port} ${until} -j REDIRECT --to-ports ${redirection.to}`,
-    ),
-  );
-  return [
-    '*nat',
-    `:${incoming} - [0:0]`,
-    `:${local} - [0:0]`,
-    `-A ${local} -m mark --mark ${PASS_MARK} -j RETURN`,
-    // Matches nothing: while there is such a target, the kernel goes on with what was redirected (xt_REDIRECT).
-    `-A ${local} -p tcp --dport 0 -j REDIRECT --to-ports 1`,
-    ...rules,
-    ...(isFirst ? [`-A PREROUTING -j ${incoming}`, `-A OUTPUT -o lo -j ${local}`] : []),
-    'COMMIT',
-    '',
-  ].join('\n');
-}
-
-/** Removes the chains and the jumps to them. */
-export function iptablesRemove(id: string): string {
-  const {incoming, local} = chains(id);
-  return [
-    '*nat',
-    `-D PREROUTING -j ${incoming}`,
-    `-D OUTPUT -o lo -j ${local}`,
-    `-F ${incoming}`,
-    `-F ${local}`,
-    `-X ${incoming}`,
-    `-X ${local}`,
-    'COMMIT',
-    '',
-  ].join('\n');
 }

@@ -5,7 +5,7 @@
 
 import {once} from 'node:events';
 import {type AddressInfo, connect, createServer, type Socket} from 'node:net';
-import {findBackends} from '../../../agent/intercept/backend.ts';
+import {findBackends} from '../../../agent/intercept/backends.ts';
 import {Interceptor} from '../../../agent/intercept/interceptor.ts';
 import {makeLog} from '../../../agent/log.ts';
 import type {InterceptEvent, InterceptMode, OnConcurrentSteal} from '../../../tunnel/intercept.ts';

@@ -1,8 +1,13 @@
 import test from 'ava';
 import {
-  agentTables,
+  iptablesClear,
   iptablesInstall,
   iptablesRemove,
+  isInstalled,
+  listedAgents,
+} from '../../../agent/intercept/iptables-rules.ts';
+import {
+  agentTables,
   LIFETIME_SECONDS,
   listedPorts,
   nftInstall,
@@ -13,7 +18,7 @@ import {
 test('nftables: every port has a time to live, and the agent’s own mark passes first', (t) => {
   const script = nftInstall('mirrord-0123abcd', {ports: [80, 443], to: 4000});
   const lives = `timeout ${LIFETIME_SECONDS}s : 4000`;
-  t.true(script.includes(`{ 80 ${lives}, 443 ${lives} }`));
+  t.true(script.includes(`80 ${lives}, 443 ${lives} }`));
   const output = script.slice(script.indexOf('chain output'));
   t.true(output.indexOf(`meta mark ${PASS_MARK} accept`) < output.indexOf('redirect'));
   t.regex(output, /oif lo tcp flags/);
@@ -27,10 +32,10 @@ test('nftables: nothing but a SYN is redirected', (t) => {
   t.true(redirects.every((line) => line.includes('tcp flags & (fin | syn | rst | ack) == syn')));
 });
 
-test('nftables: without a port the map is emptied', (t) => {
+test('nftables: without a port the map tells that its agent lives, and redirects nothing', (t) => {
   t.is(
     nftRefresh('mirrord-0123abcd', {ports: [], to: 0}),
-    'flush map inet mirrord-0123abcd ports\n',
+    `flush map inet mirrord-0123abcd ports\nadd element inet mirrord-0123abcd ports { 0 timeout ${LIFETIME_SECONDS}s : 1 }\n`,
   );
 });
 
@@ -38,9 +43,11 @@ test('nftables: tables of agents and the ports in them are found again', (t) => 
   const tables = 'table inet mirrord-0123abcd\ntable inet mirrord\ntable ip mirrord-0123abce\n';
   t.deepEqual(agentTables(tables), ['mirrord-0123abcd']);
   const map =
-    'elements = { 80 timeout 8s expires 5s196ms : 4000, 443 timeout 8s expires 5s : 4000 }';
+    'elements = { 0 timeout 8s expires 5s : 1, 80 timeout 8s expires 5s196ms : 4000, 443 timeout 8s expires 5s : 4000 }';
   t.deepEqual(listedPorts(map), [80, 443]);
-  t.deepEqual(listedPorts('map ports {\n type inet_service : inet_service\n flags timeout\n}'), []);
+  t.deepEqual(listedPorts('elements = { 0 timeout 8s expires 5s : 1 }'), []);
+  const empty = 'map ports {\n type inet_service : inet_service\n flags timeout\n}';
+  t.is(listedPorts(empty), undefined);
 });
 
 test('iptables: each rule ends by itself, by the clock', (t) => {
@@ -53,10 +60,55 @@ test('iptables: each rule ends by itself, by the clock', (t) => {
   t.regex(script, /-A PREROUTING -j MRDIN_0123abcd\n-A OUTPUT -o lo -j MRDSTD_0123abcd\nCOMMIT/);
 });
 
-test('iptables: a refresh does not jump twice, and the removal takes all of it', (t) => {
+test('iptables: a refresh moves the jumps to the end, and the removal takes all of it', (t) => {
   const again = iptablesInstall('0123abcd', {ports: [80], to: 4000}, {isFirst: false, nowMs: 0});
-  t.notRegex(again, /-A (PREROUTING|OUTPUT)/);
+  t.regex(
+    again,
+    /-D PREROUTING -j MRDIN_0123abcd\n-D OUTPUT -o lo -j MRDSTD_0123abcd\n-A PREROUTING/,
+  );
   const removal = iptablesRemove('0123abcd');
   for (const chain of ['MRDIN_0123abcd', 'MRDSTD_0123abcd'])
     t.true(removal.includes(`-X ${chain}`));
+});
+
+/** As iptables-save writes it. */
+const saved = `*nat
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:MRDIN_0123abcd - [0:0]
+:MRDSTD_0123abcd - [0:0]
+:MRDSTD_deadbeef - [0:0]
+-A PREROUTING -j MRDIN_0123abcd
+-A OUTPUT -o lo -j MRDSTD_0123abcd
+-A OUTPUT -o lo -j MRDSTD_deadbeef
+-A MRDIN_0123abcd -p tcp -m tcp --dport 80 --tcp-flags FIN,SYN,RST,ACK SYN -m time --datestop 2026-11-23T00:00:03 -j REDIRECT --to-ports 4000
+-A MRDSTD_0123abcd -m mark --mark 0x2000 -j RETURN
+-A MRDSTD_0123abcd -p tcp -m tcp --dport 0 -m time --datestop 2026-11-23T00:00:03 -j REDIRECT --to-ports 1
+-A MRDSTD_0123abcd -p tcp -m tcp --dport 80 --tcp-flags FIN,SYN,RST,ACK SYN -m time --datestop 2026-11-23T00:00:03 -j REDIRECT --to-ports 4000
+-A MRDSTD_deadbeef -p tcp -m tcp --dport 0 -m time --datestop 2026-11-23T00:00:03 -j REDIRECT --to-ports 1
+COMMIT
+`;
+
+test('iptables: agents, their ports and whether they live are found again', (t) => {
+  const before = Date.UTC(2026, 10, 22, 23, 59, 59);
+  t.deepEqual(listedAgents(saved, before), [
+    {id: '0123abcd', ports: [80], isAlive: true},
+    {id: 'deadbeef', ports: [], isAlive: true},
+  ]);
+  t.deepEqual(
+    listedAgents(saved, before + 10_000).map(({ports, isAlive}) => ({ports, isAlive})),
+    [
+      {ports: [], isAlive: false},
+      {ports: [], isAlive: false},
+    ],
+  );
+  t.true(isInstalled(saved, '0123abcd'));
+  t.false(isInstalled(saved, 'deadbeef'));
+});
+
+test('iptables: what a dead agent has left is taken away as far as it is there', (t) => {
+  t.is(
+    iptablesClear(saved, 'deadbeef'),
+    '*nat\n-D OUTPUT -o lo -j MRDSTD_deadbeef\n-F MRDSTD_deadbeef\n-X MRDSTD_deadbeef\nCOMMIT\n',
+  );
 });

@@ -1,0 +1,109 @@
+/**
+ * The redirecting rules as text for iptables-restore(8), and what iptables-save(8) says of agents' rules. Pure.
+ *
+ * An agent has two chains of its own in the table `nat`. Each rule in them lives until a date; one that matches nothing
+ * has the date alone, and tells an agent that redirects no port at the moment from one that is dead.
+ */
+
+import {LIFETIME_SECONDS, PASS_MARK, type Redirection} from './rules.ts';
+
+function chains(id: string): {incoming: string; local: string} {
+  return {incoming: `MRDIN_${id}`, local: `MRDSTD_${id}`};
+}
+
+/** xt_time reads UTC, and takes whole seconds. */
+function dateText(atMs: number): string {
+  return new Date(atMs).toISOString().slice(0, 19);
+}
+
+/**
+ * Fills the agent's chains, and the jumps to them when `isFirst`, for iptables-restore --noflush, which commits
+ * all at once, or nothing: unless `isFirst` it fails where the jumps are gone. `nowMs`: since 1970.
+ */
+export function iptablesInstall(
+  id: string,
+  redirection: Redirection,
+  {isFirst, nowMs}: {isFirst: boolean; nowMs: number},
+): string {
+  const {incoming, local} = chains(id);
+  const jumps = [`PREROUTING -j ${incoming}`, `OUTPUT -o lo -j ${local}`];
+  const until = `-m time --datestop ${dateText(nowMs + LIFETIME_SECONDS * 1000)}`;
+  const rules = [...redirection.ports].flatMap((port) =>
+    [incoming, local].map(
+      (chain) =>
+        `-A ${chain} -p tcp --syn --dport ${port} ${until} -j REDIRECT --to-ports ${redirection.to}`,
+    ),
+  );
+  return [
+    '*nat',
+    `:${incoming} - [0:0]`,
+    `:${local} - [0:0]`,
+    `-A ${local} -m mark --mark ${PASS_MARK} -j RETURN`,
+    // Matches nothing. While there is such a target, the kernel goes on with what was redirected (xt_REDIRECT).
+    `-A ${local} -p tcp --dport 0 ${until} -j REDIRECT --to-ports 1`,
+    ...rules,
+    ...(isFirst ? [] : jumps.map((jump) => `-D ${jump}`)),
+    ...jumps.map((jump) => `-A ${jump}`),
+    'COMMIT',
+    '',
+  ].join('\n');
+}
+
+/** Removes the chains and the jumps to them. */
+export function iptablesRemove(id: string): string {
+  const {incoming, local} = chains(id);
+  return [
+    '*nat',
+    `-D PREROUTING -j ${incoming}`,
+    `-D OUTPUT -o lo -j ${local}`,
+    `-F ${incoming}`,
+    `-F ${local}`,
+    `-X ${incoming}`,
+    `-X ${local}`,
+    'COMMIT',
+    '',
+  ].join('\n');
+}
+
+/** An agent, as its rules tell. */
+export interface ListedAgent {
+  readonly id: string;
+  /** What it redirects now. */
+  readonly ports: readonly number[];
+  /** Whether any of its rules still lives. */
+  readonly isAlive: boolean;
+}
+
+/** Of the table `nat` as iptables-save writes it, the agents. `nowMs`: since 1970. */
+export function listedAgents(text: string, nowMs: number): ListedAgent[] {
+  const ids = [...text.matchAll(/^:MRDSTD_([0-9a-f]{8}) /gm)].map(([, id]) => id ?? '');
+  return ids.map((id) => {
+    const rules = [...text.matchAll(/^-A (\S+) .*--dport (\d+) .*--datestop (\S+)/gm)]
+      .filter(([, chain]) => chain === `MRDSTD_${id}` || chain === `MRDIN_${id}`)
+      // A date that can't be read is no reason to take somebody's rules away.
+      .filter(([, , , date]) => !(Date.parse(`${date}Z`) < nowMs));
+    const ports = new Set(rules.map(([, , port]) => Number(port)));
+    ports.delete(0);
+    return {id, ports: [...ports], isAlive: rules.length > 0};
+  });
+}
+
+/** Of the same, what takes an agent's chains away and whatever jumps to them. */
+export function iptablesClear(text: string, id: string): string {
+  const own = Object.values(chains(id)).filter((chain) => text.includes(`:${chain} `));
+  const lines = text.split('\n');
+  const jumps = lines.filter((line) => own.some((chain) => line.endsWith(` -j ${chain}`)));
+  return [
+    '*nat',
+    ...jumps.map((line) => line.replace(/^-A /, '-D ')),
+    ...own.map((chain) => `-F ${chain}`),
+    ...own.map((chain) => `-X ${chain}`),
+    'COMMIT',
+    '',
+  ].join('\n');
+}
+
+/** Of the same, whether anything jumps to the agent's chains. */
+export function isInstalled(text: string, id: string): boolean {
+  return text.includes(` -j ${chains(id).incoming}\n`);
+}

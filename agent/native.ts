@@ -10,7 +10,7 @@ import type {TunnelEndpoint} from '../tunnel/messages.ts';
 
 interface Addon {
   originalDestination(fd: number, endpoint: Uint8Array): number;
-  connectMarked(endpoint: Uint8Array, mark: number): number;
+  connectMarked(endpoint: Uint8Array, mark: number, source: Uint8Array): number;
   listening(isV6: number, protocol: number, state: number, endpoints: Uint8Array): number;
 }
 
@@ -45,16 +45,25 @@ export function originalDestination(fd: number): TunnelEndpoint {
   return {address: bytes.slice(2, length), port};
 }
 
-/**
- * Starts a connection whose packets have the mark; 0: none. Returns its descriptor, the caller's to close.
- * Throws what connect(2) fails with at once, on loopback ECONNREFUSED too; EPERM without NET_ADMIN.
- */
-export function connectMarked({address, port}: TunnelEndpoint, mark: number): number {
+/** As the addon takes it. */
+function endpointOf({address, port}: TunnelEndpoint): Uint8Array {
   const bytes = new Uint8Array(2 + address.length);
   bytes[0] = port >> 8;
   bytes[1] = port;
   bytes.set(address, 2);
-  return checked('connect', addon().connectMarked(bytes, mark));
+  return bytes;
+}
+
+const NO_SOURCE = new Uint8Array(0);
+
+/**
+ * Starts a connection whose packets have the mark; 0: none. `source`: the address of this machine's that it comes from,
+ * else the kernel's choice. Returns its descriptor, the caller's to close. Throws what connect(2) fails with at once,
+ * on loopback ECONNREFUSED too; EADDRNOTAVAIL for a source that is not here; EPERM without NET_ADMIN.
+ */
+export function connectMarked(to: TunnelEndpoint, mark: number, source?: Uint8Array): number {
+  const from = source === undefined ? NO_SOURCE : endpointOf({address: source, port: 0});
+  return checked('connect', addon().connectMarked(endpointOf(to), mark, from));
 }
 
 /** Endpoints that are read at a time: 3,640 of IPv6. */

@@ -30,7 +30,8 @@ import {emitIncoming, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {MuxStream, StreamHandler} from '../../tunnel/types.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
-import {connectMarked, loadNative, originalDestination} from '../native.ts';
+import {loadNative, originalDestination} from '../native.ts';
+import {connectToApplication} from './application.ts';
 import {type Backend, RulesError} from './backend.ts';
 import {findBackends} from './backends.ts';
 import {
@@ -43,7 +44,6 @@ import {abort, join} from './join.ts';
 import {Mirror} from './mirror.ts';
 import {pass} from './pass.ts';
 import {Redirect} from './redirect.ts';
-import {PASS_MARK} from './rules.ts';
 import {BYPASSED, SelfTest} from './self-test.ts';
 import {connectClient, type OpenToClient} from './tunnel-duplex.ts';
 
@@ -441,9 +441,9 @@ export class Interceptor {
   }
 
   /** A connection to where it wanted to go; undefined: nobody is there. Connects through at once. */
-  #dialApplication({local}: Incoming): number | undefined {
+  #dialApplication({local, peer}: Incoming): number | undefined {
     try {
-      return connectMarked(local, PASS_MARK);
+      return connectToApplication(local, peer);
     } catch (error) {
       const {address, port} = local;
       const to = `${formatAddress(address)} port ${port}`;

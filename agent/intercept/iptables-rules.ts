@@ -5,7 +5,13 @@
  * has the date alone, and tells an agent that redirects no port at the moment from one that is dead.
  */
 
-import {LIFETIME_SECONDS, PASS_MARK, type Redirection} from './rules.ts';
+import {
+  LIFETIME_SECONDS,
+  PASS_MARK,
+  PROXY_MARK_MASK,
+  PROXY_MARKS,
+  type Redirection,
+} from './rules.ts';
 
 function chains(id: string): {incoming: string; local: string} {
   return {incoming: `MRDIN_${id}`, local: `MRDSTD_${id}`};
@@ -16,34 +22,47 @@ function dateText(atMs: number): string {
   return new Date(atMs).toISOString().slice(0, 19);
 }
 
-/**
- * Fills the agent's chains, and the jumps to them when `isFirst`, for iptables-restore --noflush, which commits
- * all at once, or nothing: unless `isFirst` it fails where the jumps are gone. `nowMs`: since 1970.
- */
+/** What an agent's rules stand among. */
+export interface Neighbours {
+  /** The jumps to the agent's chains are there. */
+  readonly isInstalled: boolean;
+  /**
+   * Somebody lets go what is sent to `lo`, and no rule after that is asked: Istio's ambient mode, where it is what ztunnel
+   * sends to the application. Else a mesh's own redirects must come first.
+   */
+  readonly acceptsLocal: boolean;
+}
+
+/** Fills the agent's chains and jumps to them, for iptables-restore --noflush, which commits all at once, or nothing. */
 export function iptablesInstall(
   id: string,
-  redirection: Redirection,
-  {isFirst, nowMs}: {isFirst: boolean; nowMs: number},
+  {ports, to}: Redirection,
+  {isInstalled, acceptsLocal, nowMs}: Neighbours & {nowMs: number},
 ): string {
   const {incoming, local} = chains(id);
-  const jumps = [`PREROUTING -j ${incoming}`, `OUTPUT -o lo -j ${local}`];
+  const jumps = [`PREROUTING -j ${incoming}`, `OUTPUT -o lo -j ${local}`] as const;
   const until = `-m time --datestop ${dateText(nowMs + LIFETIME_SECONDS * 1000)}`;
-  const rules = [...redirection.ports].flatMap((port) =>
-    [incoming, local].map(
-      (chain) =>
-        `-A ${chain} -p tcp --syn --dport ${port} ${until} -j REDIRECT --to-ports ${redirection.to}`,
-    ),
-  );
+  const rules = [...ports].flatMap((port) => {
+    const first = `-p tcp --syn --dport ${port} ${until}`;
+    return [
+      `-A ${incoming} ${first} -j REDIRECT --to-ports ${to}`,
+      `-A ${local} ${first} -j DNAT --to-destination :${to}`,
+    ];
+  });
   return [
     '*nat',
     `:${incoming} - [0:0]`,
     `:${local} - [0:0]`,
+    ...PROXY_MARKS.map(
+      (mark) => `-A ${incoming} -m mark --mark ${mark}/${PROXY_MARK_MASK} -j RETURN`,
+    ),
     `-A ${local} -m mark --mark ${PASS_MARK} -j RETURN`,
     // Matches nothing. While there is such a target, the kernel goes on with what was redirected (xt_REDIRECT).
     `-A ${local} -p tcp --dport 0 ${until} -j REDIRECT --to-ports 1`,
     ...rules,
-    ...(isFirst ? [] : jumps.map((jump) => `-D ${jump}`)),
-    ...jumps.map((jump) => `-A ${jump}`),
+    ...(isInstalled ? jumps.map((jump) => `-D ${jump}`) : []),
+    `-A ${jumps[0]}`,
+    `${acceptsLocal ? '-I' : '-A'} ${jumps[1]}`,
     'COMMIT',
     '',
   ].join('\n');
@@ -103,7 +122,15 @@ export function iptablesClear(text: string, id: string): string {
   ].join('\n');
 }
 
-/** Of the same, whether anything jumps to the agent's chains. */
-export function isInstalled(text: string, id: string): boolean {
-  return text.includes(` -j ${chains(id).incoming}\n`);
+/** Of the same, what an agent's rules stand among. */
+export function neighbours(text: string, id: string): Neighbours {
+  return {
+    isInstalled: text.includes(` -j ${chains(id).incoming}\n`),
+    acceptsLocal: /^-A (?!PREROUTING|INPUT|POSTROUTING).* -o lo .*-j ACCEPT$/m.test(text),
+  };
+}
+
+/** Of the same, whether a service mesh has its rules there: Istio, Linkerd, Kuma. */
+export function hasMesh(text: string): boolean {
+  return /^:(ISTIO_|PROXY_INIT_|KUMA_MESH_)/m.test(text);
 }

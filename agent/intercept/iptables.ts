@@ -1,13 +1,15 @@
 /** Redirecting by iptables(8): by either kind, in the tables of which the other sees nothing. */
 
 import {readFileSync} from 'node:fs';
-import type {Backend} from './backend.ts';
+import {type Backend, RulesError} from './backend.ts';
 import {
+  hasMesh,
   iptablesClear,
   iptablesInstall,
   iptablesRemove,
-  isInstalled,
   listedAgents,
+  type Neighbours,
+  neighbours,
 } from './iptables-rules.ts';
 import type {Redirection} from './rules.ts';
 import {findTool, runTool, runToolNow} from './tools.ts';
@@ -19,6 +21,7 @@ const RESTORE = ['--noflush', '--wait', '2'];
 
 /** The tools for one family. */
 interface Family {
+  readonly variant: Variant;
   readonly save: string;
   readonly restore: string;
   /** Where the kernel tells which tables there are: asking a legacy tool makes them. */
@@ -31,7 +34,23 @@ function findFamily(variant: Variant, version: 4 | 6): Family | undefined {
   const save = findTool(`${name}tables-${variant}-save`);
   const restore = findTool(`${name}tables-${variant}-restore`);
   if (save === undefined || restore === undefined) return undefined;
-  return {save, restore, tableNames: `/proc/net/${name}_tables_names`, isNeeded: version === 4};
+  return {
+    variant,
+    save,
+    restore,
+    tableNames: `/proc/net/${name}_tables_names`,
+    isNeeded: version === 4,
+  };
+}
+
+function findFamilies(variant: Variant): Family[] {
+  return ([4, 6] as const).flatMap((version) => findFamily(variant, version) ?? []);
+}
+
+/** The table `nat`; empty where there is none. */
+async function saveTable(family: Family): Promise<string> {
+  if (family.variant === 'legacy' && !hasTable(family)) return '';
+  return await runTool(family.save, ['-t', 'nat'], '');
 }
 
 function hasTable(family: Family): boolean {
@@ -45,30 +64,29 @@ function hasTable(family: Family): boolean {
 /** Chains of this agent's own in the table `nat`, of both families; IPv6 may be missing. */
 export class Iptables implements Backend {
   readonly name: string;
-  readonly #variant: Variant;
   readonly #families: readonly Family[];
   readonly #id: string;
-  readonly #installed = new Set<Family>();
+  /** By the other kind of tables. */
+  readonly #others: readonly Family[];
+  readonly #installed = new Map<Family, Neighbours>();
 
   /** Undefined where the tools are missing. */
   static find(variant: Variant, id: string): Iptables | undefined {
-    const four = findFamily(variant, 4);
-    const six = findFamily(variant, 6);
-    if (four === undefined) return undefined;
-    return new Iptables(variant, six === undefined ? [four] : [four, six], id);
+    const [needed] = findFamilies(variant);
+    return needed?.isNeeded === true ? new Iptables(variant, id) : undefined;
   }
 
-  private constructor(variant: Variant, families: readonly Family[], id: string) {
+  private constructor(variant: Variant, id: string) {
     this.name = `iptables-${variant}`;
-    this.#variant = variant;
-    this.#families = families;
+    this.#families = findFamilies(variant);
+    this.#others = findFamilies(variant === 'nft' ? 'legacy' : 'nft');
     this.#id = id;
   }
 
   async takenByOthers(): Promise<ReadonlySet<number>> {
     const taken = new Set<number>();
     for (const family of this.#families) {
-      const text = await this.#save(family);
+      const text = await saveTable(family);
       for (const {id, ports, isAlive} of listedAgents(text, Date.now())) {
         if (id === this.#id) continue;
         for (const port of ports) taken.add(port);
@@ -90,36 +108,42 @@ export class Iptables implements Backend {
   }
 
   stop(): void {
-    const none = {ports: [], to: 0};
-    const script = iptablesInstall(this.#id, none, {isFirst: false, nowMs: Date.now()});
-    for (const {restore} of this.#installed) runToolNow(restore, RESTORE, script);
+    for (const [{restore}, among] of this.#installed) {
+      const script = iptablesInstall(
+        this.#id,
+        {ports: [], to: 0},
+        {...among, isInstalled: true, nowMs: Date.now()},
+      );
+      runToolNow(restore, RESTORE, script);
+    }
   }
 
   remove(): void {
-    for (const family of this.#installed) {
+    for (const family of this.#installed.keys()) {
       this.#installed.delete(family);
       runToolNow(family.restore, RESTORE, iptablesRemove(this.#id));
     }
   }
 
   async #install(family: Family, redirection: Redirection): Promise<void> {
-    const script = (isFirst: boolean): string =>
-      iptablesInstall(this.#id, redirection, {isFirst, nowMs: Date.now()});
-    try {
-      await runTool(family.restore, RESTORE, script(!this.#installed.has(family)));
-    } catch (error) {
-      // Where somebody has removed the rules they are made again.
-      const isGone =
-        this.#installed.has(family) && !isInstalled(await this.#save(family), this.#id);
-      if (!isGone) throw error;
-      await runTool(family.restore, RESTORE, script(true));
-    }
-    this.#installed.add(family);
+    const text = await saveTable(family);
+    if (!this.#installed.has(family)) await this.#askForMesh(text);
+    const among = neighbours(text, this.#id);
+    const script = iptablesInstall(this.#id, redirection, {...among, nowMs: Date.now()});
+    await runTool(family.restore, RESTORE, script);
+    this.#installed.set(family, among);
   }
 
-  /** The table `nat`; empty where there is none. */
-  async #save(family: Family): Promise<string> {
-    if (this.#variant === 'legacy' && !hasTable(family)) return '';
-    return await runTool(family.save, ['-t', 'nat'], '');
+  /** A mesh must be asked before us, and of two kinds of tables the kernel asks the younger one first. */
+  async #askForMesh(text: string): Promise<void> {
+    if (hasMesh(text)) return;
+    for (const other of this.#others) {
+      if (hasMesh(await saveTable(other).catch(() => ''))) {
+        throw new RulesError(
+          'ENOTSUP',
+          `a service mesh has its rules in the tables of iptables-${other.variant}`,
+        );
+      }
+    }
   }
 }

@@ -3,8 +3,11 @@
  *
  * Two hooks of NAT: `prerouting`, for whoever comes from outside, and `output` on `lo`, for callers inside the
  * pod. The agent's own connections to the application carry a mark and pass. Ours come after everybody
- * else's rules at the hook (priority -90, or the end of the chain): what a service mesh takes for its sidecar,
- * it takes first, and the sidecar's own connection to the application, on `lo`, is ours.
+ * else's rules at the hook (priority -90, or the end of the chain): what a service mesh takes for its proxy, it takes
+ * first, and the proxy's own connection to the application, on `lo`, is ours. What the mesh leaves alone, `prerouting`
+ * gets. On `lo` the address stays, and only the port changes: a proxy that speaks for its client (Istio's ztunnel, Envoy
+ * with TPROXY) has the client's address, to which nothing from 127.0.0.1 can be answered. A packet that a mesh has given to
+ * its proxy by TPROXY still has its destination at `prerouting`, and a mark that tells.
  *
  * NAT decides at the first packet of a connection, so those that exist stay where they are. But where nobody has
  * tracked connections before us, the kernel begins with our rules, and takes the next packet of each that exists for a
@@ -23,6 +26,10 @@ export const PASS_MARK = 0x2000;
 export const LIFETIME_SECONDS = 8;
 
 const PRIORITY = -90;
+
+/** What Istio marks packets with: its proxy's own or for it, and for ztunnel (istio-iptables, istio-cni). */
+export const PROXY_MARKS = [0x539, 0x111] as const;
+export const PROXY_MARK_MASK = 0xfff;
 
 /** The ports of the pod that are redirected, and where to. */
 export interface Redirection {
@@ -56,7 +63,7 @@ function elements({ports, to}: Redirection): string {
 
 /** Makes the table, in one transaction, whether it is there or not. */
 export function nftInstall(table: string, redirection: Redirection): string {
-  const target = 'tcp flags & (fin | syn | rst | ack) == syn redirect to :tcp dport map @ports';
+  const first = 'tcp flags & (fin | syn | rst | ack) == syn';
   return [
     `table inet ${table}`,
     `delete table inet ${table}`,
@@ -64,12 +71,13 @@ export function nftInstall(table: string, redirection: Redirection): string {
     `  map ports { type inet_service : inet_service; flags timeout; }`,
     '  chain prerouting {',
     `    type nat hook prerouting priority ${PRIORITY}; policy accept;`,
-    `    ${target}`,
+    `    meta mark & ${PROXY_MARK_MASK} { ${PROXY_MARKS.join(', ')} } accept`,
+    `    ${first} redirect to :tcp dport map @ports`,
     '  }',
     '  chain output {',
     `    type nat hook output priority ${PRIORITY}; policy accept;`,
     `    meta mark ${PASS_MARK} accept`,
-    `    oif lo ${target}`,
+    `    oif lo ${first} dnat to :tcp dport map @ports`,
     '  }',
     '}',
     nftRefresh(table, redirection),

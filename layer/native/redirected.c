@@ -54,36 +54,57 @@ static napi_value original_destination(napi_env env, napi_callback_info info) {
   return number(env, 18);
 }
 
-static int start_connect(int fd, const uint8_t *endpoint, size_t length) {
+union address {
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+};
+
+/* Port (big-endian) and address, 6 or 18 bytes; returns the length of what the kernel takes. */
+static socklen_t read_endpoint(union address *to, const uint8_t *endpoint, size_t length) {
+  memset(to, 0, sizeof *to);
   if (length == 6) {
-    struct sockaddr_in v4 = {.sin_family = AF_INET};
-    memcpy(&v4.sin_port, endpoint, 2);
-    memcpy(&v4.sin_addr, endpoint + 2, 4);
-    return connect(fd, (struct sockaddr *)&v4, sizeof v4);
+    to->v4.sin_family = AF_INET;
+    memcpy(&to->v4.sin_port, endpoint, 2);
+    memcpy(&to->v4.sin_addr, endpoint + 2, 4);
+    return sizeof to->v4;
   }
-  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-  memcpy(&v6.sin6_port, endpoint, 2);
-  memcpy(&v6.sin6_addr, endpoint + 2, 16);
-  return connect(fd, (struct sockaddr *)&v6, sizeof v6);
+  to->v6.sin6_family = AF_INET6;
+  memcpy(&to->v6.sin6_port, endpoint, 2);
+  memcpy(&to->v6.sin6_addr, endpoint + 2, 16);
+  return sizeof to->v6;
 }
 
-/* connectMarked(endpoint, mark) -> fd | -errno: a non-blocking connection, made or on its way. Within one
- * machine it is made, or refused, before connect(2) returns. Mark 0: none. */
+/* From a port that the kernel picks at connect(2), when it knows the other end. */
+static int bind_source(int fd, const uint8_t *source, size_t length) {
+  union address from;
+  int one = 1;
+  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+  return bind(fd, &from.any, read_endpoint(&from, source, length));
+}
+
+/* connectMarked(endpoint, mark, source) -> fd | -errno: a non-blocking connection, made or on its way. Within one
+ * machine it is made, or refused, before connect(2) returns. Mark 0: none. Source: an endpoint with port 0, or empty. */
 static napi_value connect_marked(napi_env env, napi_callback_info info) {
-  napi_value args[2];
-  size_t length;
-  arguments(env, info, args, 2);
+  napi_value args[3];
+  size_t length, source_length;
+  arguments(env, info, args, 3);
   uint8_t *endpoint = bytes_argument(env, args[0], &length);
+  uint8_t *source = bytes_argument(env, args[2], &source_length);
   if (!endpoint || (length != 6 && length != 18)) return number(env, -EINVAL);
+  if (source && source_length && source_length != length) return number(env, -EINVAL);
   uint32_t mark = (uint32_t)int_argument(env, args[1]);
   int fd = socket(length == 6 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return number(env, -errno);
   int one = 1; /* what comes in two pieces must not wait for an acknowledgement of the first */
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  union address to;
+  socklen_t size = read_endpoint(&to, endpoint, length);
   int bad = mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0;
-  if (!bad) bad = start_connect(fd, endpoint, length) < 0 && errno != EINPROGRESS;
+  if (!bad && source && source_length) bad = bind_source(fd, source, source_length) < 0;
+  if (!bad) bad = connect(fd, &to.any, size) < 0 && errno != EINPROGRESS;
   int failure = bad ? errno : 0;
-  socklen_t size = sizeof failure;
+  size = sizeof failure;
   /* On loopback even a refusal is there by now. */
   if (!failure) getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size);
   if (failure) close(fd);

@@ -95,8 +95,8 @@ export const agent = object({
   exclude_from_mesh: key(boolean(), "Keep an ephemeral agent's port out of the mesh's sidecar.", {
     default: false,
     env: 'MIRRORD_AGENT_EXCLUDE_FROM_MESH',
-    status: 'later',
-    instead: "the sidecar's rules may take the agent's port",
+    status: 'no-effect-here',
+    instead: "the agent's port is one of loopback, which meshes leave alone",
   }),
   external_ip_fix: key(boolean(), 'Let passed-through connections keep their original address.', {
     default: true,

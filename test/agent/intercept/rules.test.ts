@@ -1,10 +1,11 @@
 import test from 'ava';
 import {
+  hasMesh,
   iptablesClear,
   iptablesInstall,
   iptablesRemove,
-  isInstalled,
   listedAgents,
+  neighbours,
 } from '../../../agent/intercept/iptables-rules.ts';
 import {
   agentTables,
@@ -15,19 +16,22 @@ import {
   PASS_MARK,
 } from '../../../agent/intercept/rules.ts';
 
+/** A pod without a mesh, in which the agent is new. */
+const alone = {isInstalled: false, acceptsLocal: false};
+
 test('nftables: every port has a time to live, and the agent’s own mark passes first', (t) => {
   const script = nftInstall('mirrord-0123abcd', {ports: [80, 443], to: 4000});
   const lives = `timeout ${LIFETIME_SECONDS}s : 4000`;
   t.true(script.includes(`80 ${lives}, 443 ${lives} }`));
   const output = script.slice(script.indexOf('chain output'));
-  t.true(output.indexOf(`meta mark ${PASS_MARK} accept`) < output.indexOf('redirect'));
+  t.true(output.indexOf(`meta mark ${PASS_MARK} accept`) < output.indexOf('dnat'));
   t.regex(output, /oif lo tcp flags/);
   t.notRegex(script, /flush ruleset/);
 });
 
 test('nftables: nothing but a SYN is redirected', (t) => {
   const script = nftInstall('mirrord-0123abcd', {ports: [80], to: 4000});
-  const redirects = script.split('\n').filter((line) => line.includes('redirect to'));
+  const redirects = script.split('\n').filter((line) => / to :tcp dport map /.test(line));
   t.is(redirects.length, 2);
   t.true(redirects.every((line) => line.includes('tcp flags & (fin | syn | rst | ack) == syn')));
 });
@@ -52,7 +56,7 @@ test('nftables: tables of agents and the ports in them are found again', (t) => 
 
 test('iptables: each rule ends by itself, by the clock', (t) => {
   const nowMs = Date.UTC(2026, 10, 22, 23, 59, 55);
-  const script = iptablesInstall('0123abcd', {ports: [80], to: 4000}, {isFirst: true, nowMs});
+  const script = iptablesInstall('0123abcd', {ports: [80], to: 4000}, {...alone, nowMs});
   const rules = script.split('\n').filter((line) => line.includes('--dport 80'));
   t.is(rules.length, 2);
   t.true(rules.every((line) => line.includes('--datestop 2026-11-23T00:00:03 ')));
@@ -61,7 +65,11 @@ test('iptables: each rule ends by itself, by the clock', (t) => {
 });
 
 test('iptables: a refresh moves the jumps to the end, and the removal takes all of it', (t) => {
-  const again = iptablesInstall('0123abcd', {ports: [80], to: 4000}, {isFirst: false, nowMs: 0});
+  const again = iptablesInstall(
+    '0123abcd',
+    {ports: [80], to: 4000},
+    {...alone, isInstalled: true, nowMs: 0},
+  );
   t.regex(
     again,
     /-D PREROUTING -j MRDIN_0123abcd\n-D OUTPUT -o lo -j MRDSTD_0123abcd\n-A PREROUTING/,
@@ -102,8 +110,8 @@ test('iptables: agents, their ports and whether they live are found again', (t) 
       {ports: [], isAlive: false},
     ],
   );
-  t.true(isInstalled(saved, '0123abcd'));
-  t.false(isInstalled(saved, 'deadbeef'));
+  t.true(neighbours(saved, '0123abcd').isInstalled);
+  t.false(neighbours(saved, 'deadbeef').isInstalled);
 });
 
 test('iptables: what a dead agent has left is taken away as far as it is there', (t) => {
@@ -111,4 +119,18 @@ test('iptables: what a dead agent has left is taken away as far as it is there',
     iptablesClear(saved, 'deadbeef'),
     '*nat\n-D OUTPUT -o lo -j MRDSTD_deadbeef\n-F MRDSTD_deadbeef\n-X MRDSTD_deadbeef\nCOMMIT\n',
   );
+});
+
+test('iptables: the jump from OUTPUT comes last, but first where somebody lets go what is sent to lo', (t) => {
+  const sidecar =
+    ':ISTIO_OUTPUT - [0:0]\n-A ISTIO_OUTPUT -o lo -m owner ! --uid-owner 1337 -j RETURN\n';
+  const ambient = ':ISTIO_OUTPUT - [0:0]\n-A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -j ACCEPT\n';
+  t.false(neighbours(sidecar, '0123abcd').acceptsLocal);
+  t.true(neighbours(ambient, '0123abcd').acceptsLocal);
+  const script = (acceptsLocal: boolean): string =>
+    iptablesInstall('0123abcd', {ports: [], to: 0}, {...alone, acceptsLocal, nowMs: 0});
+  t.regex(script(false), /-A OUTPUT -o lo -j MRDSTD_0123abcd/);
+  t.regex(script(true), /-I OUTPUT -o lo -j MRDSTD_0123abcd/);
+  t.true(hasMesh(sidecar) && hasMesh(ambient));
+  t.false(hasMesh(saved));
 });

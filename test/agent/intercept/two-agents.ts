@@ -51,7 +51,11 @@ if (first === 'nftables') {
   run('nft', ['-f', '-'], nftInstall('mirrord-dead0000', {ports: [], to: 1}));
   run('nft', ['flush', 'map', 'inet', 'mirrord-dead0000', 'ports']);
 } else {
-  const script = iptablesInstall('dead0000', {ports: [90], to: 1}, {isFirst: true, nowMs: 1e12});
+  const script = iptablesInstall(
+    'dead0000',
+    {ports: [90], to: 1},
+    {isInstalled: false, acceptsLocal: false, nowMs: 1e12},
+  );
   for (const tool of restores[first as keyof typeof restores]) run(tool, ['--noflush'], script);
 }
 const hadLeavings = rules().includes('dead0000');

@@ -1,0 +1,173 @@
+/**
+ * Run in namespaces of its own (`mesh.test.ts`): a pod with a mesh's rules and a proxy, an application, and an agent whose
+ * clients steal and mirror its ports; beside it, a client's network. Writes what everybody saw as JSON.
+ */
+
+import {type ChildProcess, execFile, execFileSync, spawn} from 'node:child_process';
+import {once} from 'node:events';
+import {readFileSync} from 'node:fs';
+import {createServer} from 'node:http';
+import {createInterface} from 'node:readline';
+import {fileURLToPath} from 'node:url';
+import {promisify} from 'node:util';
+import {findBackends} from '../../../../agent/intercept/backends.ts';
+import {relayRedirected} from '../../../../agent/intercept/http/relay.ts';
+import {Interceptor} from '../../../../agent/intercept/interceptor.ts';
+import {makeLog} from '../../../../agent/log.ts';
+import type {InterceptParams} from '../../../../tunnel/intercept.ts';
+import {meshes, SKIPPED} from './meshes.ts';
+import {type Answer, describe, Program} from './program.ts';
+
+const [, , meshName = '', tables = '', tool = ''] = process.argv;
+const mesh = meshes[meshName];
+if (mesh === undefined) throw new Error(`no mesh ${meshName}`);
+const {proxy} = mesh;
+const POD = '10.9.0.2';
+const PORT = 8_080;
+
+const sh = (script: string, input = ''): string =>
+  execFileSync('sh', ['-ec', script], {input, encoding: 'utf8'});
+
+/** A process that lives as long as this one does; resolves when it says so. */
+async function start(
+  file: string,
+  args: string[],
+  onLine: (line: string) => void,
+): Promise<ChildProcess> {
+  const child = spawn(file, args, {stdio: ['ignore', 'pipe', 'inherit'], cwd: '/'});
+  const lines = createInterface(child.stdout as NonNullable<ChildProcess['stdout']>);
+  await once(lines, 'line');
+  lines.on('line', onLine);
+  return child;
+}
+
+/** Everything that is loaded; not what counts packets, nor the chains that iptables makes for everybody, while empty. */
+function ruleset(): string {
+  return sh(
+    'for s in iptables-legacy-save ip6tables-legacy-save "nft -s list ruleset"; do $s; done',
+  )
+    .replaceAll(/^#.*$|\[\d+:\d+\]/gm, '')
+    .replaceAll(/^\*\w+\n(:[A-Z]+ ACCEPT ?\n)+COMMIT\n/gm, '')
+    .replaceAll(/^\n?\tchain [A-Z]+ \{\n\t\ttype .*\n\t\}\n/gm, '')
+    .replaceAll(/^table ip6? \w+ \{\n\n?\}\n/gm, '')
+    .replaceAll(/\n+/g, '\n')
+    .trim();
+}
+
+// ---- the pod, and a client's network ----
+
+sh('ip link set lo up; ip link add eth0 type veth peer name client');
+const elsewhere = await start(
+  'unshare',
+  ['-n', 'sh', '-c', 'echo ready; exec sleep infinity'],
+  () => undefined,
+);
+const client = `nsenter -n -t ${elsewhere.pid}`;
+sh(`ip link set client netns ${elsewhere.pid}
+  ${client} sh -ec 'ip addr add 10.9.0.1/24 dev client; ip link set client up; ip link set lo up'
+  ip addr add ${POD}/24 dev eth0; ip link set eth0 up; ip route add default via 10.9.0.1`);
+
+for (const port of [PORT, SKIPPED]) {
+  const server = createServer((request, response) => {
+    const peer = request.socket.remoteAddress?.replace('::ffff:', '') ?? '';
+    response.end(JSON.stringify({...describe('application', request), peer}));
+  }).listen(port, '::');
+  await once(server, 'listening');
+}
+
+sh(`iptables-${tables}-restore --noflush`, mesh.rules);
+for (const command of mesh.commands ?? []) sh(command);
+const seenByProxy: string[] = [];
+const script = readFileSync(fileURLToPath(new URL('proxy.py', import.meta.url)), 'utf8');
+const capabilities = ['--inh-caps=+net_admin,+net_raw', '--ambient-caps=+net_admin,+net_raw'];
+const identity = [`--reuid=${proxy.uid}`, `--regid=${proxy.uid}`, '--clear-groups'];
+await start(
+  'setpriv',
+  [...identity, ...capabilities, '/usr/bin/python3', '-c', script, JSON.stringify(proxy)],
+  (line) => seenByProxy.push(line),
+);
+
+async function curl(
+  path: string,
+  {prefix = client, port = PORT, headers = [] as string[]} = {},
+): Promise<Answer | string> {
+  const [file = '', ...args] =
+    `${prefix} curl -sS --max-time 20 http://${POD}:${port}${path}`.split(' ');
+  const more = headers.flatMap((header) => ['-H', header]);
+  try {
+    const {stdout} = await promisify(execFile)(file, [...args, ...more]);
+    return JSON.parse(stdout) as Answer;
+  } catch (error) {
+    return String((error as {stderr?: string}).stderr ?? error);
+  }
+}
+
+// ---- what happens ----
+
+const before = ruleset();
+const first = await curl('/first');
+const log = makeLog('error', (line) => process.stderr.write(line));
+const backends = findBackends('0123abcd').filter(({name}) => name.startsWith(tool));
+const interceptor = new Interceptor({id: '0123abcd', log, backends, relayHttp: relayRedirected});
+const told: string[] = [];
+
+/** Subscribes, and resolves with the end of it when connections come. */
+async function subscribe(to: Program, params: Partial<InterceptParams>): Promise<() => void> {
+  const active = Promise.withResolvers<void>();
+  const all: InterceptParams = {
+    id: 1,
+    port: PORT,
+    mode: 'steal',
+    onConcurrentSteal: 'abort',
+    ...params,
+  };
+  const end = interceptor.subscribe(all, to, (event) => {
+    if (event.event !== 'active') told.push(JSON.stringify(event));
+    active.resolve();
+  });
+  await active.promise;
+  return end;
+}
+
+const program = await new Program('program').ready();
+let end = await subscribe(program, {});
+const stolen = await curl('/stolen');
+const fromProxy = await curl('/from-proxy', {prefix: `setpriv ${identity.join(' ')}`});
+const fromInside = await curl('/from-inside', {prefix: 'env'});
+program.isListening = false;
+const refused = await curl('/refused');
+program.isListening = true;
+end();
+
+end = await subscribe(program, {
+  filter: {
+    join: 'any',
+    conditions: [{kind: 'header', pattern: {source: 'X-Mine: yes', flags: 'i'}}],
+  },
+});
+const mine = await curl('/mine', {headers: ['X-Mine: yes']});
+const theirs = await curl('/theirs');
+end();
+
+end = await subscribe(program, {mode: 'mirror'});
+const mirrored = await curl('/mirrored');
+end();
+
+end = await subscribe(program, {port: SKIPPED});
+const skipped = await curl('/skipped', {port: SKIPPED});
+end();
+
+await interceptor.drain();
+interceptor.close();
+const last = await curl('/last');
+process.stdout.write(
+  JSON.stringify({
+    told,
+    answers: {first, stolen, fromProxy, fromInside, refused, mine, theirs, mirrored, skipped, last},
+    requests: program.requests.map(({path}) => path),
+    seenByProxy,
+    before,
+    after: ruleset(),
+  }),
+);
+process.exit();

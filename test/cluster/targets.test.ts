@@ -120,6 +120,10 @@ test.serial.before('the workloads run', async (t) => {
   for (const name of ['deployment/web', 'statefulset/store', 'daemonset/watcher']) {
     await namespace.kubectl('rollout', 'status', name, limit);
   }
+  // `wait … pod --all` waits for those that there are: first, each job has made its own.
+  for (const name of ['job/once', 'job/nightly-now']) {
+    await namespace.kubectl('wait', '--for=jsonpath={.status.active}=1', name, limit);
+  }
   await namespace.kubectl('wait', '--for=condition=Ready', 'pod', '--all', limit);
 });
 

@@ -40,3 +40,8 @@ export function incomingOptions(
     debuggerPorts,
   };
 }
+
+/** `listen_ports`, as the layer takes it. */
+export function hostPorts({feature: {network}}: ResolvedConfig): ReadonlyMap<number, number> {
+  return new Map(network.incoming.listen_ports?.map(([own = 0, here = 0]) => [own, here]));
+}

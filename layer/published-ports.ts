@@ -3,7 +3,9 @@
  *
  * Theory of operation. Each port of the sandbox with a listener gets listeners here, on 127.0.0.1 and, where
  * it works, on ::1: of the same number, or if that is taken (or below 1024 and not ours to bind) of one
- * that the kernel picks, which is said once. A connection accepted here is continued by a socket made
+ * that the kernel picks, which is said once. A port for which a number here was wished for gets exactly that one,
+ * which is kept free of others; when it can't be had the program can't go on, since whoever wrote the number down
+ * would meet somebody else there. A connection accepted here is continued by a socket made
  * inside the sandbox's network namespace, to the address that the listener there is bound to; hence also
  * programs that bind only their loopback can be reached, and see a client on it. Nothing of the machine
  * is disturbed: no port is shared, and a listener here goes when the one inside does. Connections that are
@@ -13,6 +15,7 @@
 import {once} from 'node:events';
 import {createServer, isIPv6, type Server, Socket} from 'node:net';
 import type {StreamHandler} from '../tunnel/types.ts';
+import {MirrordError} from './errors.ts';
 import type {Listener} from './listeners/listener.ts';
 import {watchListeners} from './listeners/watch.ts';
 import type {Log} from './log.ts';
@@ -34,6 +37,8 @@ export interface PublishedPort {
 }
 
 export interface PublishedPorts extends Disposable {
+  /** Resolves when a number that was wished for can't be had; else never. */
+  readonly failed: Promise<MirrordError>;
   /** What is published now, ascending. */
   readonly ports: readonly PublishedPort[];
   readonly counters: {
@@ -46,6 +51,8 @@ export interface PublishedPorts extends Disposable {
 }
 
 export interface PublishOptions {
+  /** From a port of the program's to the one that it has to have here. */
+  hostPorts?: ReadonlyMap<number, number>;
   /** Whether a listening socket is mirrord's own. */
   isOurs: (listener: Listener) => boolean;
   warn: (message: string) => void;
@@ -68,26 +75,40 @@ export function dialOrder(bound: readonly string[], isSix: boolean): string[] {
   return [...new Set(bound.map(reachableAt))].sort((one, other) => rank(one) - rank(other));
 }
 
-/** Listens on an address of this machine; undefined when that can't be. */
+/** Listens on an address of this machine; an errno when that can't be. */
 async function listenAt(
   host: string,
   port: number,
   onConnection: (socket: Socket) => void,
-): Promise<Server | undefined> {
+): Promise<Server | string> {
   const server = createServer({allowHalfOpen: true, pauseOnConnect: false}, onConnection);
   server.listen({host, port});
   try {
     await once(server, 'listening');
     server.on('error', () => undefined); // EMFILE on accept: the client waits, or gives up
     return server;
-  } catch {
-    return undefined; // EADDRINUSE, EACCES, EADDRNOTAVAIL: another number, or one family only
+  } catch (error) {
+    // EADDRINUSE, EACCES, EADDRNOTAVAIL: another number, or one family only
+    return (error as NodeJS.ErrnoException).code ?? String(error);
   }
 }
 
 function portOf(server: Server): number {
   const address = server.address();
   return typeof address === 'object' ? (address?.port ?? 0) : 0;
+}
+
+/** Why a number that was wished for can't be had. */
+function unavailable(port: number, hostPort: number, errno: string): MirrordError {
+  const reason =
+    errno === 'EADDRINUSE' ? 'another process listens there' : 'an ordinary user may not have it';
+  return new MirrordError(
+    'MIRRORD_LISTEN_PORT_TAKEN',
+    `the program's port ${port} can't be at 127.0.0.1:${hostPort}: ${reason} (${errno})`,
+    {
+      hint: `choose another number for [${port}, ${hostPort}] in feature.network.incoming.listen_ports; who has it: ss -ltnp 'sport = :${hostPort}'`,
+    },
+  );
 }
 
 /** One port of the sandbox and its listeners here. */
@@ -100,6 +121,8 @@ interface Publication {
 
 class Publisher implements PublishedPorts {
   readonly counters = {accepted: 0, refused: 0, failed: 0};
+  readonly failed: Promise<MirrordError>;
+  readonly #fail: (error: MirrordError) => void;
   readonly #launcher: Launcher;
   readonly #options: PublishOptions;
   readonly #published = new Map<number, Publication>();
@@ -111,6 +134,7 @@ class Publisher implements PublishedPorts {
   constructor(launcher: Launcher, options: PublishOptions) {
     this.#launcher = launcher;
     this.#options = options;
+    ({promise: this.failed, resolve: this.#fail} = Promise.withResolvers<MirrordError>());
     this.#watch = watchListeners(launcher, (listeners) => this.#follow(listeners), options.log);
   }
 
@@ -146,17 +170,33 @@ class Publisher implements PublishedPorts {
 
   async #publish(port: number, bound: readonly string[]): Promise<void> {
     const onConnection = (socket: Socket): void => this.#onConnection(port, socket);
-    const first =
-      (await listenAt('127.0.0.1', port, onConnection)) ??
-      (await listenAt('127.0.0.1', 0, onConnection));
-    if (first === undefined) return this.#sayOnce(`port ${port} of the program can't be published`);
+    const first = await this.#listen(port, onConnection);
+    if (first === undefined) return;
     const hostPort = portOf(first);
     const second = await listenAt('::1', hostPort, onConnection);
-    const servers = second === undefined ? [first] : [first, second];
+    const servers = typeof second === 'string' ? [first] : [first, second];
     this.#published.set(port, {bound, hostPort, servers});
     if (!this.#isOpen) return this.#withdraw(port); // ended meanwhile
     if (hostPort !== port) this.#sayOther(port, hostPort);
-    this.#options.log('published: port', {port, hostPort, bound, isOnSix: second !== undefined});
+    this.#options.log('published: port', {port, hostPort, bound, isOnSix: servers.length > 1});
+  }
+
+  /** Listens for a port of the program's at the number it is to have, or at any if it need not have one. */
+  async #listen(port: number, onConnection: (socket: Socket) => void): Promise<Server | undefined> {
+    const {hostPorts = new Map<number, number>()} = this.#options;
+    const wished = hostPorts.get(port);
+    if (wished !== undefined) {
+      const server = await listenAt('127.0.0.1', wished, onConnection);
+      if (typeof server !== 'string') return server;
+      this.#fail(unavailable(port, wished, server));
+      return undefined;
+    }
+    const isKept = [...hostPorts.values()].includes(port);
+    const same = isKept ? 'EADDRINUSE' : await listenAt('127.0.0.1', port, onConnection);
+    const server = typeof same === 'string' ? await listenAt('127.0.0.1', 0, onConnection) : same;
+    if (typeof server !== 'string') return server;
+    this.#sayOnce(`port ${port} of the program can't be published (${server})`);
+    return undefined;
   }
 
   #withdraw(port: number): void {

@@ -51,6 +51,8 @@ export interface SessionOptions {
   network?: NetworkOptions;
   /** Which of the target's connections come to the program; none by default. */
   incoming?: IncomingOptions | undefined;
+  /** From a port of the program's to the one that it has to have on this machine; the same, where that is free. */
+  hostPorts?: ReadonlyMap<number, number>;
   /** Regular expressions on unix sockets of the pod that the program finds under their names; none by default. */
   unixStreams?: readonly string[];
   /** Which files are the pod's; none by default. */
@@ -163,6 +165,7 @@ function serveSandbox(
     );
   link.onStream = incoming?.onStream.bind(incoming);
   const published = publishPorts(sandbox.launcher, {
+    ...(options.hostPorts !== undefined && {hostPorts: options.hostPorts}),
     isOurs,
     warn: options.warn,
     info: options.info,
@@ -321,9 +324,13 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
   using served = await serveSessionFiles(sandbox, link, options);
   using unixSockets = showUnixSockets(sandbox, link, options, served);
   await Promise.all([service.ready, unixSockets?.ready]);
-  const ports = () => service.published.ports;
-  const {incoming} = service;
-  const lost = Promise.race([contextLost(link), ...(incoming ? [incoming.failed] : [])]);
+  const {incoming, published} = service;
+  const ports = () => published.ports;
+  const lost = Promise.race([
+    contextLost(link),
+    published.failed,
+    ...(incoming ? [incoming.failed] : []),
+  ]);
   return await run(sandbox.launcher, 'container', {
     link,
     options,

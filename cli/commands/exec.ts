@@ -21,7 +21,7 @@ import {prepareConfig} from '../config/prepare.ts';
 import type {ResolvedConfig} from '../config/schema/root.ts';
 import {formatTarget, parseTargetPath} from '../config/target.ts';
 import {asksForFiles, filesOptions, surroundings} from '../file-options.ts';
-import {incomingOptions} from '../incoming-options.ts';
+import {hostPorts, incomingOptions} from '../incoming-options.ts';
 import {watchForInterruption} from '../interruption.ts';
 import {markInside, refuseNested} from '../nested.ts';
 import {debuggerPorts, networkOptions} from '../network-options.ts';
@@ -123,6 +123,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     environment,
     network: networkOptions(config, debuggers.ports),
     incoming: incomingOptions(config, target, debuggers.ports),
+    hostPorts: hostPorts(config),
     unixStreams: config.feature.network.outgoing.unix_streams ?? [],
     ...(asksForFiles(given) && {
       files: filesOptions(config, surroundings(argv[0], process.env), target.kind === 'targetless'),

@@ -146,6 +146,51 @@ test.serial('two programs may listen on the same port', async (t) => {
   await finish(second);
 });
 
+/** Starts the listener with `listen_ports`, and waits until it listens. */
+async function startMapped(port: number, pairs: readonly number[][]): Promise<Running> {
+  const config = JSON.stringify({feature: {network: {incoming: {listen_ports: pairs}}}});
+  const file = `${demo.temporary}/listen-ports-${port}.json`;
+  await demo.run(['sh', '-c', 'printf %s "$0" >"$1"', config, file]);
+  const argv = ['python3', demo.program('listener.py'), '0.0.0.0', `${port}`];
+  const running = demo.startExec(argv, {flags: ['-f', file]});
+  await running.said(/^listening\n/);
+  return running;
+}
+
+test.serial('listen_ports: a port has the number here that it is given', async (t) => {
+  const [inside, here] = [await freePort(), await freePort()];
+  const running = await startMapped(inside, [[inside, here]]);
+  const socket = await connect(here);
+  socket.end('hello\n');
+  t.is(`${await readAll(socket)}`, 'from 127.0.0.1\nhello\nbye\n');
+  t.true(await isRefused(inside), 'its own number is nobody’s here');
+  t.notRegex(await finish(running), /not available/);
+});
+
+test.serial('listen_ports: a number that is given to one port is kept for it', async (t) => {
+  const [inside, here] = [await freePort(), await freePort()];
+  const running = await startMapped(here, [[inside, here]]);
+  await waitFor('another number', () => /is at 127\.0\.0\.1:\d+/.test(running.output.stderr));
+  t.true(await isRefused(here));
+  await finish(running);
+});
+
+test.serial('listen_ports: a number that is taken ends the program, and says so', async (t) => {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const {port: here} = server.address() as net.AddressInfo;
+  const inside = await freePort();
+  const running = await startMapped(inside, [[inside, here]]);
+  const {status, stderr} = await running.ended;
+  t.is(status, 1);
+  t.regex(
+    stderr,
+    new RegExp(`port ${inside} can't be at 127\\.0\\.0\\.1:${here}: another process`),
+  );
+  t.regex(stderr, /MIRRORD_LISTEN_PORT_TAKEN/);
+  server.close();
+});
+
 test.serial('64 MiB come back unchanged', async (t) => {
   const port = await freePort();
   const running = await startListener('127.0.0.1', port);

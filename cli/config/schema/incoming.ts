@@ -34,12 +34,7 @@ export const incoming = object(
     ),
     listen_ports: key(
       array(array(port(), 2)),
-      'Pairs of a port the program listens on and the one it really gets.',
-      {
-        status: 'later',
-        instead:
-          'it gets its own port, which is on 127.0.0.1 of this machine too where that is free',
-      },
+      'Pairs of a port the program listens on and its number on 127.0.0.1 of this machine.',
     ),
     ignore_ports: key(array(port()), 'Ports whose traffic stays with the target.'),
     ports: key(array(port()), 'The only ports whose traffic comes here.'),

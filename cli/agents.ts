@@ -11,6 +11,7 @@ import {formatTarget, type Target} from './config/target.ts';
 import {loadKubeClient} from './kube/client.ts';
 import {hasKubeconfig} from './kube/kubeconfig.ts';
 import {kubeClientOptions} from './kube/options.ts';
+import {probedPorts} from './kube/target/probes.ts';
 import {resolveKubeTarget} from './kube/target/resolve.ts';
 import type {ClusterTarget} from './kube/target/workloads.ts';
 import {explainAgentEnd, startLocalAgent} from './local-agent.ts';
@@ -27,6 +28,8 @@ export interface Agent extends AsyncDisposable {
   readonly token: string;
   /** The agent's end, once it has come, as an error. */
   readonly ended: Promise<MirrordError>;
+  /** By port of the target: what to say to who takes all of it from the application. */
+  readonly stealWarnings?: ReadonlyMap<number, string>;
 }
 
 /** Whom to tell, and until when. */
@@ -99,6 +102,7 @@ async function openKubeAgent(
       return connection;
     },
     token: agent.token,
+    ...(found.podName !== undefined && {stealWarnings: probedPorts(found.pod)}),
     ended: agent.ended.then(
       (reason) =>
         new MirrordError('MIRRORD_AGENT_FAILED', `the agent ended before it was ready: ${reason}`, {

@@ -8,12 +8,13 @@ import type {Target} from './config/target.ts';
 
 /**
  * `feature.network.incoming`, and what `agent` says about HTTP, as the layer takes it; undefined where nothing is to
- * come. Throws MirrordError MIRRORD_HTTP_FILTER_INVALID.
+ * come. `stealWarnings`: by port of the target, what to say when all of it is stolen. Throws MirrordError MIRRORD_HTTP_FILTER_INVALID.
  */
 export function incomingOptions(
   {feature: {network}, agent}: ResolvedConfig,
   target: Target,
   debuggerPorts: readonly PortRange[],
+  stealWarnings: ReadonlyMap<number, string> = new Map(),
 ): IncomingOptions | undefined {
   const {mode, ports, ignore_ports: ignored, port_mapping: mapping, ...incoming} = network.incoming;
   // Nothing comes to where there is no pod of the target's.
@@ -37,6 +38,7 @@ export function incomingOptions(
     portMapping: new Map(mapping?.map(([own = 0, targets = 0]) => [own, targets])),
     ignoreLocalhost: incoming.ignore_localhost,
     onConcurrentSteal: incoming.on_concurrent_steal,
+    stealWarnings,
     debuggerPorts,
   };
 }

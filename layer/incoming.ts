@@ -47,6 +47,8 @@ export interface IncomingOptions {
   readonly filter?: HttpFilter;
   readonly filterPorts?: ReadonlySet<number>;
   readonly http?: HttpParams;
+  /** By port of the target: what to say when all of it is stolen. */
+  readonly stealWarnings?: ReadonlyMap<number, string>;
   /** Never asked for. */
   readonly debuggerPorts: readonly PortRange[];
 }
@@ -159,7 +161,7 @@ class IncomingTraffic implements Incoming {
   }
 
   #subscribe(port: number, targetPort: number): void {
-    const {mode, onConcurrentSteal, filter, filterPorts, http} = this.#options;
+    const {mode, onConcurrentSteal, filter, filterPorts, http, stealWarnings} = this.#options;
     const isFiltered = filter !== undefined && filterPorts?.has(targetPort) !== false;
     const subscription: Subscription = {id: this.#nextId++, port, targetPort, call: undefined};
     this.#subscriptions.set(port, subscription);
@@ -172,6 +174,8 @@ class IncomingTraffic implements Incoming {
       ...(http !== undefined && {http}),
     };
     const {mux, log} = this.#context;
+    const warning = stealWarnings?.get(targetPort);
+    if (warning !== undefined && mode === 'steal' && !isFiltered) this.#warnOnce(warning);
     log('incoming: subscribe', {port, targetPort, mode});
     subscription.call = subscribeIncoming(mux, params, {
       onEvent: (event) => this.#onEvent(subscription, event),

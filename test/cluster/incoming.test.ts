@@ -58,6 +58,7 @@ for (const [kind, more] of kinds) {
     running.child.stdin?.end();
     const {status, stderr} = await running.ended;
     t.is(status, 0, stderr);
+    t.regex(stderr, /port 80 is stolen with the kubelet's probes.*readiness.*GET \/healthz/);
     await waitFor('the application to answer', async () =>
       (await ask()).includes('"path":"/asked"'),
     );
@@ -72,6 +73,8 @@ for (const [kind, more] of kinds) {
       return running.output.stdout.includes('got GET /asked');
     });
     running.child.stdin?.end();
-    t.is((await running.ended).status, 0);
+    const {status, stderr} = await running.ended;
+    t.is(status, 0, stderr);
+    t.notRegex(stderr, /probe/, 'the application answers them');
   });
 }

@@ -124,7 +124,9 @@ export class Http2Exchange {
     const isCurrent = (): boolean => this.#request === request;
     request.on('headers', (headers) => isCurrent() && this.#onInterim(headers));
     request.on('response', (_headers, flags, raw?: string[]) => {
-      if (isCurrent()) this.#onResponse(raw ?? [], flags);
+      if (!isCurrent()) return;
+      this.#onResponse(raw ?? [], flags);
+      request.resume();
     });
     request.on('trailers', (_trailers, _flags, raw?: string[]) => {
       if (isCurrent()) this.#responseTrailers = raw;
@@ -132,6 +134,8 @@ export class Http2Exchange {
     request.on('data', (chunk: Buffer) => {
       if (isCurrent() && !this.stream.destroyed && !this.stream.write(chunk)) request.pause();
     });
+    // A session on anything but a socket tells of data before it tells of the head in the same piece.
+    request.pause();
     request.on('end', () => {
       if (isCurrent() && this.stream.headersSent) this.stream.end();
     });

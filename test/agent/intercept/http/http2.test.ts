@@ -8,6 +8,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import {createServer as createTcpServer, type Socket} from 'node:net';
+import {type Duplex, duplexPair} from 'node:stream';
 import test, {type ExecutionContext} from 'ava';
 import {dial, listen, NOBODY, readAll, relay, subscription, wants, wantsHeader} from './world.ts';
 
@@ -83,6 +84,25 @@ test('each stream of a session goes to its own side', async (t) => {
     answers.map(({body}) => body),
     users.map((user, at) => `${user === 'me' ? 'program' : 'application'} /${at} ${user}`),
   );
+});
+
+test('an answer that comes in one piece by a stream of the tunnel keeps its head', async (t) => {
+  const program = subscription(await listen(t, named('program')));
+  const throughTunnel = async (): Promise<Duplex> => {
+    const [near, far] = duplexPair();
+    const socket = await program.connect();
+    far.pipe(socket).pipe(far);
+    return near;
+  };
+  const {port} = await relay(t, NOBODY, [{...program, connect: throughTunnel}]);
+  const session = open(t, port);
+  const answers = await Promise.all(
+    Array.from({length: 20}, (_, at) => send(session, {':path': `/${at}`})),
+  );
+  for (const [at, {headers, body, code}] of answers.entries()) {
+    t.deepEqual([body, code], [`program /${at} `, constants.NGHTTP2_NO_ERROR]);
+    t.true(headers.includes('date'), "the program's own head, not one of Node's making");
+  }
 });
 
 test('order and repetition of headers, interim responses, and trailers come through', async (t) => {

@@ -1,0 +1,107 @@
+/**
+ * `scripts/bench incoming`: what it costs an application's clients that requests are filtered. Requests to nginx
+ * without an agent, beside an agent, and through it, in turns, so that a disturbance hits all alike; medians count.
+ */
+
+import {writeFileSync} from 'node:fs';
+import {parseArgs} from 'node:util';
+import {ordinaryUser} from '../../test/helpers/user.ts';
+import {type Load, loads, measure, type Sample} from './incoming/load.ts';
+import {openPods, type PodName, podNames} from './incoming/pods.ts';
+import {needProgram} from './network/contenders.ts';
+import {BenchError} from './network/error.ts';
+import {becomePerson} from './network/person.ts';
+import {busyShare} from './network/usage.ts';
+import {median, table} from './values.ts';
+
+const {values: flags} = parseArgs({
+  options: {
+    only: {type: 'string'},
+    runs: {type: 'string', default: '5'},
+    seconds: {type: 'string', default: '1'},
+    output: {type: 'string'},
+  },
+});
+const [runs, seconds] = [Number(flags.runs), Number(flags.seconds)];
+
+function say(text: string): void {
+  process.stderr.write(`bench: ${text}\n`);
+}
+
+type Samples = Record<PodName, Sample[]>;
+
+function wantedLoads(): readonly Load[] {
+  if (flags.only === undefined) return loads;
+  const names = flags.only.split(',');
+  const known = loads.map(({id}) => id);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new BenchError(`--only ${unknown}? There are: ${known.join(', ')}`);
+  return loads.filter(({id}) => names.includes(id));
+}
+
+function report(results: ReadonlyMap<Load, Samples>): string {
+  const rows = [['', '', ...podNames, 'of no agent']];
+  for (const [{title}, samples] of results) {
+    const value = (name: PodName, key: keyof Sample): number =>
+      median(samples[name].map((each) => each[key]));
+    const line = (what: string, key: keyof Sample, digits: number): string[] => [
+      what,
+      ...podNames.map((name) =>
+        key === 'cpuMs' && name === 'no agent' ? '–' : value(name, key).toFixed(digits),
+      ),
+    ];
+    const share = value('filter, none fits', 'perSecond') / value('no agent', 'perSecond');
+    const added = value('filter, none fits', 'medianMs') - value('no agent', 'medianMs');
+    rows.push(
+      [title, ...line('requests/s', 'perSecond', 0), `× ${share.toFixed(2)}`],
+      ['', ...line('median, ms', 'medianMs', 2), `+ ${added.toFixed(2)}`],
+      ['', ...line('p99, ms', 'p99Ms', 2), ''],
+      ['', ...line('CPU of the agent, ms for 1000', 'cpuMs', 0), ''],
+    );
+  }
+  return table(rows);
+}
+
+async function bench(): Promise<void> {
+  if (!(Number.isInteger(runs) && runs >= 1 && Number.isInteger(seconds) && seconds >= 1))
+    throw new BenchError('--runs and --seconds are whole numbers above 0');
+  const wanted = wantedLoads();
+  needProgram('wrk', 'wrk');
+  needProgram('h2load', 'nghttp2-client');
+  needProgram('/usr/sbin/nginx', 'nginx-light');
+  using person = await becomePerson();
+  const busy = await busyShare();
+  await using pods = await openPods(person, ordinaryUser().prefix);
+  if (busy > 0.1) say(`something else uses ${Math.round(busy * 100)} % of the processors`);
+  const results = new Map<Load, Samples>();
+  for (const load of wanted) {
+    const samples = Object.fromEntries(podNames.map((name) => [name, []])) as unknown as Samples;
+    results.set(load, samples);
+    // The first run only warms.
+    for (let run = 0; run <= runs; run += 1) {
+      for (const [name, pod] of pods) {
+        const sample = await measure(person, load, {name, pod, seconds});
+        if (run > 0) samples[name].push(sample);
+        const {perSecond, medianMs} = sample;
+        const found = `${perSecond.toFixed(0)}/s, median ${medianMs.toFixed(2)} ms`;
+        say(`${load.id} ${run || 'warm-up'} ${name}: ${found}`);
+      }
+    }
+  }
+  process.stdout.write(`${report(results)}\n`);
+  if (flags.output === undefined) return;
+  const all = [...results].map(([{id, title}, samples]) => ({id, title, samples}));
+  writeFileSync(
+    flags.output,
+    `${JSON.stringify({busyShare: busy, runs, seconds, loads: all}, null, 2)}\n`,
+  );
+}
+
+try {
+  await bench();
+} catch (error) {
+  if (!(error instanceof BenchError)) throw error;
+  say(error.message);
+  process.exitCode = 1;
+}

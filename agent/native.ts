@@ -1,6 +1,6 @@
 /**
- * Where a redirected connection wanted to go, connections that the redirecting rules let pass, and what listens: what
- * Node can't ask of a socket (layer/native/redirected.c). The only file that loads it.
+ * Where a redirected connection wanted to go, connections that the redirecting rules let pass, and which sockets there
+ * are: what Node can't ask of a socket (layer/native/redirected.c, socket-diagnostics.c). The only file that loads it.
  */
 
 import {createRequire} from 'node:module';
@@ -12,6 +12,14 @@ interface Addon {
   originalDestination(fd: number, endpoint: Uint8Array): number;
   connectMarked(endpoint: Uint8Array, mark: number, source: Uint8Array): number;
   listening(isV6: number, protocol: number, state: number, endpoints: Uint8Array): number;
+  connections(
+    isV6: number,
+    localPort: number,
+    peerPort: number,
+    states: number,
+    records: Uint8Array,
+  ): number;
+  destroyConnection(isV6: number, id: Uint8Array): number;
 }
 
 let loaded: Addon | undefined;
@@ -87,4 +95,64 @@ export function listeningSockets(family: 4 | 6, protocol: 'tcp' | 'udp'): Tunnel
     found.push({address: endpointBytes.slice(at + 2, at + size), port});
   }
   return found;
+}
+
+/** A TCP connection of this network namespace, whoever's it is. */
+export interface Connection {
+  readonly family: 4 | 6;
+  readonly local: TunnelEndpoint;
+  readonly peer: TunnelEndpoint;
+  /** SO_MARK; 0 where we have no NET_ADMIN. */
+  readonly mark: number;
+  /** IP_TRANSPARENT: of a proxy that speaks with its client under an address that may not be its own. */
+  readonly isTransparent: boolean;
+  /** The kernel's name for it. */
+  readonly id: Uint8Array;
+}
+
+/** Connections of a family that are read at a time: 18,724. */
+const CONNECTION_BYTES = 1 << 20;
+const RECORD_BYTES = 56;
+const ID_BYTES = 48;
+
+/** "Linux include/net/tcp_states.h", as bits: ESTABLISHED; all but TIME_WAIT, CLOSE and LISTEN. */
+const states = {established: 1 << 1, open: 0b1011_0011_1110} as const;
+
+/**
+ * The TCP connections of a port, of those who have it as their own or of those who connected to it. Throws ENOENT
+ * where the kernel has no sock_diag, EMSGSIZE where they are too many, or an Error without the addon.
+ */
+export function connections(
+  family: 4 | 6,
+  {localPort = 0, peerPort = 0}: {localPort?: number; peerPort?: number},
+  state: keyof typeof states,
+): Connection[] {
+  const records = new Uint8Array(CONNECTION_BYTES);
+  const isV6 = family === 6 ? 1 : 0;
+  const length = checked(
+    'netlink',
+    addon().connections(isV6, localPort, peerPort, states[state], records),
+  );
+  const view = new DataView(records.buffer);
+  const size = family === 6 ? 16 : 4;
+  const found: Connection[] = [];
+  for (let at = 0; at + RECORD_BYTES <= length; at += RECORD_BYTES) {
+    found.push({
+      family,
+      local: {address: records.slice(at + 4, at + 4 + size), port: view.getUint16(at)},
+      peer: {address: records.slice(at + 20, at + 20 + size), port: view.getUint16(at + 2)},
+      mark: view.getUint32(at + ID_BYTES),
+      isTransparent: records[at + ID_BYTES + 4] === 1,
+      id: records.slice(at, at + ID_BYTES),
+    });
+  }
+  return found;
+}
+
+/**
+ * Resets a connection, whoever's it is: its owner meets ECONNABORTED. Throws ENOENT when it is over, EPERM without
+ * NET_ADMIN, ENOTSUP where the kernel can't (it was built without CONFIG_INET_DIAG_DESTROY).
+ */
+export function destroyConnection({family, id}: Connection): void {
+  checked('netlink', addon().destroyConnection(family === 6 ? 1 : 0, id));
 }

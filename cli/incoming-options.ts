@@ -38,6 +38,7 @@ export function incomingOptions(
     portMapping: new Map(mapping?.map(([own = 0, targets = 0]) => [own, targets])),
     ignoreLocalhost: incoming.ignore_localhost,
     onConcurrentSteal: incoming.on_concurrent_steal,
+    flushConnections: agent.flush_connections ?? false,
     stealWarnings,
     debuggerPorts,
   };

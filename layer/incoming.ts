@@ -43,6 +43,8 @@ export interface IncomingOptions {
   /** Listeners on loopback alone stay local. */
   readonly ignoreLocalhost: boolean;
   readonly onConcurrentSteal: OnConcurrentSteal;
+  /** Of a stolen port, connections that stand already are cut. */
+  readonly flushConnections?: boolean;
   /** Only these requests, of `filterPorts`, or of all ports where that is undefined. */
   readonly filter?: HttpFilter;
   readonly filterPorts?: ReadonlySet<number>;
@@ -161,7 +163,8 @@ class IncomingTraffic implements Incoming {
   }
 
   #subscribe(port: number, targetPort: number): void {
-    const {mode, onConcurrentSteal, filter, filterPorts, http, stealWarnings} = this.#options;
+    const {mode, onConcurrentSteal, filter, filterPorts, http} = this.#options;
+    const {flushConnections = false, stealWarnings} = this.#options;
     const isFiltered = filter !== undefined && filterPorts?.has(targetPort) !== false;
     const subscription: Subscription = {id: this.#nextId++, port, targetPort, call: undefined};
     this.#subscriptions.set(port, subscription);
@@ -170,6 +173,7 @@ class IncomingTraffic implements Incoming {
       port: targetPort,
       mode,
       onConcurrentSteal,
+      flushConnections,
       ...(isFiltered && {filter}),
       ...(http !== undefined && {http}),
     };

@@ -34,6 +34,8 @@ export interface InterceptParams {
   readonly port: number;
   readonly mode: InterceptMode;
   readonly onConcurrentSteal: OnConcurrentSteal;
+  /** Whether connections that stand already are cut, so that their clients connect again: of a steal. */
+  readonly flushConnections?: boolean | undefined;
   /** Only these requests; undefined: the connections as they are. */
   readonly filter?: HttpFilter | undefined;
   readonly http?: HttpParams | undefined;
@@ -69,7 +71,7 @@ const HTTP_MAX = {
 export function parseInterceptParams(value: unknown): InterceptParams | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const fields: Record<string, unknown> = {...value};
-  const {id, port, mode, onConcurrentSteal = 'abort', filter, http} = fields;
+  const {id, port, mode, onConcurrentSteal = 'abort', flushConnections, filter, http} = fields;
   if (!isWhole(id, 0, 0xffff_ffff) || !isWhole(port, 1, 65_535)) return undefined;
   if (!MODES.includes(mode) || !ON_CONCURRENT.includes(onConcurrentSteal)) return undefined;
   const parsed = filter === undefined || filter === null ? undefined : parseHttpFilter(filter);
@@ -79,6 +81,7 @@ export function parseInterceptParams(value: unknown): InterceptParams | undefine
     port,
     mode: mode as InterceptMode,
     onConcurrentSteal: onConcurrentSteal as OnConcurrentSteal,
+    flushConnections: flushConnections === true,
     filter: parsed,
     http: parseHttpParams(http),
   };

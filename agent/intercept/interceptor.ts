@@ -45,6 +45,7 @@ import {Mirror} from './mirror.ts';
 import {pass} from './pass.ts';
 import {Redirect} from './redirect.ts';
 import {BYPASSED, SelfTest} from './self-test.ts';
+import {cutStanding, standingConnections} from './standing.ts';
 import {connectClient, type OpenToClient} from './tunnel-duplex.ts';
 
 /** Redirected connections at a time, at which the redirect pauses, and below which it goes on. */
@@ -113,6 +114,7 @@ export class Interceptor {
     handedToHttp: 0,
     clientsFailed: 0,
     applicationFailed: 0,
+    cut: 0,
     strays: 0,
     overLimit: 0,
   };
@@ -205,11 +207,28 @@ export class Interceptor {
       this.#options.log.info('subscribed', {port, mode: params.mode, by: redirect.backendName});
       this.#selfTest ??= new SelfTest(redirect);
       if (!(await this.#selfTest.passed)) this.#warn(subscription, 'REDIRECT_BYPASSED', BYPASSED);
+      else if (params.mode === 'steal' && this.#isSubscribed(subscription)) {
+        this.#lookAtStanding(subscription);
+      }
     } catch (error) {
       const {code, message} =
         error instanceof RulesError ? error : new RulesError('ENOTSUP', String(error));
       fail(code, message);
     }
+  }
+
+  /** Cuts connections to a stolen port that stand, or tells that they stay the application's. */
+  #lookAtStanding(subscription: Subscription): void {
+    const {port, flushConnections} = subscription.params;
+    if (flushConnections === true) {
+      const {count, failure} = cutStanding(port);
+      this.counters.cut += count;
+      this.#options.log.info('standing connections', {port, cut: count, failure});
+      if (failure !== undefined) this.#warn(subscription, 'NOT_CUT', notCut(port, failure));
+      return;
+    }
+    const count = countStanding(port);
+    if (count > 0) this.#warn(subscription, 'STANDING_CONNECTIONS', standing(port, count));
   }
 
   /** The steals that `params` can't be beside. */
@@ -511,6 +530,24 @@ export class Interceptor {
       warn: (code, message) => this.#warn(subscription, code, message),
     };
   }
+}
+
+/** How many there are; 0 where they can't be counted: then there is nothing to say. */
+function countStanding(port: number): number {
+  try {
+    return standingConnections(port).length;
+  } catch {
+    return 0;
+  }
+}
+
+function standing(port: number, count: number): string {
+  const [what, stay] = count === 1 ? ['1 connection', 'stays'] : [`${count} connections`, 'stay'];
+  return `${what} to port ${port} stood before it was stolen, and ${stay} with the target until closed (agent.flush_connections: true cuts them)`;
+}
+
+function notCut(port: number, failure: string): string {
+  return `connections to port ${port} that stood before it was stolen stay with the target: ${failure}; to have them here, have their clients connect again`;
 }
 
 function rank({params}: Subscription): number {

@@ -4,18 +4,13 @@
  *
  * A redirected connection has our listener's address as its own; the kernel's connection tracking remembers
  * where it went (SO_ORIGINAL_DST, net/netfilter/nf_conntrack_proto.c). A connection of ours to the application
- * carries a mark (SO_MARK), by which the redirecting rules let it go. What listens is asked of sock_diag(7), which
- * walks the listeners alone: /proc/net/tcp walks all connections of all namespaces, by a table that is as large as the
- * machine's memory allows.
+ * carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets there are: socket-diagnostics.c.
  *
  * Failures come back as negative errnos; agent/native.ts turns them into errors.
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
 #include <errno.h>
-#include <linux/inet_diag.h>
-#include <linux/netlink.h>
-#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <node_api.h>
@@ -25,6 +20,7 @@
 #include <unistd.h>
 
 #include "napi-arguments.h"
+#include "socket-diagnostics.h"
 
 /* linux/netfilter_ipv4.h and netfilter_ipv6/ip6_tables.h, whose other contents clash with netinet/in.h */
 #define ORIGINAL_DST 80
@@ -111,54 +107,6 @@ static napi_value connect_marked(napi_env env, napi_callback_info info) {
   return number(env, failure ? -failure : fd);
 }
 
-/* Of this process' network namespace; opened once. */
-static int diagnostics(void) {
-  static int fd = -1;
-  if (fd < 0) fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-  return fd;
-}
-
-static int ask_for(int fd, int family, int protocol, int state) {
-  struct {
-    struct nlmsghdr head;
-    struct inet_diag_req_v2 body;
-  } request = {.head = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-               .body = {.sdiag_family = (uint8_t)family, .sdiag_protocol = (uint8_t)protocol, .idiag_states = 1u << state}};
-  return send(fd, &request, sizeof request, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-/* listening(isV6, protocol, state, endpoints) -> length | -errno: port (big-endian) and address of each socket in
- * that state. -EMSGSIZE: there are more than fit; the rest is read nevertheless, lest it be taken for the next. */
-static napi_value listening(napi_env env, napi_callback_info info) {
-  static uint8_t answer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
-  napi_value args[4];
-  size_t room, filled = 0;
-  arguments(env, info, args, 4);
-  uint8_t *endpoints = bytes_argument(env, args[3], &room);
-  if (!endpoints) return number(env, -EINVAL);
-  int family = int_argument(env, args[0]) ? AF_INET6 : AF_INET, fd = diagnostics(), is_cut = 0;
-  size_t size = family == AF_INET6 ? 16 : 4;
-  if (fd < 0) return number(env, -errno);
-  int failure = ask_for(fd, family, int_argument(env, args[1]), int_argument(env, args[2]));
-  if (failure) return number(env, failure);
-  for (;;) {
-    ssize_t n = recv(fd, answer, sizeof answer, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return number(env, n < 0 ? -errno : -EIO);
-    size_t left = (size_t)n;
-    for (struct nlmsghdr *m = (struct nlmsghdr *)answer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
-      if (m->nlmsg_type == NLMSG_DONE) return number(env, is_cut ? -EMSGSIZE : (int64_t)filled);
-      if (m->nlmsg_type == NLMSG_ERROR) return number(env, ((struct nlmsgerr *)NLMSG_DATA(m))->error ?: -EIO);
-      const struct inet_diag_msg *found = NLMSG_DATA(m);
-      if (filled + 2 + size > room) is_cut = 1;
-      if (is_cut || m->nlmsg_len < NLMSG_LENGTH(sizeof *found)) continue;
-      memcpy(endpoints + filled, &found->id.idiag_sport, 2);
-      memcpy(endpoints + filled + 2, found->id.idiag_src, size);
-      filled += 2 + size;
-    }
-  }
-}
-
 NAPI_MODULE_INIT() {
   napi_value function;
   napi_create_function(env, NULL, 0, original_destination, NULL, &function);
@@ -167,5 +115,9 @@ NAPI_MODULE_INIT() {
   napi_set_named_property(env, exports, "connectMarked", function);
   napi_create_function(env, NULL, 0, listening, NULL, &function);
   napi_set_named_property(env, exports, "listening", function);
+  napi_create_function(env, NULL, 0, connections, NULL, &function);
+  napi_set_named_property(env, exports, "connections", function);
+  napi_create_function(env, NULL, 0, destroy_connection, NULL, &function);
+  napi_set_named_property(env, exports, "destroyConnection", function);
   return exports;
 }

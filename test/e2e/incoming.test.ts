@@ -229,8 +229,21 @@ test.serial('steal: connections that exist stay with the application', async (t)
   early.child.stdin?.write('GET /early HTTP/1.1\r\nHost: x\r\n\r\n');
   await early.said(/"pod":"gateway".*"path":"\/early"/);
   early.child.kill('SIGKILL');
-  t.pass();
-  await finish(running);
+  t.regex(
+    await finish(running),
+    /1 connection to port 80 stood .* stays with the target .*flush_connections/,
+  );
+});
+
+test.serial('steal, flush_connections: connections that exist are reset', async (t) => {
+  const early = talk();
+  await early.said(/connected/);
+  const env = {...steal, MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS: 'true'};
+  const running = await start(t, server(), {env});
+  await early.said(/ConnectionResetError/);
+  early.child.kill('SIGKILL');
+  t.regex(await ask(), /^local/, 'the client that connects again');
+  t.notRegex(await finish(running), /stood|not available/);
 });
 
 test.serial('a port of the program may stand for another of the target', async (t) => {

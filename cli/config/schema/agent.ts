@@ -104,12 +104,10 @@ export const agent = object({
     status: 'no-effect-here',
     instead: 'they always keep it',
   }),
-  flush_connections: key(boolean(), 'Cut existing connections when stealing begins.', {
-    default: true,
+  flush_connections: key(boolean(), 'Cut connections to a port that stand when stealing begins.', {
     env: 'MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS',
-    unstable: true,
-    status: 'later',
-    instead: 'existing connections stay with the target',
+    // mirrord's is true. Whoever is in the middle of a request then loses it: harmless comes first.
+    effective: 'false: they stay with the target, and you are told',
   }),
   http_detection_timeout: key(
     integer(),

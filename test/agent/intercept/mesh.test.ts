@@ -10,6 +10,7 @@ import type {Answer} from './mesh/program.ts';
 
 interface Seen {
   told: string[];
+  cut: number;
   answers: Record<string, Answer | string>;
   requests: string[];
   seenByProxy: string[];
@@ -75,6 +76,7 @@ for (const mesh of Object.keys(meshes)) {
           });
           const ours = (path: string, proxied = 1): Answer => ({by: 'program', path, proxied});
           t.deepEqual(seen.told, [], 'the self-test has passed');
+          t.is(seen.cut, 1, 'the application’s connection, not its client’s with the proxy');
           t.deepEqual(seen.answers, {
             first: application('/first', peer),
             stolen: ours('/stolen'),
@@ -101,7 +103,9 @@ for (const mesh of Object.keys(meshes)) {
           );
           t.deepEqual(
             seen.seenByProxy,
-            answered.map(({path}) => `connection 10.9.0.2 ${path === '/skipped' ? 9_090 : 8_080}`),
+            [{path: '/kept'}, ...answered].map(
+              ({path}) => `connection 10.9.0.2 ${path === '/skipped' ? 9_090 : 8_080}`,
+            ),
             'the proxy has what it should, once, and nothing of ours',
           );
           t.true(seen.before.length > 0);

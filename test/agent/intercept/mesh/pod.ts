@@ -8,6 +8,7 @@ import {once} from 'node:events';
 import {readFileSync} from 'node:fs';
 import {createServer} from 'node:http';
 import {createInterface} from 'node:readline';
+import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import {findBackends} from '../../../../agent/intercept/backends.ts';
@@ -129,8 +130,21 @@ async function subscribe(to: Program, params: Partial<InterceptParams>): Promise
   return end;
 }
 
+// A client that keeps its connection: what the proxy makes of it is cut, and nothing of the client's own.
+const keep = `import socket, sys
+s = socket.create_connection(("${POD}", ${PORT}))
+s.sendall(b"GET /kept HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+s.recv(1)
+print("kept", flush=True)
+sys.stdin.read()`;
+const keeper = spawn('nsenter', ['-n', '-t', `${elsewhere.pid}`, 'python3', '-c', keep]);
+await once(keeper.stdout, 'data');
+
 const program = await new Program('program').ready();
-let end = await subscribe(program, {});
+let end = await subscribe(program, {flushConnections: true});
+while (interceptor.counters.cut === 0) await delay(5);
+const {cut} = interceptor.counters;
+keeper.kill();
 const stolen = await curl('/stolen');
 const fromProxy = await curl('/from-proxy', {prefix: `setpriv ${identity.join(' ')}`});
 const fromInside = await curl('/from-inside', {prefix: 'env'});
@@ -163,6 +177,7 @@ const last = await curl('/last');
 process.stdout.write(
   JSON.stringify({
     told,
+    cut,
     answers: {first, stolen, fromProxy, fromInside, refused, mine, theirs, mirrored, skipped, last},
     requests: program.requests.map(({path}) => path),
     seenByProxy,

@@ -20,7 +20,7 @@
  */
 
 import {once} from 'node:events';
-import {type AddressInfo, createServer, type Server, Socket} from 'node:net';
+import {type AddressInfo, createServer, type Server, type Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
 import {formatAddress, parseAddress} from '../../sockets/address.ts';
 import {socketOfDescriptor} from '../../sockets/connect.ts';
@@ -449,16 +449,6 @@ export class Interceptor {
     }
   }
 
-  /** The same, as a stream. */
-  #connectApplication(incoming: Incoming): Socket | undefined {
-    const fd = this.#dialApplication(incoming);
-    if (fd === undefined) return undefined;
-    const socket = new Socket({fd, allowHalfOpen: true});
-    socket.setNoDelay(true);
-    socket.on('error', () => undefined); // whoever joins it hears of it again
-    return socket;
-  }
-
   /** A connection to where it wanted to go; undefined: nobody is there. Connects through at once. */
   #dialApplication({local, peer}: Incoming): number | undefined {
     try {
@@ -503,19 +493,25 @@ export class Interceptor {
 
   #forHttp(incoming: Incoming): RedirectedConnection {
     const {port} = incoming.local;
+    // A port's list is another one whenever it changes.
+    let asked: readonly Subscription[] | undefined;
+    let found: readonly HttpSubscription[] = [];
     return {
       socket: incoming.socket,
-      connectApplication: async () => {
-        const socket = this.#connectApplication(incoming);
-        if (socket !== undefined) return socket;
+      dialApplication: () => {
+        const fd = this.#dialApplication(incoming);
+        if (fd !== undefined) return fd;
         throw Object.assign(new Error('the application refuses'), {code: 'ECONNREFUSED'});
       },
       subscriptions: () => {
-        const all = this.#ports.get(port) ?? [];
+        const all = this.#ports.get(port);
+        if (all === asked) return found;
+        asked = all;
         // Filters first: whoever takes everything takes the rest.
-        return all
+        found = (all ?? [])
           .toSorted((one, other) => rank(one) - rank(other))
           .map((subscription) => this.#asHttp(subscription, incoming));
+        return found;
       },
     };
   }

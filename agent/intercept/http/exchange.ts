@@ -19,36 +19,52 @@ interface MirrorTarget {
 
 export class Exchange {
   readonly head: RequestHead;
-  readonly headBytes: Buffer;
   readonly reader: BodyReader;
   readonly mirrors: MirrorTarget[] = [];
   /** Bytes of the body that were read before it was known where they go. */
   readonly early: Buffer[] = [];
+  /** Who mirrors has all of it, or never will. */
+  #areCopiesEnded = false;
+  #headBytes: Buffer;
   /** Who is asked. */
   leg: Leg | undefined;
   /** The client whose program is asked; undefined: the application. */
   steal: HttpSubscription | undefined;
-  /** Another leg is being made: nothing can be written. */
-  isMoving = false;
   /** All of the request was written. */
   isSent = false;
   /** Where the request ends can't be known: the rest of the connection is for whoever has it. */
   needsRaw = false;
-  /** No more of the request is to be written. */
-  isStopped = false;
   #saved: Buffer[] | undefined;
   #savedBytes = 0;
   #savedLimit = 0;
   #payload: Buffer[] | undefined = [];
   #payloadBytes = 0;
 
+  /** `headBytes` may be lent. */
   constructor(head: RequestHead, headBytes: Buffer) {
     this.head = head;
-    this.headBytes = headBytes;
+    this.#headBytes = headBytes;
     this.reader = new BodyReader(head.framing, (bytes) => {
       this.#payloadBytes += bytes.length;
       this.#payload?.push(bytes);
     });
+  }
+
+  get headBytes(): Buffer {
+    return this.#headBytes;
+  }
+
+  /** It takes time to find out for whom it is: what is lent is copied. */
+  keep(): void {
+    this.#headBytes = Buffer.from(this.#headBytes);
+  }
+
+  /** Reads a part of the body that has to wait until it is known where it goes; returns how much was of the body. */
+  takeEarly(chunk: Buffer): number {
+    const own = Buffer.from(chunk);
+    const count = this.reader.take(own);
+    this.early.push(own.subarray(0, count));
+    return count;
   }
 
   /** What was gathered of the body so far is not more than a filter may see. */
@@ -71,7 +87,7 @@ export class Exchange {
   save(limit: number): void {
     this.#saved = [];
     this.#savedBytes = 0;
-    this.#savedLimit = limit + this.headBytes.length;
+    this.#savedLimit = limit + this.#headBytes.length;
   }
 
   /** Everything that was sent; undefined when it was not kept, or was too much. */
@@ -85,32 +101,38 @@ export class Exchange {
   }
 
   get isWritable(): boolean {
-    return !this.isMoving && this.leg?.isWritable === true;
+    return this.leg?.isWritable === true;
   }
 
-  /** Sends bytes of the request to everyone who is to have them. */
+  /** Sends bytes of the request, which may be lent, to everyone who is to have them. */
   write(chunk: Buffer): void {
     if (chunk.length === 0) return;
-    if (this.#saved !== undefined) {
-      this.#savedBytes += chunk.length;
-      if (this.#savedBytes > this.#savedLimit) this.#saved = undefined;
-      else this.#saved.push(chunk);
-    }
     this.leg?.write(chunk);
-    for (const {copies, copy} of this.mirrors) copies.add(copy, chunk);
+    if (this.#saved === undefined && this.mirrors.length === 0) return;
+    const own = Buffer.from(chunk);
+    if (this.#saved !== undefined) {
+      this.#savedBytes += own.length;
+      if (this.#savedBytes > this.#savedLimit) this.#saved = undefined;
+      else this.#saved.push(own);
+    }
+    for (const {copies, copy} of this.mirrors) copies.add(copy, own);
   }
 
-  /** Whoever got a copy has it whole, or never will. */
+  /** Nothing more is sent: whoever got a copy has it whole, or never will. */
   endCopies(): void {
+    if (this.#areCopiesEnded) return;
+    this.#areCopiesEnded = true;
     for (const {copies, copy} of this.mirrors) {
       if (this.isSent) copies.finish(copy);
       else copies.cut(copy);
     }
   }
 
-  /** Sends the request, as far as it was read, to another leg. */
+  /** Sends the request, as far as it was read, to the application's leg, and not again. */
   move(leg: Leg, saved: readonly Buffer[]): void {
     this.leg = leg;
+    this.steal = undefined;
+    this.forgetSaved();
     for (const chunk of saved) leg.write(chunk);
   }
 }

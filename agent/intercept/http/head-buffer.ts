@@ -8,38 +8,41 @@
 /** Node takes 16 KiB, nginx 32 KiB, Java's servers 8 KiB; what is larger is passed on as it is. */
 export const HEAD_BYTES = 65_536;
 
+const NOTHING = Buffer.alloc(0);
 const CR = 0x0d;
 const LF = 0x0a;
 
 export class HeadBuffer {
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = NOTHING;
   #length = 0;
   #isOwn = false;
   #scanned = 0;
   #lineStart = 0;
 
-  /** Whether nothing was pushed since the last `take`. */
-  get isEmpty(): boolean {
-    return this.#length === 0;
-  }
-
   /**
-   * Adds bytes. The first chunk is kept as it is, so that a head that comes in one piece is not copied.
-   * Returns the length of the head once it is whole, `broken`, or `more`.
+   * Adds bytes. Returns the length of the head once it is whole, `broken`, or `more`. They are copied if more are
+   * needed; a head that comes in one piece is not, and `take` then returns the same bytes.
    */
   push(chunk: Buffer): number | 'broken' | 'more' {
-    if (this.#length === 0) {
-      this.#bytes = chunk;
-      this.#isOwn = false;
-    } else this.#append(chunk);
-    this.#length = this.#isOwn ? this.#length + chunk.length : chunk.length;
-    return this.#scan();
+    if (this.#length > 0) {
+      this.#append(chunk);
+      return this.#scan();
+    }
+    this.#bytes = chunk;
+    this.#length = chunk.length;
+    const found = this.#scan();
+    if (found === 'more') {
+      this.#length = 0;
+      this.#append(chunk);
+    }
+    return found;
   }
 
   /** Returns all bytes, and is empty again. */
   take(): Buffer {
-    const bytes = this.#bytes.subarray(0, this.#length);
-    this.#bytes = Buffer.alloc(0);
+    const bytes =
+      this.#bytes.length === this.#length ? this.#bytes : this.#bytes.subarray(0, this.#length);
+    this.#bytes = NOTHING;
     this.#length = this.#scanned = this.#lineStart = 0;
     this.#isOwn = false;
     return bytes;
@@ -55,20 +58,22 @@ export class HeadBuffer {
       this.#isOwn = true;
     }
     chunk.copy(this.#bytes, this.#length);
+    this.#length = needed;
   }
 
   #scan(): number | 'broken' | 'more' {
-    const bytes = this.#bytes.subarray(0, Math.min(this.#length, HEAD_BYTES));
+    const bytes = this.#bytes;
+    const end = Math.min(this.#length, HEAD_BYTES);
     for (;;) {
       const lf = bytes.indexOf(LF, this.#scanned);
-      if (lf < 0) break;
+      if (lf < 0 || lf >= end) break;
       if (lf === 0 || bytes[lf - 1] !== CR) return 'broken';
       this.#scanned = lf + 1;
       const isEmptyLine = lf - this.#lineStart === 1;
       this.#lineStart = lf + 1;
       if (isEmptyLine) return lf + 1;
     }
-    this.#scanned = bytes.length;
+    this.#scanned = end;
     return this.#length > HEAD_BYTES ? 'broken' : 'more';
   }
 }

@@ -15,6 +15,9 @@ export interface HeaderField {
   readonly name: string;
   /** Without white space around it, bytes as Latin-1. */
   readonly value: string;
+  /** Where its line begins in the head, and where it ends with its CRLF. */
+  readonly start: number;
+  readonly end: number;
 }
 
 export interface RequestHead {
@@ -48,9 +51,10 @@ const DISGUISED = /^(?:content_length|transfer_encoding|content-length\W|transfe
 
 /** Reads a head with its empty line. */
 export function parseRequestHead(bytes: Buffer): RequestHead | undefined {
-  const lines = linesOf(bytes);
-  const [, method = '', target = '', minor] = REQUEST_LINE.exec(lines[0] ?? '') ?? [];
-  const fields = hasControl(bytes) ? undefined : parseFields(lines);
+  const text = bytes.toString('latin1');
+  const lineEnd = text.indexOf('\r\n');
+  const [, method = '', target = '', minor] = REQUEST_LINE.exec(text.slice(0, lineEnd)) ?? [];
+  const fields = hasControl(bytes) ? undefined : parseFields(text, lineEnd + 2);
   if (minor === undefined || fields === undefined) return undefined;
   const declared = declaredFraming(fields, minor === '1');
   if (declared === undefined) return undefined;
@@ -70,9 +74,10 @@ export function parseRequestHead(bytes: Buffer): RequestHead | undefined {
 
 /** Reads a head with its empty line. `request` is the one that it answers. */
 export function parseResponseHead(bytes: Buffer, request: RequestHead): ResponseHead | undefined {
-  const lines = linesOf(bytes);
-  const [, minor, digits = ''] = STATUS_LINE.exec(lines[0] ?? '') ?? [];
-  const fields = hasControl(bytes) ? undefined : parseFields(lines);
+  const text = bytes.toString('latin1');
+  const lineEnd = text.indexOf('\r\n');
+  const [, minor, digits = ''] = STATUS_LINE.exec(text.slice(0, lineEnd)) ?? [];
+  const fields = hasControl(bytes) ? undefined : parseFields(text, lineEnd + 2);
   if (minor === undefined || fields === undefined) return undefined;
   const status = Number(digits);
   const declared = declaredFraming(fields, minor === '1');
@@ -93,10 +98,6 @@ export function parseResponseHead(bytes: Buffer, request: RequestHead): Response
   };
 }
 
-function linesOf(bytes: Buffer): string[] {
-  return bytes.toString('latin1', 0, bytes.length - 4).split('\r\n');
-}
-
 /** Whether there is a control character besides tabs and the ends of lines. */
 function hasControl(bytes: Buffer): boolean {
   for (let at = 0; at < bytes.length; at++) {
@@ -107,26 +108,35 @@ function hasControl(bytes: Buffer): boolean {
   return false;
 }
 
-function parseFields(lines: readonly string[]): HeaderField[] | undefined {
+/** Reads lines up to the empty one, which ends the text. */
+function parseFields(text: string, from: number): HeaderField[] | undefined {
   const fields: HeaderField[] = [];
-  for (let at = 1; at < lines.length; at++) {
-    const line = lines[at] ?? '';
-    const colon = line.indexOf(':');
-    const name = line.slice(0, Math.max(0, colon));
+  let start = from;
+  while (start < text.length - 2) {
+    const lineEnd = text.indexOf('\r\n', start);
+    const colon = text.indexOf(':', start);
+    if (colon < 0 || colon > lineEnd) return undefined;
+    const name = text.slice(start, colon);
     // Also a folded line, and white space before the colon.
-    if (!TOKEN.test(name) || DISGUISED.test(name)) return undefined;
-    fields.push({name, value: trimmed(line, colon + 1)});
+    if (!TOKEN.test(name) || (isSuspect(name) && DISGUISED.test(name))) return undefined;
+    fields.push({name, value: trimmed(text, colon + 1, lineEnd), start, end: lineEnd + 2});
+    start = lineEnd + 2;
   }
   return fields;
 }
 
+/** Of a length that a disguised name has. */
+function isSuspect({length}: string): boolean {
+  return length === 14 || length === 15 || length === 17 || length === 18;
+}
+
 /** Only blank and tab are white space here: `trim` would take more. */
-function trimmed(line: string, from: number): string {
+function trimmed(text: string, from: number, to: number): string {
   let start = from;
-  let end = line.length;
-  while (start < end && isBlank(line.charCodeAt(start))) start++;
-  while (end > start && isBlank(line.charCodeAt(end - 1))) end--;
-  return line.slice(start, end);
+  let end = to;
+  while (start < end && isBlank(text.charCodeAt(start))) start++;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
+  return text.slice(start, end);
 }
 
 function isBlank(code: number): boolean {

@@ -20,8 +20,9 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
+import {Socket} from 'node:net';
+import type {RelayContext} from './context.ts';
 import type {FilterSubject} from './filter/matcher.ts';
-import type {RelayContext} from './http1.ts';
 import {Http2Exchange} from './http2-exchange.ts';
 import {SERVER_LIMITS, SERVER_WINDOW_BYTES} from './http2-limits.ts';
 import {Http2Mirror} from './http2-mirror.ts';
@@ -49,10 +50,10 @@ class Http2Relay {
   constructor(context: RelayContext, onClose: () => void) {
     this.#context = context;
     this.#application = new Upstream(
-      () => context.connection.connectApplication(),
+      async () => new Socket({fd: context.connection.dialApplication()}).setNoDelay(),
       (code) => this.#onApplicationGoaway(code),
     );
-    const socket = context.client.release();
+    const {socket} = context.connection;
     socket.allowHalfOpen = false;
     this.#session = performServerHandshake(socket, SERVER_LIMITS);
     this.#session.setLocalWindowSize(SERVER_WINDOW_BYTES);

@@ -1,49 +1,77 @@
 /**
  * One connection of a relay: the client's, the application's, or that of a program that steals.
  *
- * Bytes are pulled: what came waits here, and above `QUEUE_BYTES` the connection is not read, so that who sends too
- * fast is slowed down by its own kernel. Everything that happens is told by the relay's signal.
+ * Bytes are pulled. What comes is lent (`sockets/`): whoever reads it while the relay's signal is told, and writes it to
+ * another leg, has it passed on without a copy; what is then still unread is copied, and waits here. Above `QUEUE_BYTES`
+ * the connection is not read, so that who sends too fast is slowed down by its own kernel. What waits to be written is
+ * bounded by whoever writes only while `isWritable`, and over all connections by `held` (../pass.ts).
  */
 
-import {Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
+import {DuplexSocket} from '../../../sockets/duplex-socket.ts';
+import type {StreamSocket} from '../../../sockets/types.ts';
+import {held} from '../pass.ts';
 import type {Signal} from './signal.ts';
 
-/** What may wait here to be relayed: libuv reads as much at once. */
+/** What may wait here to be relayed. */
 const QUEUE_BYTES = 65_536;
+/** What may wait here to be written, before more is; what is read at once comes on top. */
+const WRITE_BYTES = 131_072;
+/** Read at once, and while all connections together have too much waiting. */
+const READ_BYTES = 131_072;
+const LITTLE_BYTES = 16_384;
 /** How long the other side may take to end a connection of which we have ended our half. */
 const CLOSE_MS = 5000;
 
 export class Leg {
-  readonly #stream: Duplex;
+  readonly #socket: StreamSocket;
   readonly #signal: Signal;
   readonly #queue: Buffer[] = [];
   #queued = 0;
+  /** What has just come, if nobody has read it yet. */
+  #lent: Buffer | undefined;
+  /** What was read is in memory that is used again as soon as the signal was told. */
+  #isLending = false;
+  #heldBytes = 0;
   #hasFin = false;
   #isBroken = false;
   #hasEnded = false;
+  #isAwaited = false;
+  #closing: NodeJS.Timeout | undefined;
 
-  constructor(stream: Duplex, signal: Signal) {
-    this.#stream = stream;
+  /** `onClosed` hears when the socket is closed. */
+  constructor(socket: StreamSocket, signal: Signal, onClosed?: () => void) {
+    this.#socket = socket;
     this.#signal = signal;
-    if (stream instanceof Socket) stream.setNoDelay(true);
-    stream.on('data', this.#onData);
-    stream.on('end', this.#onEnd);
-    stream.on('error', this.#onBroken);
-    stream.on('close', this.#onClose);
-    stream.on('drain', this.#onDrain);
-    if (stream.destroyed) this.#isBroken = true;
-    else stream.resume();
+    socket.handler = {
+      onData: (bytes) => this.#onData(bytes),
+      onEnd: () => {
+        this.#hasFin = true;
+        signal.notify();
+      },
+      onFlushed: () => this.#onFlushed(),
+      onClose: () => {
+        this.#onClose();
+        onClosed?.();
+      },
+    };
+    if (socket.isClosed) this.#isBroken = true;
+    else socket.readBytes = READ_BYTES;
+  }
+
+  /** One that is a stream of Node's. */
+  static of(stream: Duplex, signal: Signal): Leg {
+    return new Leg(new DuplexSocket(stream), signal);
   }
 
   /** There are bytes to read. */
   get hasBytes(): boolean {
-    return this.#queue.length > 0;
+    return this.#lent !== undefined || this.#queue.length > 0;
   }
 
   /** The other side has sent its last byte, and it was read. */
   get isAtEnd(): boolean {
-    return this.#hasFin && this.#queue.length === 0;
+    return this.#hasFin && !this.hasBytes;
   }
 
   /** Nothing can be sent or received any more: it was reset. */
@@ -56,93 +84,105 @@ export class Leg {
     return this.#isBroken || this.#hasFin || this.hasBytes;
   }
 
-  /** What was written is on its way far enough for more. */
+  /** What was written is on its way far enough for more; if it is not, the signal tells when it is. */
   get isWritable(): boolean {
-    return this.#isBroken || !this.#stream.writableNeedDrain;
+    if (this.#isBroken || this.#socket.bufferedBytes < WRITE_BYTES) return true;
+    this.#isAwaited = true;
+    return false;
   }
 
-  /** Returns the next bytes; they are the caller's. */
+  /** Returns the next bytes. Whoever keeps them beyond this call of the signal's must copy them. */
   read(): Buffer | undefined {
     const chunk = this.#queue.shift();
-    if (chunk !== undefined) this.#queued -= chunk.length;
-    if (this.#queued < QUEUE_BYTES && this.#stream.isPaused()) this.#stream.resume();
+    if (chunk === undefined) {
+      const lent = this.#lent;
+      this.#lent = undefined;
+      return lent;
+    }
+    this.#queued -= chunk.length;
+    if (this.#queued < QUEUE_BYTES && this.#closing === undefined) {
+      this.#socket.readBytes = READ_BYTES;
+    }
     return chunk;
   }
 
-  /** Puts bytes back, in front of all others. */
+  /** Puts bytes of the last `read` back, in front of all others. */
   unread(chunk: Buffer): void {
     if (chunk.length === 0) return;
+    if (this.#isLending && this.#lent === undefined && this.#queue.length === 0) {
+      this.#lent = chunk;
+      return;
+    }
     this.#queue.unshift(chunk);
     this.#queued += chunk.length;
   }
 
-  /** Sends bytes, which must not change afterwards. To be called while it is writable, but takes them anyway. */
-  write(chunk: Buffer): void {
-    if (!this.#isBroken && !this.#hasEnded) this.#stream.write(chunk);
+  /** Sends bytes, which may be lent. To be called while it is writable, but takes them anyway. */
+  write(chunk: Uint8Array): void {
+    if (!this.#isBroken && !this.#hasEnded) this.#socket.writeLent(chunk);
   }
 
   /** Ends our half, after what was written. */
   end(): void {
     if (this.#isBroken || this.#hasEnded) return;
     this.#hasEnded = true;
-    this.#stream.end();
+    this.#socket.end();
   }
 
   /** Breaks it off, so that the other side sees a reset. */
   reset(): void {
     this.#isBroken = true;
-    if (this.#stream.destroyed) return;
-    if (this.#stream instanceof Socket) this.#stream.resetAndDestroy();
-    else this.#stream.destroy();
+    this.#socket.destroy(true);
   }
 
   /** Ends it in good order, whatever the other side still says. */
   close(): void {
-    if (this.#stream.destroyed) return;
+    if (this.#socket.isClosed || this.#closing !== undefined) return;
     this.end();
     this.#queue.length = this.#queued = 0;
-    this.#stream.off('data', this.#onData);
-    this.#stream.resume();
-    const timer = setTimeout(() => this.reset(), CLOSE_MS);
-    this.#stream.once('close', () => clearTimeout(timer));
+    this.#lent = undefined;
+    this.#closing = setTimeout(() => this.reset(), CLOSE_MS);
+    this.#socket.readBytes = READ_BYTES;
   }
 
-  /** Gives the connection away, with the bytes that were not read in front, paused. */
-  release(): Duplex {
-    const stream = this.#stream;
-    stream.pause();
-    stream.off('data', this.#onData);
-    stream.off('end', this.#onEnd);
-    stream.off('error', this.#onBroken);
-    stream.off('close', this.#onClose);
-    stream.off('drain', this.#onDrain);
-    if (this.#queue.length > 0) stream.unshift(Buffer.concat(this.#queue));
-    this.#queue.length = this.#queued = 0;
-    return stream;
+  #onData(bytes: Uint8Array): void {
+    if (this.#closing !== undefined) return;
+    this.#lent = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#isLending = true;
+    try {
+      this.#signal.notify();
+    } finally {
+      this.#isLending = false;
+    }
+    const left = this.#lent;
+    this.#lent = undefined;
+    if (left !== undefined) {
+      this.#queue.push(Buffer.from(left));
+      this.#queued += left.length;
+    }
+    if (this.#isBroken || this.#closing !== undefined) return;
+    if (this.#queued >= QUEUE_BYTES) this.#socket.readBytes = 0;
+    else this.#socket.readBytes = held.isFull ? LITTLE_BYTES : READ_BYTES;
   }
 
-  readonly #onData = (chunk: Buffer): void => {
-    this.#queue.push(chunk);
-    this.#queued += chunk.length;
-    if (this.#queued >= QUEUE_BYTES) this.#stream.pause();
+  #onFlushed(): void {
+    this.#count(this.#socket.bufferedBytes);
+    if (!this.#isAwaited || !this.isWritable) return;
+    this.#isAwaited = false;
     this.#signal.notify();
-  };
+  }
 
-  readonly #onEnd = (): void => {
-    this.#hasFin = true;
-    this.#signal.notify();
-  };
-
-  readonly #onBroken = (): void => {
-    this.#isBroken = true;
-    this.#signal.notify();
-  };
-
-  readonly #onClose = (): void => {
+  #onClose(): void {
+    clearTimeout(this.#closing);
+    this.#count(0);
     // A connection of which both halves have ended is closed as well.
     if (!this.#hasFin || !this.#hasEnded) this.#isBroken = true;
     this.#signal.notify();
-  };
+  }
 
-  readonly #onDrain = (): void => this.#signal.notify();
+  #count(bytes: number): void {
+    if (bytes === this.#heldBytes) return;
+    held.change(bytes - this.#heldBytes);
+    this.#heldBytes = bytes;
+  }
 }

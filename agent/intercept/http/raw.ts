@@ -1,22 +1,25 @@
-/**
- * Ties two connections together byte for byte: FIN for FIN, reset for reset, and neither faster than the other.
- */
+/** Passes one direction between two connections on as it is: FIN for FIN, reset for reset, no faster than it is taken. */
 
 import type {Leg} from './leg.ts';
-import type {Signal} from './signal.ts';
 
-/** Resolves when both connections are over. */
-export async function relayRaw(one: Leg, other: Leg, signal: Signal): Promise<void> {
-  await Promise.all([pump(one, other, signal), pump(other, one, signal)]);
-}
-
-async function pump(from: Leg, to: Leg, signal: Signal): Promise<void> {
+/** Passes on what can be now; returns whether the direction is over. */
+export function pump(from: Leg, to: Leg): boolean {
   for (;;) {
-    if (from.isBroken && !from.hasBytes) return to.reset();
-    if (to.isBroken) return from.reset();
-    if (!to.isWritable) await signal.wait();
-    else if (from.hasBytes) to.write(from.read() ?? Buffer.alloc(0));
-    else if (from.isAtEnd) return to.end();
-    else await signal.wait();
+    if (from.isBroken && !from.hasBytes) {
+      to.reset();
+      return true;
+    }
+    if (to.isBroken) {
+      from.reset();
+      return true;
+    }
+    if (!to.isWritable) return false;
+    const chunk = from.read();
+    if (chunk !== undefined) {
+      to.write(chunk);
+      continue;
+    }
+    if (from.isAtEnd) to.end();
+    return from.isAtEnd;
   }
 }

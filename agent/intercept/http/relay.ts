@@ -6,12 +6,16 @@
  * ends without one.
  */
 
+import type {Socket} from 'node:net';
+import {socketOf} from '../../../sockets/of-stream.ts';
+import type {RelayContext} from './context.ts';
 import {httpCounters} from './counters.ts';
 import {detectProtocol, type Protocol} from './detect.ts';
 import {Judge} from './filter/judge.ts';
-import {HEAD_MS, Http1Relay, type RelayContext} from './http1.ts';
+import {Http1Relay} from './http1.ts';
 import {relayHttp2} from './http2.ts';
 import {Leg} from './leg.ts';
+import {HEAD_MS} from './request-reader.ts';
 import {Router} from './route.ts';
 import {Signal} from './signal.ts';
 import type {HttpOptions, RedirectedConnection} from './types.ts';
@@ -30,10 +34,7 @@ export async function relayRedirected(
   const {socket} = connection;
   try {
     socket.setKeepAlive(true, KEEPALIVE_MS);
-    const signal = new Signal();
-    const client = new Leg(socket, signal);
-    const counters = httpCounters;
-    await relay({connection, options, client, signal, router, counters});
+    await relay({connection, options, router, counters: httpCounters});
   } catch {
     // A mistake of ours: it costs this connection, and is seen in the counter.
     httpCounters.internalErrors++;
@@ -42,46 +43,50 @@ export async function relayRedirected(
 }
 
 async function relay(context: RelayContext): Promise<void> {
-  const {counters} = context;
-  const protocol = await detect(context);
+  const {counters, connection, options} = context;
+  const {socket} = connection;
+  const {protocol, bytes} = await detect(socket, options.detectionTimeoutMs);
   if (protocol === 'http2') {
     counters.http2Connections++;
+    socket.unshift(bytes);
     return relayHttp2(context);
   }
-  const http1 = new Http1Relay(context);
-  if (protocol === 'http1') {
-    counters.http1Connections++;
-    return http1.run();
-  }
-  counters.rawConnections++;
-  return http1.relayRest();
+  if (protocol === 'http1') counters.http1Connections++;
+  else counters.rawConnections++;
+  const signal = new Signal();
+  const {socket: own, head} = socketOf(socket, bytes, true);
+  const client = new Leg(own, signal, () => socket.destroy());
+  client.unread(Buffer.from(head.buffer, head.byteOffset, head.length));
+  return new Http1Relay(context, client, signal).run(protocol !== 'http1');
 }
 
-async function detect({client, signal, options}: RelayContext): Promise<Protocol> {
-  const {detectionTimeoutMs} = options;
+/** What a connection speaks, and what was read of it to find out. Nobody reads it afterwards. */
+async function detect(
+  socket: Socket,
+  timeoutMs: number,
+): Promise<{protocol: Exclude<Protocol, 'more'>; bytes: Buffer}> {
+  const {promise, resolve} = Promise.withResolvers<Exclude<Protocol, 'more'>>();
   const latest = performance.now() + HEAD_MS;
-  let deadline = performance.now() + detectionTimeoutMs;
   let bytes: Buffer = Buffer.alloc(0);
-  for (;;) {
-    const chunk = client.read();
-    if (chunk !== undefined) {
-      bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
-      const protocol = detectProtocol(bytes);
-      if (protocol !== 'more') {
-        client.unread(bytes);
-        return protocol;
-      }
-      // Each part of the request line may take as long as the first.
-      deadline = Math.min(latest, performance.now() + detectionTimeoutMs);
-      continue;
+  const giveUp = (): void => resolve('raw');
+  let timer = setTimeout(giveUp, timeoutMs);
+  const onData = (chunk: Buffer): void => {
+    bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
+    const protocol = detectProtocol(bytes);
+    if (protocol !== 'more') {
+      resolve(protocol);
+      socket.pause();
+      return;
     }
-    const leftMs = deadline - performance.now();
-    if (client.isBroken || client.isAtEnd || leftMs <= 0) {
-      client.unread(bytes);
-      return 'raw';
-    }
-    const cancel = signal.notifyIn(leftMs + 1);
-    await signal.wait();
-    cancel();
-  }
+    // Each part of the request line may take as long as the first.
+    clearTimeout(timer);
+    timer = setTimeout(giveUp, Math.min(timeoutMs, latest - performance.now()));
+  };
+  socket.on('data', onData).on('end', giveUp).on('close', giveUp);
+  socket.resume();
+  const protocol = await promise;
+  clearTimeout(timer);
+  socket.pause();
+  socket.off('data', onData).off('end', giveUp).off('close', giveUp);
+  return {protocol, bytes};
 }

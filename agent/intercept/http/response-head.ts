@@ -2,6 +2,7 @@
  * What mirrord says in the heads of responses, and its own response. Every other line stays as it came. Sans-IO.
  */
 
+import type {HeaderField} from './head.ts';
 import type {HttpOptions} from './types.ts';
 
 /** Who answered a request. */
@@ -11,11 +12,19 @@ export type Answerer = 'application' | 'program';
 export interface HeaderChange {
   readonly name: string;
   readonly value: string;
+  /** All of it, as HTTP/1 has it. */
+  readonly line: Buffer;
 }
 
-const NO_CACHE: HeaderChange = {
-  name: 'Cache-Control',
-  value: 'no-cache, no-store, must-revalidate',
+/** Makes one. */
+export function headerChange(name: string, value: string): HeaderChange {
+  return {name, value, line: Buffer.from(`${name}: ${value}\r\n`, 'latin1')};
+}
+
+const NO_CACHE = headerChange('Cache-Control', 'no-cache, no-store, must-revalidate');
+const ANSWERED: Readonly<Record<Answerer, HeaderChange>> = {
+  application: headerChange('Mirrord-Agent', 'passed-through'),
+  program: headerChange('Mirrord-Agent', 'forwarded-to-client'),
 };
 
 /**
@@ -27,26 +36,42 @@ export function responseChanges(
   isContested: boolean,
   {injectHeaders, overrideCacheControl}: HttpOptions,
 ): HeaderChange[] {
-  const isPassed = answerer === 'application';
-  const changes = overrideCacheControl && isContested && isPassed ? [NO_CACHE] : [];
-  const value = isPassed ? 'passed-through' : 'forwarded-to-client';
-  return injectHeaders ? [...changes, {name: 'Mirrord-Agent', value}] : changes;
+  const changes: HeaderChange[] = [];
+  if (overrideCacheControl && isContested && answerer === 'application') changes.push(NO_CACHE);
+  if (injectHeaders) changes.push(ANSWERED[answerer]);
+  return changes;
 }
 
-/** Returns the head, with its empty line, after the changes: each in the place of the first of its name, or at the end. */
-export function changeHead(bytes: Buffer, changes: readonly HeaderChange[]): Buffer {
-  if (changes.length === 0) return bytes;
-  let lines = bytes.toString('latin1', 0, bytes.length - 4).split('\r\n');
-  for (const {name, value} of changes) {
-    const prefix = `${name.toLowerCase()}:`;
-    const isOne = (line: string): boolean =>
-      line.length >= prefix.length && line.slice(0, prefix.length).toLowerCase() === prefix;
-    const first = lines.findIndex(isOne);
-    const at = first < 0 ? lines.length : first;
-    lines = lines.toSpliced(at, first < 0 ? 0 : 1, `${name}: ${value}`);
-    lines = lines.filter((line, index) => index <= at || !isOne(line));
+/**
+ * Returns the parts of the head, with its empty line, after the changes: each in the place of the first of its name, or at
+ * the end. What stays is in the same memory.
+ */
+export function changeHead(
+  bytes: Buffer,
+  fields: readonly HeaderField[],
+  changes: readonly HeaderChange[],
+): Buffer[] {
+  if (changes.length === 0) return [bytes];
+  const parts: Buffer[] = [];
+  const made = new Set<HeaderChange>();
+  let from = 0;
+  for (const {name, start, end} of fields) {
+    const change = changes.find((each) => isNamed(name, each));
+    if (change === undefined) continue;
+    parts.push(bytes.subarray(from, start));
+    if (!made.has(change)) parts.push(change.line);
+    made.add(change);
+    from = end;
   }
-  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+  const end = bytes.length - 2;
+  parts.push(bytes.subarray(from, end));
+  for (const change of changes) if (!made.has(change)) parts.push(change.line);
+  parts.push(bytes.subarray(end));
+  return parts;
+}
+
+function isNamed(name: string, change: HeaderChange): boolean {
+  return name.length === change.name.length && name.toLowerCase() === change.name.toLowerCase();
 }
 
 /** What a client hears whose request was lost in a program, and can't be sent again. */

@@ -42,9 +42,12 @@ export type WarningCode =
 export interface RedirectedConnection {
   /** allowHalfOpen, paused; nothing was read from it. */
   readonly socket: Socket;
-  /** A connection to the application at its original address, allowHalfOpen too. */
-  connectApplication(): Promise<Duplex>;
-  /** The subscriptions of the port as they are now; asked for each request. */
+  /**
+   * Starts a connection to the application at its original address; returns its descriptor, the caller's to close. Throws
+   * when nobody is there.
+   */
+  dialApplication(): number;
+  /** The subscriptions of the port as they are now; asked for each request. The same list while nothing changes. */
   subscriptions(): readonly HttpSubscription[];
 }
 

@@ -9,6 +9,7 @@ import {
   type HttpOptions,
   type HttpSubscription,
 } from '../../../../agent/intercept/http/types.ts';
+import {connectMarked} from '../../../../agent/native.ts';
 import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
 
 /** Anything that listens: of net, http, or http2. */
@@ -48,6 +49,7 @@ export function wantsHeader(source: string): HttpFilter {
   return wants({kind: 'header', pattern: {source, flags: 'i'}});
 }
 
+const LOOPBACK = new Uint8Array([127, 0, 0, 1]);
 /** A port (tcpmux) at which nobody has listened for decades. */
 export const NOBODY = 1;
 
@@ -82,7 +84,7 @@ export async function relay(
     const done = relayRedirected(
       {
         socket,
-        connectApplication: () => dial(applicationPort),
+        dialApplication: () => connectMarked({address: LOOPBACK, port: applicationPort}, 0),
         // New objects each time, as the interceptor makes them.
         subscriptions: () => subscriptions.map((one) => ({...one})),
       },

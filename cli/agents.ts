@@ -12,7 +12,8 @@ import {loadKubeClient} from './kube/client.ts';
 import {hasKubeconfig} from './kube/kubeconfig.ts';
 import {kubeClientOptions} from './kube/options.ts';
 import {probedPorts} from './kube/target/probes.ts';
-import {resolveKubeTarget} from './kube/target/resolve.ts';
+import {isClusterTarget, resolveKubeTarget} from './kube/target/resolve.ts';
+import {volumeMounts} from './kube/target/volume-mounts.ts';
 import type {ClusterTarget} from './kube/target/workloads.ts';
 import {explainAgentEnd, startLocalAgent} from './local-agent.ts';
 import type {Progress} from './progress.ts';
@@ -30,6 +31,8 @@ export interface Agent extends AsyncDisposable {
   readonly ended: Promise<MirrordError>;
   /** By port of the target: what to say to who takes all of it from the application. */
   readonly stealWarnings?: ReadonlyMap<number, string>;
+  /** Where volumes are mounted in the target, as far as that is known (not of a process of this machine). */
+  readonly volumeMounts: readonly string[];
 }
 
 /** Whom to tell, and until when. */
@@ -66,6 +69,7 @@ async function openLocalAgent(target: LocalTarget, {progress}: AgentStart): Prom
     connection: agent.connection,
     token: agent.token,
     ended: agent.ended.then((reason) => explainAgentEnd(reason, pid)),
+    volumeMounts: [],
     async [Symbol.asyncDispose]() {
       await agent[Symbol.asyncDispose]();
     },
@@ -103,6 +107,7 @@ async function openKubeAgent(
     },
     token: agent.token,
     ...(found.podName !== undefined && {stealWarnings: probedPorts(found.pod)}),
+    volumeMounts: volumeMounts(found),
     ended: agent.ended.then(
       (reason) =>
         new MirrordError('MIRRORD_AGENT_FAILED', `the agent ended before it was ready: ${reason}`, {
@@ -115,6 +120,17 @@ async function openKubeAgent(
       await kept.disposeAsync();
     },
   };
+}
+
+/** Where volumes are mounted in a target, without an agent: asks the cluster, if it is in one. Throws as `openAgent`. */
+export async function findVolumeMounts(
+  target: Target,
+  config: ResolvedConfig,
+): Promise<readonly string[]> {
+  if (!isClusterTarget(target)) return [];
+  using client = await loadKubeClient(kubeClientOptions(config));
+  const options = {namespace: config.target.namespace};
+  return volumeMounts(await resolveKubeTarget(client, target, options));
 }
 
 /**

@@ -30,11 +30,18 @@ export function surroundings(command: string | undefined, env: NodeJS.ProcessEnv
   };
 }
 
-/** `feature.fs` as the layer takes it. */
+/** What of a target the rules depend on. */
+export interface FilesTarget {
+  readonly isTargetless: boolean;
+  /** Where volumes are mounted in it. */
+  readonly volumeMounts: readonly string[];
+}
+
+/** `feature.fs` and what belongs to it, as the layer takes it. */
 export function filesOptions(
-  {feature: {fs}}: ResolvedConfig,
+  {feature: {fs, magic}}: ResolvedConfig,
   around: Surroundings,
-  isTargetless: boolean,
+  {isTargetless, volumeMounts}: FilesTarget,
 ): FilesOptions {
   return {
     rules: {
@@ -44,15 +51,10 @@ export function filesOptions(
       local: fs.local ?? [],
       notFound: fs.not_found ?? [],
       mapping: fs.mapping ?? {},
+      mounted: magic.auto_mount ? volumeMounts : [],
       isTargetless,
     },
     firstBytes: fs.readonly_file_buffer,
     around,
   };
-}
-
-/** Whether the configuration says anything about files; as long as it doesn't, all are local. */
-export function asksForFiles(given: Readonly<Record<string, unknown>>): boolean {
-  const {feature} = given as {feature?: {fs?: unknown} | null};
-  return feature?.fs !== undefined && feature.fs !== null;
 }

@@ -20,7 +20,7 @@ import {addConfigFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import type {ResolvedConfig} from '../config/schema/root.ts';
 import {formatTarget, parseTargetPath} from '../config/target.ts';
-import {asksForFiles, filesOptions, surroundings} from '../file-options.ts';
+import {filesOptions, surroundings} from '../file-options.ts';
 import {hostPorts, incomingOptions} from '../incoming-options.ts';
 import {watchForInterruption} from '../interruption.ts';
 import {markInside, refuseNested} from '../nested.ts';
@@ -90,7 +90,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
   if (flags.join !== undefined) return await runJoined(argv, flags.join);
   // The flag by itself has the better words for a typo than a whole configuration.
   if (flags.target !== undefined) parseTargetPath(flags.target);
-  const {config, target, warnings, given} = prepareConfig({
+  const {config, target, warnings} = prepareConfig({
     file: flags.configFile,
     env: process.env,
     flags: flagOverrides(command),
@@ -125,8 +125,9 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     incoming: incomingOptions(config, target, debuggers.ports, agent.stealWarnings),
     hostPorts: hostPorts(config),
     unixStreams: config.feature.network.outgoing.unix_streams ?? [],
-    ...(asksForFiles(given) && {
-      files: filesOptions(config, surroundings(argv[0], process.env), target.kind === 'targetless'),
+    files: filesOptions(config, surroundings(argv[0], process.env), {
+      isTargetless: target.kind === 'targetless',
+      volumeMounts: agent.volumeMounts,
     }),
     skip: skipOptions(config),
     ...(pcap !== undefined && {pcap}),

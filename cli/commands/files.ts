@@ -4,9 +4,13 @@
 
 import {resolve} from 'node:path';
 import {Command, Option} from 'commander';
+import {MirrordError} from '../../layer/errors.ts';
 import {type Decision, filePolicy, normalise} from '../../layer/files/policy.ts';
+import {findVolumeMounts} from '../agents.ts';
 import {addConfigFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
+import type {ResolvedConfig} from '../config/schema/root.ts';
+import type {Target} from '../config/target.ts';
 import {filesOptions, surroundings} from '../file-options.ts';
 
 const places: Readonly<Record<Decision['place'], string>> = {
@@ -21,6 +25,19 @@ interface ExplainFlags {
   output?: 'json';
 }
 
+/** Where volumes are mounted in the target, if it can be asked; says so if not. */
+async function knownMounts(target: Target, config: ResolvedConfig): Promise<readonly string[]> {
+  const isAsked = config.feature.magic.auto_mount && config.feature.fs.mode !== 'local';
+  if (!isAsked) return [];
+  try {
+    return await findVolumeMounts(target, config);
+  } catch (error) {
+    if (!(error instanceof MirrordError)) throw error;
+    process.stderr.write(`mirrord: the target's volumes are not known: ${error.message}\n`);
+    return [];
+  }
+}
+
 async function explain(paths: string[], flags: ExplainFlags, command: Command): Promise<void> {
   const {config, target} = prepareConfig({
     file: flags.configFile,
@@ -28,7 +45,11 @@ async function explain(paths: string[], flags: ExplainFlags, command: Command): 
     flags: flagOverrides(command),
   });
   const around = surroundings(flags.program, process.env);
-  const {rules} = filesOptions(config, around, target.kind === 'targetless');
+  const {rules} = filesOptions(config, around, {
+    // As long as no target is named, the rules are those for any.
+    isTargetless: target.kind === 'targetless' && config.target.path !== undefined,
+    volumeMounts: await knownMounts(target, config),
+  });
   const policy = filePolicy(rules, around);
   const answers = paths.map((given) => {
     const path = normalise(resolve(given));

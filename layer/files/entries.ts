@@ -6,7 +6,8 @@
  * neither has them (`scaffold`).
  *
  * A link of the pod's that leads to what is not the pod's here is shown as what it leads to there: `/var/run`, say,
- * which is a link to `/run`, where the secrets are, while our own `/run` is this machine's.
+ * which is a link to `/run`, where the secrets are, while our own `/run` is this machine's. So is a link of whoever's
+ * on the way to what is mounted over, or what a pattern names.
  */
 
 import os from 'node:os';
@@ -93,7 +94,8 @@ export class Entries {
     try {
       const spot = this.#context.sources.spot(path, 'read');
       const attributes = await this.#stat(spot, false);
-      if (spot.source === 'pod' && kindOf(attributes) === S_IFLNK) {
+      const isFollowed = spot.source === 'pod' || this.#context.scaffold.has(path);
+      if (isFollowed && kindOf(attributes) === S_IFLNK) {
         return await this.#findLink(path, spot, attributes);
       }
       if (this.#context.scaffold.has(path) && kindOf(attributes) !== S_IFDIR) {
@@ -117,7 +119,11 @@ export class Entries {
     const isMountedOver = this.#context.scaffold.has(path);
     if (!isMountedOver && this.#context.sources.decide(target, 'read') === 'pod') return link;
     try {
-      return {source: 'pod', isFollowed: true, attributes: await this.#stat(spot, true)};
+      return {
+        source: spot.source,
+        isFollowed: true,
+        attributes: await this.#stat(spot, true),
+      };
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
       return link; // it leads nowhere

@@ -13,6 +13,9 @@
  * into it, and room for one more; if the program may write to it, it is served instead, lest what is made there be
  * lost. A pattern can do that only if it says where: one that names no directory (`\.pem$`) counts where
  * FUSE is anyway.
+ *
+ * A link of this machine's on the way to such a place (`/var/run`, on the way to `/var/run/secrets`) gives way to
+ * what it leads to: what is mounted must not be mounted there.
  */
 
 import {posix} from 'node:path';
@@ -22,6 +25,7 @@ import {
   localDirectories,
   remoteDirectories,
   type Surroundings,
+  treeRule,
 } from './default-rules.ts';
 import type {FilePolicy, FileRules} from './policy.ts';
 
@@ -43,6 +47,8 @@ export interface PlanInput {
   /** Whether this machine has a directory of that path, which is no link. */
   isHostDirectory(path: string): boolean;
   isHostFile(path: string): boolean;
+  /** Whether it is a link of this machine's to a directory. */
+  isHostLink(path: string): boolean;
   /** Whether the program may make files in a directory of this machine's. */
   isWritable(path: string): boolean;
   /** Names of the directories in a directory of this machine. */
@@ -63,9 +69,11 @@ export type PlanStep =
 export interface MountPlan {
   readonly steps: readonly PlanStep[];
   /** Directories that FUSE must show whoever has them: something is mounted there. What each holds. */
-  readonly scaffold: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly scaffold: Map<string, Set<string>>;
   /** Places in this machine's directories that are shown only if the pod has something there. */
   readonly optional: readonly string[];
+  /** Directories on the way to what patterns name, in FUSE: part of the scaffold if the pod has them. */
+  readonly ways: readonly string[];
   /** Patterns that name no directory. */
   readonly vague: readonly string[];
 }
@@ -76,13 +84,14 @@ const thawLimit = 12;
 /** Kernel directories can't be the pod's: they would not be the sandbox' own. */
 const kernelDirectories = ['/proc', '/sys', '/dev'];
 
-/** The path that a pattern begins with; undefined when it begins with none. */
+/** The path that a pattern begins with; undefined when it begins with none. A dot by itself is taken to mean a dot. */
 export function literalStart(pattern: string): string | undefined {
   const text = pattern.replace(/^\^/, '').replaceAll(/\\([^A-Za-z0-9])/g, '\u0000$1');
   let start = '';
   for (let index = 0; index < text.length; index++) {
     const letter = text[index] ?? '';
     if (letter === '\u0000') start += text[++index] ?? '';
+    else if (letter === '.' && !/[*+?{]/.test(text[index + 1] ?? '')) start += letter;
     else if (/[.*+?^${}()|[\]\\]/.test(letter)) {
       // What may be repeated or left out is not literal.
       if (/[*?{]/.test(letter)) start = start.slice(0, -1);
@@ -102,6 +111,12 @@ export function planMounts(input: PlanInput): MountPlan {
 
   const optional = new Set<string>();
   const thawed = new Map<string, string[]>();
+  const links = new Set<string>();
+  const ways = new Set<string>();
+  const makeRoom = (directory: string, name: string): void => {
+    const room = thawed.get(directory) ?? [];
+    if (!room.includes(name)) thawed.set(directory, [...room, name]);
+  };
   /** The place that must be FUSE's for a pattern to count. */
   const placeFor = (pattern: string): string | undefined => {
     const start = literalStart(pattern);
@@ -109,27 +124,39 @@ export function planMounts(input: PlanInput): MountPlan {
       vague.push(pattern);
       return undefined;
     }
-    const path = posix.normalize(start).replace(/(?<=.)\/$/, '');
-    if (isHostDirectory(path) || path === '/') return path;
-    if (input.isHostFile(path)) {
-      optional.add(path);
-      return path;
+    const whole = posix.normalize(start);
+    const path = whole.replace(/(?<=.)\/$/, '');
+    for (let end = whole.indexOf('/', 1); end > 0; end = whole.indexOf('/', end + 1)) {
+      ways.add(whole.slice(0, end));
     }
-    const parts = path.split('/');
-    let length = parts.length - 1;
-    while (length > 1 && !isHostDirectory(parts.slice(0, length).join('/'))) length--;
-    const directory = parts.slice(0, length).join('/');
-    if (length === 1 || input.isWritable(directory)) return directory;
-    const place = parts.slice(0, length + 1).join('/');
-    optional.add(place);
-    thawed.set(directory, [...(thawed.get(directory) ?? []), parts[length] ?? '']);
-    return place;
+    // The first part that is no directory of this machine's decides.
+    let directory = '/';
+    for (const name of path.split('/').slice(1)) {
+      const at = posix.join(directory, name);
+      if (!isHostDirectory(at)) {
+        const isLink = directory !== '/' && at !== path && input.isHostLink(at);
+        if (at === path && input.isHostFile(at)) {
+          optional.add(at);
+          return at;
+        }
+        if (directory === '/' || input.isWritable(directory)) return directory;
+        makeRoom(directory, name);
+        if (!isLink) {
+          optional.add(at);
+          return at;
+        }
+        links.add(at);
+      }
+      directory = at;
+    }
+    return path;
   };
   const patterns = [
     ...rules.readOnly,
     ...rules.readWrite,
     ...rules.notFound,
     ...Object.keys(rules.mapping),
+    ...(rules.mounted ?? []).map(treeRule),
   ];
   const hidden = hiddenInHome.map((name) => posix.join(around.home, name));
   const carved = [...new Set([...patterns.map(placeFor), ...remoteDirectories, ...hidden])]
@@ -186,6 +213,9 @@ export function planMounts(input: PlanInput): MountPlan {
     if (fuse.some((place) => isWithin(path, place)) || seenBy(path) === undefined) continue;
     if (kernelDirectories.some((directory) => isWithin(path, directory))) continue;
     steps.push({thaw: room.slice(0, thawLimit), path});
+    for (const place of room.map((name) => posix.join(path, name))) {
+      if (links.has(place)) steps.push({show: 'host', path: place});
+    }
   }
   // What the pod has, or patterns change, in this machine's directories; the outer ones first.
   for (const path of carved) {
@@ -208,7 +238,16 @@ export function planMounts(input: PlanInput): MountPlan {
   const files = input.ownFiles.filter((path) => fuse.some((place) => isWithin(path, place)));
   for (const path of files) steps.push({show: 'host', path});
 
-  return {steps, scaffold: scaffoldOf([...fuse, ...shown]), optional: [...optional], vague};
+  const served = [...ways]
+    .filter((path) => fuse.some((place) => isWithin(path, place)))
+    .filter((path) => policy.decide(policy.map(path), 'read').place === 'local');
+  return {
+    steps,
+    scaffold: scaffoldOf([...fuse, ...shown]),
+    optional: [...optional],
+    ways: served,
+    vague,
+  };
 }
 
 /** Hidden directories in a home that is not this machine's as a whole (root's). */
@@ -220,9 +259,11 @@ function hiddenDirectories({around, hostDirectories}: PlanInput): string[] {
     .map((name) => posix.join(home, name));
 }
 
-/** All directories on the way to some paths, with the names that they hold, one character for each byte. */
-function scaffoldOf(paths: readonly string[]): Map<string, Set<string>> {
-  const scaffold = new Map<string, Set<string>>([['/', new Set()]]);
+/** All directories on the way to some paths, with the names that they hold, one character for each byte; or adds them. */
+export function scaffoldOf(
+  paths: readonly string[],
+  scaffold = new Map<string, Set<string>>([['/', new Set()]]),
+): Map<string, Set<string>> {
   for (const text of paths) {
     const path = Buffer.from(text).toString('latin1');
     let at = '/';

@@ -24,7 +24,10 @@ const {EBADF, ENOENT, EISDIR, ENOTDIR, EMFILE} = os.constants.errno;
 const handleLimit = 8192;
 /** Entries of a directory that are asked for at once. */
 const directoryBytes = 262_144;
-/** Where reading a directory goes on after what is no entry of its own. No file system counts that far. */
+/**
+ * Where reading a directory goes on after what is no entry of its own. No file system counts that far, but for the
+ * end: ext4 and others have 0x7fff_ffff_ffff_ffff after their last entry.
+ */
 const afterDot = 0x7fff_ffff_ffff_fff0n;
 const afterDotDot = 0x7fff_ffff_ffff_fff1n;
 const extraBase = 0x7fff_ffff_fff0_0000n;
@@ -202,7 +205,7 @@ export class OpenFiles {
       return reply.bytes;
     if (offset === afterDot) offset = afterDotDot;
     if (offset === afterDotDot) offset = 0n;
-    if (offset < extraBase) {
+    if (offset < extraBase || offset > afterDotDot) {
       if (directory.listed !== undefined && !(await this.#addListed(reply, directory, offset))) {
         return reply.bytes;
       }

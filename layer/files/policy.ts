@@ -9,6 +9,7 @@
  *     read_write                    the pod
  *     read_only                     the pod to read, this machine to write
  *     local                         this machine
+ *     auto_mount                    the pod, but only to read: what is mounted into its container
  *     mirrord's not-found list      nowhere
  *     mirrord's remote list         the pod, but only to read
  *     mirrord's local list          this machine
@@ -22,7 +23,13 @@
 
 import {MirrordError} from '../errors.ts';
 import {compilePattern} from '../pattern.ts';
-import {hiddenRules, localRules, remoteRules, type Surroundings} from './default-rules.ts';
+import {
+  hiddenRules,
+  localRules,
+  remoteRules,
+  type Surroundings,
+  treeRule,
+} from './default-rules.ts';
 
 export type FileMode = 'local' | 'localwithoverrides' | 'read' | 'write';
 /** What is about to happen to a path. Looking at it is reading. */
@@ -38,6 +45,8 @@ export interface FileRules {
   readonly notFound: readonly string[];
   /** By a regular expression: what a path that matches becomes; `$1` is what its first group matched. */
   readonly mapping: Readonly<Record<string, string>>;
+  /** Where volumes are mounted in the target (`feature.magic.auto_mount`). */
+  readonly mounted?: readonly string[];
   /** Whether there is no target. */
   readonly isTargetless?: boolean;
 }
@@ -135,12 +144,14 @@ export function normalise(path: string): string {
 
 /** Makes the policy of a configuration. Throws MIRRORD_FILE_PATTERN_INVALID. */
 export function filePolicy(rules: FileRules, around: Surroundings): FilePolicy {
-  const mode =
-    rules.isTargetless === true && rules.mode !== 'local' ? 'localwithoverrides' : rules.mode;
+  const isOverruled = rules.isTargetless === true && rules.mode !== 'local';
+  const mode = isOverruled ? 'localwithoverrides' : rules.mode;
+  const byMode = `feature.fs.mode: ${mode}${isOverruled ? ', as without a target' : ''}`;
   const notFound = list('feature.fs.not_found', rules.notFound);
   const readWrite = list('feature.fs.read_write', rules.readWrite);
   const readOnly = list('feature.fs.read_only', rules.readOnly);
   const local = list('feature.fs.local', rules.local);
+  const mounted = list('feature.magic.auto_mount', (rules.mounted ?? []).map(treeRule));
   const hidden = list("mirrord's not-found list", hiddenRules(around));
   const remote = list("mirrord's remote list", remoteRules());
   const ours = list("mirrord's local list", localRules(around));
@@ -157,6 +168,8 @@ export function filePolicy(rules: FileRules, around: Surroundings): FilePolicy {
     if (rule !== undefined) return {place: isRead ? 'remote' : 'local', rule};
     rule = match(local, path);
     if (rule !== undefined) return {place: 'local', rule};
+    rule = isRead ? match(mounted, path) : undefined;
+    if (rule !== undefined) return {place: 'remote', rule};
     rule = match(hidden, path);
     if (rule !== undefined) return {place: 'not-found', rule};
     rule = isRead ? match(remote, path) : undefined;
@@ -164,7 +177,7 @@ export function filePolicy(rules: FileRules, around: Surroundings): FilePolicy {
     rule = match(ours, path);
     if (rule !== undefined) return {place: 'local', rule};
     const isRemote = mode === 'write' || (mode === 'read' && isRead);
-    return {place: isRemote ? 'remote' : 'local', rule: `feature.fs.mode: ${mode}`};
+    return {place: isRemote ? 'remote' : 'local', rule: byMode};
   };
   return {mode, map, decide};
 }

@@ -7,7 +7,15 @@
  * we serve: `isServed`.
  */
 
-import {accessSync, constants, lstatSync, readdirSync, readlinkSync} from 'node:fs';
+import {
+  accessSync,
+  constants,
+  lstatSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import {FileRequest, parseEntries} from '../../tunnel/files.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {Log} from '../log.ts';
@@ -19,7 +27,13 @@ import {kindOf, S_IFDIR, S_IFLNK, S_IFREG} from './attributes.ts';
 import type {Surroundings} from './default-rules.ts';
 import {type FileClient, FileError, hostFiles, type Identity, podFiles} from './file-client.ts';
 import {FileServer, requestBytes} from './file-server.ts';
-import {type MountPlan, type PlanStep, planMounts, type TopEntry} from './mount-plan.ts';
+import {
+  type MountPlan,
+  type PlanStep,
+  planMounts,
+  scaffoldOf,
+  type TopEntry,
+} from './mount-plan.ts';
 import {type FilePolicy, type FileRules, filePolicy} from './policy.ts';
 import {Sources} from './sources.ts';
 
@@ -57,7 +71,7 @@ export async function serveFiles(options: ServeFilesOptions): Promise<ServedFile
   if (policy.mode === 'local') return undefined;
   const missing = deviceProblem();
   if (missing !== undefined) {
-    options.warn(`all files are local: ${missing}`);
+    options.warn(allLocal(missing));
     return undefined;
   }
   using stack = new DisposableStack();
@@ -65,11 +79,11 @@ export async function serveFiles(options: ServeFilesOptions): Promise<ServedFile
   let identity: Identity;
   let podTop: TopEntry[];
   try {
-    identity = await pod.hello();
-    podTop = await listTop(pod);
+    // Together: each of them is a round trip.
+    [identity, podTop] = await Promise.all([pod.hello(), listTop(pod)]);
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
-    options.warn(`all files are local: ${explain(error)}`);
+    options.warn(allLocal(explain(error)));
     return undefined;
   }
   const planned = planMounts({
@@ -80,6 +94,7 @@ export async function serveFiles(options: ServeFilesOptions): Promise<ServedFile
     podTop,
     isHostDirectory: (path) => lstatSync(path, {throwIfNoEntry: false})?.isDirectory() === true,
     isHostFile: (path) => lstatSync(path, {throwIfNoEntry: false})?.isFile() === true,
+    isHostLink,
     isWritable,
     hostDirectories,
     ownFiles: options.ownFiles,
@@ -98,20 +113,29 @@ export async function serveFiles(options: ServeFilesOptions): Promise<ServedFile
   return {isServed: served.isServed, [Symbol.dispose]: () => resources.dispose()};
 }
 
+/** What a path is in the pod, its links followed; undefined: it has none. */
+async function kindInPod(path: string, pod: FileClient): Promise<number | undefined> {
+  try {
+    return kindOf(await pod.request(new FileRequest('stat').u8(1).string(Buffer.from(path))));
+  } catch (error) {
+    if (error instanceof FileError) return undefined;
+    throw error;
+  }
+}
+
 /** Leaves out what the pod has not; what is no directory there needs no place for others in it. */
 async function withoutAbsent(plan: MountPlan, pod: FileClient): Promise<MountPlan> {
-  const absent = new Set<string>();
-  const scaffold = new Map(plan.scaffold);
+  const asked = new Set([...plan.optional, ...plan.ways]);
+  const kinds = new Map(
+    await Promise.all([...asked].map(async (path) => [path, await kindInPod(path, pod)] as const)),
+  );
+  const absent = plan.optional.filter((path) => kinds.get(path) === undefined);
+  const ways = plan.ways.filter((path) => kinds.get(path) === S_IFDIR);
+  const scaffold = scaffoldOf(ways, new Map(plan.scaffold));
   for (const path of plan.optional) {
-    try {
-      const fields = await pod.request(new FileRequest('stat').u8(1).string(Buffer.from(path)));
-      if (kindOf(fields) !== S_IFDIR) scaffold.delete(Buffer.from(path).toString('latin1'));
-    } catch (error) {
-      if (!(error instanceof FileError)) throw error;
-      absent.add(path);
-    }
+    if (kinds.get(path) !== S_IFDIR) scaffold.delete(Buffer.from(path).toString('latin1'));
   }
-  return {...plan, scaffold, steps: plan.steps.filter(({path}) => !absent.has(path))};
+  return {...plan, scaffold, steps: plan.steps.filter(({path}) => !absent.includes(path))};
 }
 
 /** Where the session's socket will be, which the launcher has to remove: it must be there to be mounted. */
@@ -129,6 +153,11 @@ function deviceProblem(): string | undefined {
   } catch {
     return '/dev/fuse is missing or closed to this user (see: mirrord diagnose)';
   }
+}
+
+/** What a person is told who may have meant to read the pod's. */
+function allLocal(why: string): string {
+  return `all files are local: ${why}; with --fs-mode local nobody asks for others`;
 }
 
 /** Why the pod's files can't be had, for a person. */
@@ -227,6 +256,16 @@ function hostTop(): TopEntry[] {
   });
 }
 
+/** A link into the directory that the root is made in could not be followed from there. */
+function isHostLink(path: string): boolean {
+  try {
+    const isLink = lstatSync(path).isSymbolicLink() && statSync(path).isDirectory();
+    return isLink && !`${realpathSync(path)}/`.startsWith('/tmp/');
+  } catch {
+    return false; // not there, or it leads nowhere
+  }
+}
+
 function isWritable(path: string): boolean {
   try {
     accessSync(path, constants.W_OK);
@@ -251,7 +290,8 @@ async function listTop(pod: FileClient): Promise<TopEntry[]> {
   const opened = await pod.request(new FileRequest('opendir').string(Buffer.from('/')));
   const handle = Buffer.from(opened).readUInt32LE(0);
   const top: TopEntry[] = [];
-  for (let cookie = 0n; top.length < topLimit; ) {
+  const links: string[] = [];
+  for (let cookie = 0n; top.length + links.length < topLimit; ) {
     const ask = new FileRequest('readdir').u32(handle).u64(cookie).u32(65_536);
     const entries = parseEntries(await pod.request(ask));
     const last = entries.at(-1);
@@ -260,16 +300,22 @@ async function listTop(pod: FileClient): Promise<TopEntry[]> {
     for (const {name: bytes, attributes} of entries) {
       const name = Buffer.from(bytes).toString();
       const kind = kindOf(attributes);
-      if (kind === S_IFLNK) {
-        const path = Buffer.from(`/${name}`);
-        const target = await pod.request(new FileRequest('readlink').string(path));
-        top.push({name, kind: 'link', target: Buffer.from(target).toString()});
-      } else {
-        const isKept = kind === S_IFDIR || kind === S_IFREG;
-        top.push({name, kind: !isKept ? 'other' : kind === S_IFDIR ? 'directory' : 'file'});
-      }
+      if (kind === S_IFLNK) links.push(name);
+      else if (kind === S_IFDIR) top.push({name, kind: 'directory'});
+      else top.push({name, kind: kind === S_IFREG ? 'file' : 'other'});
     }
   }
-  await pod.request(new FileRequest('close').u32(handle));
+  const [targets] = await Promise.all([
+    Promise.all(links.map((name) => readLink(pod, `/${name}`))),
+    pod.request(new FileRequest('close').u32(handle)),
+  ]);
+  links.forEach((name, index) => {
+    top.push({name, kind: 'link', target: targets[index] ?? ''});
+  });
   return top;
+}
+
+async function readLink(pod: FileClient, path: string): Promise<string> {
+  const target = await pod.request(new FileRequest('readlink').string(Buffer.from(path)));
+  return Buffer.from(target).toString();
 }

@@ -67,7 +67,7 @@ int mount_fuse(struct answer *a) {
 /* Makes what something of the kind of `from` can be mounted over. */
 static int make_place(const char *from, const char *to) {
   struct stat status;
-  if (lstat(from, &status) < 0) return failed("lstat");
+  if (stat(from, &status) < 0) return failed("stat");
   if (S_ISDIR(status.st_mode)) return make_directories(to);
   if (mknod(to, S_IFREG | 0644, 0) < 0 && errno != EEXIST) return failed("mknod");
   return 0;

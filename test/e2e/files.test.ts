@@ -23,6 +23,30 @@ test.serial("read: what is the pod's is read there, what is ours here", async (t
   t.notRegex(listed, /node_modules/, "by mirrord's list ours, where there is none");
 });
 
+test.serial("without a word about files, what mirrord's default says: read", async (t) => {
+  t.regex(
+    await world.exec(['cat', '/app/config.json', '/etc/hosts']),
+    /hello.*Kubernetes-managed/s,
+  );
+  const {status} = await world.startExec(['touch', '/app/x'], {input: ''}).ended;
+  t.not(status, 0);
+});
+
+test.serial("localwithoverrides: the pod's inside of what a link of ours leads to", async (t) => {
+  const options = configured('link', {
+    mode: 'localwithoverrides',
+    read_only: ['^/var/run/secrets/kubernetes.io/'],
+  });
+  t.regex(await world.exec(['cat', token], options), /^eyJhbGciOi/);
+  const here = readdirSync('/var/run');
+  const seen = (await world.exec(['ls', '-A', '/var/run'], options)).trim().split('\n');
+  t.deepEqual(
+    here.filter((name) => !seen.includes(name)),
+    [],
+  );
+  t.true(seen.includes('secrets'));
+});
+
 test.serial('local: nothing is served', async (t) => {
   const {status, stdout} = await world.startExec(['sh', '-c', 'mount; cat /app/config.json'], {
     ...files('local'),

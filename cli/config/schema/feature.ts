@@ -28,7 +28,10 @@ const copyTarget = object(
 );
 
 const magic = object({
-  auto_mount: key(boolean(), "Read the target's mounted volumes from the target.", {default: true}),
+  auto_mount: key(boolean(), "Read the target's mounted volumes from the target.", {
+    default: true,
+    status: 'available',
+  }),
   aws: key(boolean(), 'Keep the local AWS profile from the program.', {default: true}),
   turbo: key(boolean(), "Leave Turbopack's connections to itself local.", {default: true}),
 });
@@ -48,13 +51,9 @@ export const feature = object({
   env: section(environment, "Which of the target's variables the program gets.", {
     status: 'available',
   }),
-  fs: section(
-    files,
-    'Which files the program sees from the target; none, as long as nothing is said here.',
-    {
-      status: 'available',
-    },
-  ),
+  fs: section(files, 'Which files the program sees from the target.', {
+    status: 'available',
+  }),
   hostname: key(boolean(), "Give the program the target's host name.", {
     default: true,
     now: true,

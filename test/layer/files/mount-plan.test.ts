@@ -43,6 +43,7 @@ function plan(rules: Partial<FileRules> = {}, around: Partial<PlanInput['around'
     ],
     isHostDirectory: (path) => hostDirectories.includes(path),
     isHostFile: (path) => path === '/etc/os-release',
+    isHostLink: (path) => path === '/var/run',
     isWritable: (path) => path.startsWith('/home/ann'),
     hostDirectories: (path) =>
       hostDirectories
@@ -116,6 +117,30 @@ test('a place that this machine has not gets room in its directory, if that is n
   );
 });
 
+test('a link of ours on the way to what is mounted in the target gives way to its directory', (t) => {
+  const mounted = ['/var/run/secrets/kubernetes.io/serviceaccount'];
+  const {steps, optional} = plan({mounted, mode: 'localwithoverrides'});
+  t.deepEqual(
+    steps.filter(({path}) => path.startsWith('/var')),
+    [
+      {show: 'host', path: '/var'},
+      {thaw: ['run'], path: '/var'},
+      {show: 'host', path: '/var/run'},
+      {thaw: ['secrets'], path: '/var/run'},
+      {show: 'fuse', path: '/var/run/secrets'},
+    ],
+  );
+  t.true(optional.includes('/var/run/secrets'));
+});
+
+test('directories on the way to what a pattern names are asked for, where they are not the pod’s anyway', (t) => {
+  const mounted = ['/var/run/secrets/kubernetes.io/serviceaccount'];
+  const {ways} = plan({mounted, mode: 'localwithoverrides'});
+  t.deepEqual(ways, ['/var/run/secrets', '/var/run/secrets/kubernetes.io']);
+  t.deepEqual(plan({mounted}).ways, []);
+  t.deepEqual(plan({readOnly: ['^/etc/other/deep/']}).ways, ['/etc/other', '/etc/other/deep']);
+});
+
 test('a file is shown by itself', (t) => {
   const {shown, steps} = plan({readOnly: ['^/etc/os-release$']});
   t.true(shown('fuse').includes('/etc/os-release'));
@@ -134,6 +159,7 @@ test("the kernel's directories are never the pod's", (t) => {
 test('what a pattern begins with', (t) => {
   t.is(literalStart('^/etc/my\\.app/x?y'), '/etc/my.app/');
   t.is(literalStart('/data/(a|b)'), '/data/');
+  t.is(literalStart('^/etc/my.app/.*'), '/etc/my.app/');
   t.is(literalStart('^/data$'), '/data');
   t.is(literalStart('secret'), undefined);
   t.is(literalStart('.*/etc'), undefined);

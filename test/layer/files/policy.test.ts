@@ -133,6 +133,20 @@ test('without a target everything is local but what is named', (t) => {
   t.is(policyOf({isTargetless: true, mode: 'local'}).mode, 'local');
 });
 
+test("what is mounted into the target's container is read there, after `local`", (t) => {
+  const mounted = ['/etc/gateway', '/data', '/home/ann/.kube'];
+  t.is(places('/etc/gateway/key', {mounted}), 'remote local');
+  t.is(places('/etc/gateway', {mounted}), 'remote local');
+  t.is(places('/etc/gateway2', {mounted}), 'local local');
+  t.is(places('/data/x.js', {mounted, mode: 'localwithoverrides'}), 'remote local');
+  t.is(places('/data/x', {mounted, mode: 'write'}), 'remote remote', 'the mode says');
+  t.is(places('/etc/gateway/key', {mounted, mode: 'write'}), 'remote local');
+  t.is(places('/home/ann/.kube/config', {mounted}), 'remote not-found');
+  t.is(places('/etc/gateway/key', {mounted, local: ['^/etc/gateway']}), 'local local');
+  t.is(places('/etc/gateway/key', {mounted, notFound: ['key$']}), 'not-found not-found');
+  t.is(places('/data/x', {mounted, mode: 'local'}), 'local local');
+});
+
 test('a path is mapped before it is asked about; the first key counts', (t) => {
   const mapping = {'^/home/ann/data/(.*)$': '/data/$1', '^/home/ann': '/nowhere'};
   t.is(policyOf({mapping}).map('/home/ann/data/x/y'), '/data/x/y');

@@ -219,6 +219,8 @@ static int obey(char **f, int count, struct answer *a) {
   if (IS("diag", 0)) return open_diagnostics(a);
   if (IS("no-ipv6", 0)) return forbid_ipv6();
   if (IS("unix", 2)) return open_unix(args, n, a);
+  if (IS("unix-make", 1)) return make_unix(args[0], a);
+  if (IS("unix-cover", 1)) return cover_with_unix(args[0]);
   if (IS("run", 2)) {
     f[count] = NULL;
     return run_helper(args[0], args + 1);

@@ -2,6 +2,7 @@
  * Listening unix sockets under paths of the pod, in the sandbox only.
  *
  *   unix stream|seqpacket PATH              unix stream|seqpacket @NAME LENGTH
+ *   unix-make stream|seqpacket, then in a batch: unix-cover PATH
  *
  * Theory of operation. The path belongs to the pod; what is there here decides how the socket comes under it:
  *
@@ -17,6 +18,9 @@
  * is, and refuses. The answer is the word above; of a held one also how much of the path was there, for
  * mirrord to clean up should we be killed. An abstract name is of the network namespace alone, and needs none of this; `LENGTH`
  * counts the zero bytes that some servers pad it with.
+ *
+ * Under a path that mirrord serves by FUSE the pod's own socket is seen already, which nobody here can connect to: it
+ * is covered, by a batch (batch.c), for to look at the path is to wait for mirrord.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -192,6 +196,32 @@ static int place_socket(const char *path, int socket, struct place *place) {
   return 0;
 }
 
+static int open_socket(const char *type) {
+  return socket(AF_UNIX, (!strcmp(type, "seqpacket") ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* The last one that was made, for the batch that covers something with it. */
+static int made_socket = -1;
+
+int make_unix(const char *type, struct answer *a) {
+  int fd = open_socket(type);
+  if (fd < 0) return failed("socket");
+  if (made_socket >= 0) close(made_socket);
+  made_socket = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (made_socket < 0) return close(fd), failed("fcntl");
+  a->fd = fd;
+  return 0;
+}
+
+/* Covers what is at a path by the socket that was made last; what covered it before goes. */
+int cover_with_unix(const char *path) {
+  char *shown = NULL;
+  umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+  int result = cover(path, made_socket, &shown);
+  free(shown);
+  return !result && listen(made_socket, BACKLOG) < 0 ? failed("listen") : result;
+}
+
 static int bind_abstract(int socket, const char *name, int length) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   size_t room = sizeof address.sun_path;
@@ -203,10 +233,9 @@ static int bind_abstract(int socket, const char *name, int length) {
 }
 
 int open_unix(char **args, int count, struct answer *a) {
-  int type = !strcmp(args[0], "seqpacket") ? SOCK_SEQPACKET : SOCK_STREAM;
   const char *name = args[1], *told = "abstract";
   struct place place = {NULL, NULL, COVERED, 0};
-  int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), result;
+  int fd = open_socket(args[0]), result;
   if (fd < 0) return failed("socket");
   if (*name == '@') {
     result = bind_abstract(fd, name, count > 2 ? atoi(args[2]) : (int)strlen(name));

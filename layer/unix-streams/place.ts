@@ -5,7 +5,7 @@
 import {type BigIntStats, lstatSync, rmdirSync, unlinkSync} from 'node:fs';
 import type {UnixSocket} from '../../tunnel/messages.ts';
 import {MirrordError} from '../errors.ts';
-import {SystemError} from '../native/native.ts';
+import {closeFd, SystemError} from '../native/native.ts';
 import type {Launcher} from '../sandbox/launcher.ts';
 
 /** A place-holder on this machine, under a socket that is seen in the sandbox only. */
@@ -37,13 +37,33 @@ export function placeSocket(
     const made = how === 'held' && lstatSync(path, {bigint: true, throwIfNoEntry: false});
     return made ? {fd, placeHolder: {path, made, there: Number(there)}} : {fd};
   } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    throw new MirrordError(
-      'MIRRORD_UNIX_SOCKET_FAILED',
-      `the pod's socket ${path} can't be shown to the program (${error.syscall}: ${error.code})`,
-      {hint: hintFor(error, path), cause: error},
-    );
+    throw explain(error, path);
   }
+}
+
+/**
+ * Makes the socket over the pod's own, which is seen under its path by FUSE. One at a time. Returns its descriptor,
+ * which is the caller's. Rejects with MIRRORD_UNIX_SOCKET_FAILED.
+ */
+export async function coverSocket(launcher: Launcher, {type, name}: UnixSocket): Promise<number> {
+  let fd: number | undefined;
+  try {
+    ({fd} = launcher.open('unix-make', type));
+    await launcher.batch([['unix-cover', name]]);
+    return fd;
+  } catch (error) {
+    if (fd !== undefined) closeFd(fd);
+    throw explain(error, name);
+  }
+}
+
+function explain(error: unknown, path: string): unknown {
+  if (!(error instanceof SystemError)) return error;
+  return new MirrordError(
+    'MIRRORD_UNIX_SOCKET_FAILED',
+    `the pod's socket ${path} can't be shown to the program (${error.syscall}: ${error.code})`,
+    {hint: hintFor(error, path), cause: error},
+  );
 }
 
 function hintFor({code, syscall}: SystemError, path: string): string {

@@ -18,9 +18,16 @@ import type {Mux} from '../../tunnel/mux.ts';
 import {subscribeUnix, type UnixSockets} from '../../tunnel/target.ts';
 import {MirrordError} from '../errors.ts';
 import type {Log} from '../log.ts';
+import {closeFd} from '../native/native.ts';
 import {relay} from '../relay.ts';
 import type {Launcher} from '../sandbox/launcher.ts';
-import {type PlaceHolder, placeSocket, removePlaceHolder, writtenName} from './place.ts';
+import {
+  coverSocket,
+  type PlaceHolder,
+  placeSocket,
+  removePlaceHolder,
+  writtenName,
+} from './place.ts';
 import {acceptRecords} from './records.ts';
 import {compileSelection, type Selection} from './selection.ts';
 
@@ -33,7 +40,7 @@ export interface UnixStreamsOptions {
   readonly mux: Mux;
   /** Regular expressions on names of sockets. */
   readonly patterns: readonly string[];
-  /** Whether a path is of a file system of ours, in which the launcher can't make anything. */
+  /** Whether a path is of a file system of ours, where the launcher must not wait for us. */
   readonly isServed?: (path: string) => boolean;
   readonly warn: (message: string) => void;
   readonly log: Log;
@@ -63,16 +70,20 @@ class Server implements UnixStreams {
   readonly #placeHolders = new Map<string, PlaceHolder>();
   readonly #connections = {stream: new Set<Socket>(), seqpacket: new Set<Socket>()};
   readonly #said = new Set<string>();
+  /** Sockets that are being put into a file system of ours, one after the other. */
+  #covering: Promise<void> = Promise.resolve();
+  #isOver = false;
 
   constructor(launcher: Launcher, options: UnixStreamsOptions) {
     this.#launcher = launcher;
     this.#options = options;
     this.#selection = compileSelection(options.patterns);
-    this.ready = this.#subscribe();
+    this.ready = this.#subscribe().then(() => this.#covering);
   }
 
   [Symbol.dispose](): void {
     this.#options.log('unix streams: counters', this.counters);
+    this.#isOver = true;
     for (const listener of this.#listening.values()) listener[Symbol.dispose]();
     for (const sockets of Object.values(this.#connections)) {
       for (const socket of sockets) socket.destroy();
@@ -128,22 +139,46 @@ class Server implements UnixStreams {
       this.#sayOnce(`only ${socketLimit} of the pod's unix sockets are shown to the program`);
       return;
     }
+    this.#names.add(name);
     if (this.#options.isServed?.(name) === true) {
-      this.#sayOnce(
-        `the pod's socket ${name} can't be shown: its directory is the pod's (feature.fs)`,
-      );
+      // What it stands for while it is made: listening to nothing.
+      const place = {type, [Symbol.dispose]: () => undefined};
+      this.#listening.set(name, place);
+      this.#covering = this.#covering.then(() => this.#cover(socket, place));
       return;
     }
-    this.#names.add(name);
     try {
       const {fd, placeHolder} = placeSocket(this.#launcher, socket);
       if (placeHolder !== undefined) this.#placeHolders.set(name, placeHolder);
-      this.#listening.set(name, Object.assign(this.#listen(fd, socket), {type}));
-      this.#options.log('unix streams: socket', {name: writtenName(name), type});
+      this.#listenAs(socket, fd);
     } catch (error) {
-      if (!(error instanceof MirrordError)) throw error;
-      this.#sayOnce(`${error.message}: ${error.hint}`);
+      this.#sayWhy(error);
     }
+  }
+
+  /** Shows a socket in a file system of ours, unless it is gone from `place` when its turn comes. */
+  async #cover(socket: UnixSocket, place: Disposable & {type: UnixType}): Promise<void> {
+    const isWanted = (): boolean => !this.#isOver && this.#listening.get(socket.name) === place;
+    if (!isWanted()) return;
+    try {
+      const fd = await coverSocket(this.#launcher, socket);
+      if (isWanted()) this.#listenAs(socket, fd);
+      else closeFd(fd);
+    } catch (error) {
+      if (isWanted()) this.#listening.delete(socket.name);
+      if (!this.#isOver) this.#sayWhy(error);
+    }
+  }
+
+  #listenAs(socket: UnixSocket, fd: number): void {
+    const {name, type} = socket;
+    this.#listening.set(name, Object.assign(this.#listen(fd, socket), {type}));
+    this.#options.log('unix streams: socket', {name: writtenName(name), type});
+  }
+
+  #sayWhy(error: unknown): void {
+    if (!(error instanceof MirrordError)) throw error;
+    this.#sayOnce(`${error.message}: ${error.hint}`);
   }
 
   #listen(fd: number, target: UnixSocket): Disposable {

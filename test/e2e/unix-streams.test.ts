@@ -199,12 +199,33 @@ test.serial('a path that can not be shown is told, with what to do', async (t) =
   if (isRoot) execFileSync('test', ['!', '-e', `/${own}`]);
   const {status, stdout, stderr} = await demo.startExec(unix('connect', 'stream', path), {
     ...options(`^${path}$`),
+    flags: ['--fs-mode', 'local'],
     input: '',
   }).ended;
   t.is(status, 0);
   t.is(stdout, 'ENOENT\n');
   t.regex(stderr, new RegExp(`${path} can't be shown to the program.*sudo mkdir /${own}`, 's'));
 });
+
+test.serial(
+  "in a directory of the pod's, its socket is covered, and comes back with its server",
+  async (t) => {
+    for (const [type, path] of [
+      ['stream', `/${own}-pod/x.sock`],
+      ['seqpacket', `/var/run/${own}.sock`],
+    ] as const) {
+      const server = await serve(t, type, path);
+      const running = demo.startExec(unix('watch', type, path), options(`^${path}$`));
+      await running.said(/^answered\n/);
+      server.child.kill('SIGKILL');
+      await running.said(/ECONNREFUSED\n$/);
+      await serve(t, type, path);
+      await running.said(/ECONNREFUSED\nanswered\n$/);
+      running.child.kill('SIGTERM');
+      await running.ended;
+    }
+  },
+);
 
 for (const victim of ['mirrord', 'launcher'] as const) {
   test.serial(`nothing is left after SIGKILL of ${victim}`, async (t) => {

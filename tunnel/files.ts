@@ -19,6 +19,7 @@
  *     create     uint32 flags, uint32 mode, path -> as open
  *     read       uint32 handle, uint64 offset, uint32 length -> bytes; fewer only at the end
  *     write      uint32 handle, uint64 offset, bytes -> uint32 count
+ *     append     uint32 handle, bytes -> uint32 count; at the end of the file, wherever that is then
  *     close      uint32 handle
  *     fsync      uint32 handle, uint8 data only
  *     opendir    path -> uint32 handle
@@ -72,12 +73,13 @@ export const FILE_OPERATION = {
   fallocate: 25,
   lseek: 26,
   mknod: 27,
+  append: 28,
 } as const;
 
 export type FileOperation = keyof typeof FILE_OPERATION;
 
 /** The version that `hello` answers with. */
-export const FILES_VERSION = 1;
+export const FILES_VERSION = 2;
 /** Bytes of a file in one request or answer. */
 export const FILE_DATA_BYTES = 1_048_576;
 /** What comes besides: two paths, an attribute. */

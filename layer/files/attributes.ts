@@ -39,9 +39,14 @@ export function sizeOf(attributes: Uint8Array): bigint {
   return viewOf(attributes).getBigUint64(8, true);
 }
 
+/** How many names it has. */
+export function linksOf(attributes: Uint8Array): number {
+  return viewOf(attributes).getUint32(64, true);
+}
+
 /** Whether something is known besides the mode (of an entry of a directory). */
 export function isKnown(attributes: Uint8Array): boolean {
-  return viewOf(attributes).getUint32(64, true) > 0; // links
+  return linksOf(attributes) > 0;
 }
 
 /** The only user there is in the sandbox; null where there are all of them. */

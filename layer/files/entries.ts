@@ -53,6 +53,8 @@ export interface EntryContext {
   readonly identity: Identity;
   /** The agent's handle of an open file, with its file system. */
   handle(number: number): {readonly source: Spot['source']; readonly remote: number} | undefined;
+  /** Is told that the content of a file is about to change. */
+  changing(node: FileNode): void;
 }
 
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
@@ -153,6 +155,7 @@ export class Entries {
     change.u64(size);
     change.u64(view.getBigUint64(0, true)).u32(view.getUint32(24, true));
     change.u64(view.getBigUint64(8, true)).u32(view.getUint32(28, true));
+    if ((valid & SETATTR.size) !== 0) this.#context.changing(node);
     const fields = await this.#onNode(
       node,
       change,
@@ -180,10 +183,27 @@ export class Entries {
   }
 
   async link(request: RequestOf<'link'>): Promise<Uint8Array> {
-    const old = this.#spotOf(this.node(request.oldNode), 'write');
-    const path = this.#context.tree.childPath(this.node(request.node), latin1(request.child));
-    if (this.#context.sources.decide(path, 'write') !== old.source) throw new FileError(EXDEV);
-    return await this.#make(request, new FileRequest('link').string(old.path));
+    const {tree, sources} = this.#context;
+    const oldNode = this.node(request.oldNode);
+    const old = this.#spotOf(oldNode, 'write');
+    const place = {parent: this.node(request.node), name: latin1(request.child)};
+    const path = tree.childPath(place.parent, place.name);
+    const spot = sources.spot(path, 'write');
+    if (spot.source !== old.source) throw new FileError(EXDEV);
+    const ask = new FileRequest('link').string(old.path).string(spot.path);
+    const attributes = present(await spot.client.request(ask));
+    if (spot.source === 'host') sources.made(path);
+    const linked = sources.linked(path, attributes);
+    const isSame = linked !== undefined && oldNode.source === spot.source && !oldNode.isFollowed;
+    const node = isSame ? tree.alias(oldNode, place, linked) : undefined;
+    if (node !== undefined) {
+      return emitEntry({node: node.id, attributes, lifetimes: lifetimes[spot.source]});
+    }
+    return this.#enter(place.parent, place.name, {
+      source: spot.source,
+      isFollowed: false,
+      attributes,
+    });
   }
 
   async unlink(request: RequestOf<'unlink'>): Promise<Uint8Array> {
@@ -268,8 +288,11 @@ export class Entries {
 
   /** Puts a name that was found into the tree; returns the answer that tells it. */
   #enter(parent: FileNode, name: string, {source, isFollowed, attributes}: Found): Uint8Array {
-    const node = this.#context.tree.intern(parent, name, {source, isFollowed});
-    const isPassage = this.#context.scaffold.has(this.#context.tree.path(node));
+    const {tree, sources, scaffold} = this.#context;
+    const path = tree.childPath(parent, name);
+    const linked = isFollowed ? undefined : sources.linked(path, attributes);
+    const node = tree.intern(parent, name, {source, isFollowed, ...(linked && {linked})});
+    const isPassage = scaffold.has(path);
     return emitEntry({
       node: node.id,
       attributes,

@@ -18,7 +18,7 @@ import {emitInit, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {OpenFiles} from './open-files.ts';
 import type {Sources} from './sources.ts';
-import {FileTree} from './tree.ts';
+import {type FileNode, FileTree} from './tree.ts';
 
 /** How long an interrupted request may go on, ms. */
 const INTERRUPT_MS = 1000;
@@ -81,6 +81,7 @@ export class FileServer implements Disposable {
       scaffold,
       identity,
       handle: (number: number) => this.#files.handle(number),
+      changing: (node: FileNode) => this.#files.changing(node),
     };
     this.#files = new OpenFiles({context, firstBytes, now});
     this.#entries = new Entries(context);

@@ -82,7 +82,15 @@ export class OpenFiles {
   /** The handle there, of one here. */
   handle(number: number): {readonly source: Spot['source']; readonly remote: number} | undefined {
     const open = this.#open.get(number);
-    return open?.kind === 'file' ? open : undefined;
+    return open?.kind === 'directory' ? open.listed : open;
+  }
+
+  /** Forgets what was read ahead of a file, by whatever handle: its content is about to change. */
+  changing(node: FileNode): void {
+    for (const handle of node.open) {
+      const open = this.#open.get(handle);
+      if (open?.kind === 'file') open.ahead.clear();
+    }
   }
 
   async open(request: RequestOf<'open'>, node: FileNode): Promise<Uint8Array> {
@@ -93,12 +101,13 @@ export class OpenFiles {
       (flags & accessMask) !== constants.O_RDONLY || (flags & constants.O_TRUNC) !== 0;
     const path = tree.path(node);
     const spot = isWriting ? sources.spot(path, 'write') : sources.at(path, node.source);
+    if ((flags & constants.O_TRUNC) !== 0) this.changing(node);
     const fields = await this.#openAt(spot, flags, isWriting && spot.source !== node.source);
     const attributes = fields.subarray(4);
     if (spot.source === 'host' && isWriting) sources.made(path);
     const handle = this.#keepFile(node, spot.source, fields);
-    // Files that are made while they are read (proc(5)) say that they are empty.
-    const isDirect = spot.source !== node.source || sizeOf(attributes) === 0n;
+    // Files that are made while they are read (proc(5)) say that they are empty. Who writes may map it later.
+    const isDirect = spot.source !== node.source || (!isWriting && sizeOf(attributes) === 0n);
     return emitOpened(handle, isDirect ? OPEN_FLAG.directIo : OPEN_FLAG.keepCache);
   }
 
@@ -123,9 +132,10 @@ export class OpenFiles {
     const ask = new FileRequest('create').u32(request.flags).u32(request.mode & 0o7777);
     const fields = await spot.client.request(ask.string(spot.path));
     if (spot.source === 'host') sources.made(path);
-    const node = tree.intern(parent, name, {source: spot.source});
-    const handle = this.#keepFile(node, spot.source, fields);
     const attributes = present(fields.slice(4));
+    const linked = sources.linked(path, attributes);
+    const node = tree.intern(parent, name, {source: spot.source, ...(linked && {linked})});
+    const handle = this.#keepFile(node, spot.source, fields);
     const entry = emitEntry({node: node.id, attributes, lifetimes: lifetimes[spot.source]});
     return Buffer.concat([entry, emitOpened(handle, OPEN_FLAG.keepCache)]);
   }
@@ -136,10 +146,11 @@ export class OpenFiles {
 
   async write(request: RequestOf<'write'>): Promise<Uint8Array> {
     const file = this.#file(request.handle);
-    const ask = new FileRequest('write').u32(file.remote).u64(request.offset);
-    const written = this.#client(file).request(ask, request.data);
-    file.ahead.clear();
-    const fields = await written;
+    const ask = request.isAppend
+      ? new FileRequest('append').u32(file.remote)
+      : new FileRequest('write').u32(file.remote).u64(request.offset);
+    this.changing(file.node);
+    const fields = await this.#client(file).request(ask, request.data);
     return emitCount(new DataView(fields.buffer, fields.byteOffset).getUint32(0, true));
   }
 
@@ -164,7 +175,7 @@ export class OpenFiles {
   async fallocate(request: RequestOf<'fallocate'>): Promise<Uint8Array> {
     const file = this.#file(request.handle);
     const ask = new FileRequest('fallocate').u32(file.remote).u32(request.mode);
-    file.ahead.clear();
+    this.changing(file.node);
     return await this.#client(file).request(ask.u64(request.offset).u64(request.length));
   }
 
@@ -275,7 +286,7 @@ export class OpenFiles {
       source,
     }: {readonly entry: FileEntry; readonly path: string; readonly source: Spot['source']},
   ): void {
-    const {tree} = this.#context;
+    const {tree, sources} = this.#context;
     const name = latin1(entry.name);
     const {attributes} = entry;
     const common = {cookie: entry.cookie, ino: inoOf(attributes), mode: modeOf(attributes)};
@@ -287,7 +298,10 @@ export class OpenFiles {
       return;
     }
     // References that the kernel doesn't get (READDIR) would never be taken back.
-    const node = reply.isPlus ? tree.intern(directory.node, name, {source}).id : 0;
+    const linked = sources.linked(path, attributes);
+    const node = reply.isPlus
+      ? tree.intern(directory.node, name, {source, ...(linked && {linked})}).id
+      : 0;
     reply.add(entry.name, {
       ...common,
       node,

@@ -6,9 +6,10 @@
  */
 
 import os from 'node:os';
+import {inoOf, kindOf, linksOf, S_IFDIR} from './attributes.ts';
 import {type FileClient, FileError} from './file-client.ts';
 import type {Access, FilePolicy} from './policy.ts';
-import type {Source} from './tree.ts';
+import type {Linked, Source} from './tree.ts';
 
 /** Paths of the program's own that are remembered; later ones are read where the policy says. */
 const ownLimit = 65_536;
@@ -56,6 +57,14 @@ export class Sources {
     const source = this.decide(path, access);
     if (source === undefined) throw new FileError(ENOENT);
     return this.at(path, source);
+  }
+
+  /** What a file at a path is known by to have other names; undefined of a directory. */
+  linked(path: string, attributes: Uint8Array): Linked | undefined {
+    if (kindOf(attributes) === S_IFDIR) return undefined;
+    const isShared = linksOf(attributes) > 1;
+    const scope = isShared ? (this.decide(path, 'write') ?? 'nobody') : '';
+    return {ino: inoOf(attributes), isShared, scope};
   }
 
   /** A path in a file system, whatever the policy says. */

@@ -4,6 +4,9 @@
  * A node is a place in the tree, not a file: its path follows from its parents, so that renaming a directory
  * renames what is in it. It lives for as long as the kernel remembers it (FORGET); how many there are is the
  * kernel's business, which forgets when memory is short.
+ *
+ * A file with several names (link(2)) is one node, for the kernel keeps sizes, links and pages by node: what is
+ * written by one name would else be seen late by another. Its path is that of the name that was looked at last.
  */
 
 import {ROOT_NODE} from './fuse/protocol.ts';
@@ -11,11 +14,31 @@ import {ROOT_NODE} from './fuse/protocol.ts';
 /** Who serves a node: the pod, this machine, or nobody, for a directory that only holds others. */
 export type Source = 'pod' | 'host' | 'scaffold';
 
+/** A name in a directory. */
+export interface Place {
+  readonly parent: FileNode;
+  /** One character for each byte. */
+  readonly name: string;
+}
+
+/** What there is to know of a file that may have other names. */
+export interface Linked {
+  readonly ino: bigint;
+  /** Whether it has. */
+  readonly isShared: boolean;
+  /** Names that differ in it are kept apart: what may be done to them is not the same. */
+  readonly scope: string;
+}
+
 export interface FileNode {
   readonly id: number;
   parent: FileNode | undefined;
   /** One character for each byte. */
   name: string;
+  /** Its other names. */
+  readonly others: Place[];
+  /** What it is known by to have other names. */
+  linked: Linked | undefined;
   readonly source: Source;
   /** Whether it is a link that is shown as what it leads to. */
   readonly isFollowed: boolean;
@@ -29,11 +52,16 @@ export interface FileNode {
   readonly open: Set<number>;
 }
 
+/** Names of a file that are remembered; the kernel asks again about others. */
+const nameLimit = 64;
+
 export class FileTree {
   readonly root: FileNode = {
     id: ROOT_NODE,
     parent: undefined,
     name: '',
+    others: [],
+    linked: undefined,
     source: 'scaffold',
     isFollowed: false,
     lookups: 1,
@@ -43,6 +71,7 @@ export class FileTree {
   };
   readonly #byId = new Map<number, FileNode>([[ROOT_NODE, this.root]]);
   readonly #byName = new Map<string, FileNode>();
+  readonly #byFile = new Map<string, FileNode>();
   #lastId = ROOT_NODE;
 
   get size(): number {
@@ -70,18 +99,31 @@ export class FileTree {
   intern(
     parent: FileNode,
     name: string,
-    {source, isFollowed = false}: {readonly source: Source; readonly isFollowed?: boolean},
+    {
+      source,
+      isFollowed = false,
+      linked,
+    }: {readonly source: Source; readonly isFollowed?: boolean; readonly linked?: Linked},
   ): FileNode {
-    const key = keyOf(parent, name);
-    const known = this.#byName.get(key);
+    const place = {parent, name};
+    const known = this.#byName.get(keyOf(place));
     if (known !== undefined && known.source === source && known.isFollowed === isFollowed) {
-      known.lookups++;
-      return known;
+      if (known.linked === undefined || known.linked.ino === linked?.ino) {
+        this.#share(known, linked);
+        return this.#refer(known, place);
+      }
+      // The name is another file's by now.
+      this.remove(parent, name);
     }
+    const shared =
+      linked?.isShared === true ? this.#byFile.get(fileKey(source, linked)) : undefined;
+    if (shared !== undefined) return this.#refer(shared, place);
     const node: FileNode = {
       id: ++this.#lastId,
       parent,
       name,
+      others: [],
+      linked: undefined,
       source,
       isFollowed,
       lookups: 1,
@@ -90,9 +132,18 @@ export class FileTree {
       open: new Set(),
     };
     parent.children++;
-    this.#byName.set(key, node);
+    this.#byName.set(keyOf(place), node);
     this.#byId.set(node.id, node);
+    this.#share(node, linked);
     return node;
+  }
+
+  /** The node of a file that has just been given another name, by that; undefined where it needs one of its own. */
+  alias(node: FileNode, place: Place, linked: Linked): FileNode | undefined {
+    this.#share(node, linked);
+    return node.linked === undefined || node.linked.scope !== linked.scope
+      ? undefined
+      : this.#refer(node, place);
   }
 
   /** Takes references back. */
@@ -105,51 +156,26 @@ export class FileTree {
 
   /** Notes that a name is gone. */
   remove(parent: FileNode, name: string): void {
-    const key = keyOf(parent, name);
-    const node = this.#byName.get(key);
+    const node = this.#byName.get(keyOf({parent, name}));
     if (node === undefined) return;
+    if (node.others.length > 0) {
+      this.#take(node, {parent, name});
+      return;
+    }
     node.isGone = true;
-    this.#byName.delete(key);
+    this.#byName.delete(keyOf({parent, name}));
+    this.#unshare(node);
   }
 
   /** Notes that a name has moved, over another one or in exchange for it. */
-  rename(
-    from: {parent: FileNode; name: string},
-    to: {parent: FileNode; name: string},
-    swaps: boolean,
-  ): void {
-    const moved = this.#byName.get(keyOf(from.parent, from.name));
-    const other = this.#byName.get(keyOf(to.parent, to.name));
+  rename(from: Place, to: Place, swaps: boolean): void {
+    const moved = this.#byName.get(keyOf(from));
+    const other = this.#byName.get(keyOf(to));
     if (!swaps) this.remove(to.parent, to.name);
-    this.#byName.delete(keyOf(from.parent, from.name));
-    this.#byName.delete(keyOf(to.parent, to.name));
-    if (moved !== undefined) this.#place(moved, to);
-    if (swaps && other !== undefined) this.#place(other, from);
-  }
-
-  #place(node: FileNode, {parent, name}: {parent: FileNode; name: string}): void {
-    const before = node.parent;
-    node.parent = parent;
-    node.name = name;
-    parent.children++;
-    this.#byName.set(keyOf(parent, name), node);
-    if (before === undefined) return;
-    before.children--;
-    this.#release(before);
-  }
-
-  /** Drops a node that nobody refers to, and its parents that were only kept for it. */
-  #release(node: FileNode): void {
-    for (let at: FileNode | undefined = node; at !== undefined && at !== this.root; ) {
-      if (at.lookups > 0 || at.children > 0 || at.open.size > 0) return;
-      this.#byId.delete(at.id);
-      const parent: FileNode | undefined = at.parent;
-      if (parent === undefined) return;
-      const key = keyOf(parent, at.name);
-      if (this.#byName.get(key) === at) this.#byName.delete(key);
-      parent.children--;
-      at = parent;
-    }
+    this.#byName.delete(keyOf(from));
+    this.#byName.delete(keyOf(to));
+    if (moved !== undefined) this.#move(moved, from, to);
+    if (swaps && other !== undefined) this.#move(other, to, from);
   }
 
   /** To be called when a handle of a node is closed. */
@@ -157,8 +183,95 @@ export class FileTree {
     node.open.delete(handle);
     this.#release(node);
   }
+
+  /** Counts a reference by a name, which the node is called by from now on. */
+  #refer(node: FileNode, place: Place): FileNode {
+    node.lookups++;
+    if (node.parent === place.parent && node.name === place.name) return node;
+    const index = node.others.findIndex((one) => isSame(one, place));
+    if (index >= 0) node.others.splice(index, 1);
+    else {
+      place.parent.children++;
+      this.#byName.set(keyOf(place), node);
+    }
+    if (node.parent !== undefined) node.others.push({parent: node.parent, name: node.name});
+    node.parent = place.parent;
+    node.name = place.name;
+    node.isGone = false;
+    const [oldest] = node.others;
+    if (oldest !== undefined && node.others.length >= nameLimit) this.#take(node, oldest);
+    return node;
+  }
+
+  /** Takes one of several names from a node. */
+  #take(node: FileNode, place: Place): void {
+    const index = node.others.findIndex((one) => isSame(one, place));
+    if (index >= 0) node.others.splice(index, 1);
+    else {
+      const next = node.others.pop();
+      if (next === undefined) return;
+      node.parent = next.parent;
+      node.name = next.name;
+    }
+    if (this.#byName.get(keyOf(place)) === node) this.#byName.delete(keyOf(place));
+    this.#leave(place.parent);
+  }
+
+  #move(node: FileNode, from: Place, to: Place): void {
+    const index = node.others.findIndex((one) => isSame(one, from));
+    if (index >= 0) node.others[index] = to;
+    else {
+      node.parent = to.parent;
+      node.name = to.name;
+    }
+    to.parent.children++;
+    this.#byName.set(keyOf(to), node);
+    this.#leave(from.parent);
+  }
+
+  /** Notes that a node may be met by another name. */
+  #share(node: FileNode, linked: Linked | undefined): void {
+    if (node.linked !== undefined || linked?.isShared !== true) return;
+    const key = fileKey(node.source, linked);
+    if (this.#byFile.has(key)) return;
+    node.linked = linked;
+    this.#byFile.set(key, node);
+  }
+
+  #unshare(node: FileNode): void {
+    if (node.linked === undefined) return;
+    this.#byFile.delete(fileKey(node.source, node.linked));
+    node.linked = undefined;
+  }
+
+  /** Notes that a directory has a child less. */
+  #leave(parent: FileNode): void {
+    parent.children--;
+    this.#release(parent);
+  }
+
+  /** Drops a node that nobody refers to, and its parents that were only kept for it. */
+  #release(node: FileNode): void {
+    if (node === this.root || node.lookups > 0 || node.children > 0 || node.open.size > 0) return;
+    if (!this.#byId.delete(node.id)) return;
+    this.#unshare(node);
+    const places = [...node.others];
+    if (node.parent !== undefined) places.push({parent: node.parent, name: node.name});
+    for (const place of places) {
+      if (this.#byName.get(keyOf(place)) === node) this.#byName.delete(keyOf(place));
+    }
+    for (const {parent} of places) this.#leave(parent);
+  }
 }
 
-function keyOf(parent: FileNode, name: string): string {
+function keyOf({parent, name}: Place): string {
   return `${parent.id}/${name}`;
+}
+
+function fileKey(source: Source, {ino, scope}: Linked): string {
+  return `${source} ${scope} ${ino}`;
+}
+
+function isSame(one: Place, other: Place): boolean {
+  return one.parent === other.parent && one.name === other.name;
 }

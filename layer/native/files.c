@@ -45,7 +45,7 @@
 #include "launcher.h"
 
 #define FILES_FD 3
-#define VERSION 1
+#define VERSION 2
 #define DATA_MAX (1024 * 1024)
 #define REQUEST_MAX (DATA_MAX + 16 * 1024)
 #define ANSWER_MAX DATA_MAX
@@ -58,13 +58,15 @@
 #define SYS_openat2 437
 #endif
 enum { IN_ROOT = 0x10 };
+/* RWF_APPEND of "Linux include/uapi/linux/fs.h". */
+enum { IN_APPEND = 0x10 };
 struct how {
   uint64_t flags, mode, resolve;
 };
 
 enum operation {
   HELLO = 1, STAT, READLINK, OPEN, CREATE, READ, WRITE, CLOSE, FSYNC, OPENDIR, READDIR, MKDIR, UNLINK, RMDIR, RENAME,
-  SYMLINK, LINK, SETATTR, STATFS, ACCESS, GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR, FALLOCATE, LSEEK, MKNOD
+  SYMLINK, LINK, SETATTR, STATFS, ACCESS, GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR, FALLOCATE, LSEEK, MKNOD, APPEND
 };
 /* What SETATTR changes, as FUSE's FATTR_*. */
 enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, NOW_ATIME = 128, NOW_MTIME = 256 };
@@ -222,8 +224,9 @@ static int put_opened(int fd) {
   return put_attributes(fd);
 }
 
-/* What a handle may be opened with, besides the access. */
-#define OPEN_FLAGS (O_ACCMODE | O_APPEND | O_TRUNC | O_SYNC | O_DSYNC)
+/* What a handle may be opened with, besides the access. Not O_APPEND: what was written through a mapping is written by
+ * any handle of the file, and has its place. */
+#define OPEN_FLAGS (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC)
 
 static int open_file(void) {
   char path[PATH_MAX], name[32];
@@ -274,13 +277,28 @@ static int read_file(void) {
   return 0;
 }
 
-static int put_to_file(void) {
+/* One write at the end, wherever that is by now: by a flag of the call (Linux 4.16), or of the file. */
+static ssize_t append(int fd, const void *bytes, size_t count) {
+  struct iovec piece = {(void *)bytes, count};
+  ssize_t n = syscall(SYS_pwritev2, fd, &piece, 1, 0L, 0L, IN_APPEND);
+  if (n >= 0 || (errno != ENOSYS && errno != EOPNOTSUPP)) return n;
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_APPEND) < 0) return -1;
+  n = write(fd, bytes, count);
+  int saved = errno;
+  fcntl(fd, F_SETFL, flags);
+  errno = saved;
+  return n;
+}
+
+static int put_to_file(int appends) {
   struct handle *h = handle_of((uint32_t)take(4), 0);
-  off_t offset = (off_t)take(8);
+  off_t offset = appends ? 0 : (off_t)take(8);
   if (bad || !h) return -1;
   size_t count = (size_t)(end - at), done = 0;
   while (done < count) {
-    ssize_t n = pwrite(h->fd, at + done, count - done, offset + (off_t)done);
+    ssize_t n = appends ? append(h->fd, at + done, count - done)
+                        : pwrite(h->fd, at + done, count - done, offset + (off_t)done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && !done) return -1;
     if (n <= 0) break;
@@ -546,7 +564,8 @@ static int run(enum operation operation) {
     case OPEN: return open_file();
     case CREATE: return create_file();
     case READ: return read_file();
-    case WRITE: return put_to_file();
+    case WRITE:
+    case APPEND: return put_to_file(operation == APPEND);
     case CLOSE: return close_handle();
     case FSYNC: return sync_file();
     case OPENDIR: return open_directory();

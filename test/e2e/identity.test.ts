@@ -115,7 +115,7 @@ test.serial('a program can neither change its network nor enter the pod', async 
     'ip addr add 10.9.9.9/24 dev eth0',
     'nft list ruleset',
     'hostname other',
-    'mount -t tmpfs none /mnt',
+    'mount -t tmpfs none /tmp',
     `nsenter -t ${pid} -n true`,
   ]) {
     const {status, stderr} = await demo.startExec(['sh', '-c', attempt]).ended;

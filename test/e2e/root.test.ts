@@ -49,7 +49,7 @@ if (isRoot) {
     for (const attempt of [
       'ip link set eth0 down',
       'nft list ruleset',
-      'mount -t tmpfs none /mnt',
+      'mount -t tmpfs none /tmp',
     ]) {
       const {status, stderr} = await demo.startExec(['sh', '-c', attempt]).ended;
       t.not(status, 0, attempt);

@@ -61,10 +61,19 @@ export const INIT_FLAG = {
   maxPages: 1 << 22,
   cacheLinks: 1 << 23,
   killPrivileges2: 1 << 28,
+  more: 1 << 30, // there are MORE_INIT_FLAGs
 } as const;
+
+/** More of it (Linux 5.17). */
+export const MORE_INIT_FLAG = {mappedDirectIo: 1 << 4} as const;
 
 /** How an opened file is cached, of OPEN. */
 export const OPEN_FLAG = {directIo: 1 << 0, keepCache: 1 << 1, cacheDirectory: 1 << 3} as const;
+
+/** That a WRITE comes from the page cache, by whatever handle. */
+export const WRITE_CACHE = 1 << 0;
+/** A file's flag, as x86-64 and arm64 have it. */
+export const O_APPEND = 0o2000;
 
 /** What SETATTR changes. */
 export const SETATTR = {

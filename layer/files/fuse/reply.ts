@@ -12,6 +12,7 @@ import {
   ENTRY_BYTES,
   INIT_FLAG,
   MAX_DATA_BYTES,
+  MORE_INIT_FLAG,
   OUT_HEADER_BYTES,
   VERSION,
 } from './protocol.ts';
@@ -48,7 +49,8 @@ const WANTED =
   INIT_FLAG.maxPages |
   INIT_FLAG.cacheLinks |
   // The other end takes set-user-ID off; else the kernel asks for an attribute before every write.
-  INIT_FLAG.killPrivileges2;
+  INIT_FLAG.killPrivileges2 |
+  INIT_FLAG.more;
 
 /** Requests that the kernel may have waiting for no thread of the program: read-ahead. */
 const MAX_BACKGROUND = 64;
@@ -70,6 +72,8 @@ export function emitInit(offer: {
   view.setUint32(20, MAX_DATA_BYTES, true);
   view.setUint32(24, 1, true); // times are in nanoseconds
   view.setUint16(28, MAX_DATA_BYTES / 4096, true);
+  // What is not cached may be mapped even so (Linux 6.6; others don't know it).
+  view.setUint32(32, MORE_INIT_FLAG.mappedDirectIo, true);
   return bytes;
 }
 

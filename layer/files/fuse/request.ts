@@ -8,7 +8,7 @@
  * not with our process: whatever does not fit is `malformed`, which is answered by an errno.
  */
 
-import {IN_HEADER_BYTES, OPCODE, type Opcode} from './protocol.ts';
+import {IN_HEADER_BYTES, O_APPEND, OPCODE, type Opcode, WRITE_CACHE} from './protocol.ts';
 
 /** What comes with every request. */
 export interface RequestHeader {
@@ -70,6 +70,8 @@ export type RequestBody =
       readonly name: 'write';
       readonly handle: number;
       readonly offset: bigint;
+      /** At the end of the file (O_APPEND); what was mapped has its place even so. */
+      readonly isAppend: boolean;
       readonly data: Uint8Array;
     }
   | {readonly name: 'release' | 'releasedir' | 'flush'; readonly handle: number}
@@ -296,7 +298,15 @@ function parseWrite(f: Fields): RequestBody {
   const handle = f.id();
   const offset = f.u64();
   const size = f.u32();
-  return {name: 'write', handle, offset, data: f.skip(20).bytes(size)};
+  const isCache = (f.u32() & WRITE_CACHE) !== 0;
+  const isAppend = (f.skip(8).u32() & O_APPEND) !== 0;
+  return {
+    name: 'write',
+    handle,
+    offset,
+    isAppend: isAppend && !isCache,
+    data: f.skip(4).bytes(size),
+  };
 }
 
 function parseSetxattr(f: Fields): RequestBody {

@@ -129,6 +129,9 @@ def listing():
 def sparse():
     file = os.open("h", os.O_RDWR | os.O_CREAT)
     os.pwrite(file, b"x", 1 << 20)
+    check(os.lseek(file, 0, os.SEEK_DATA) == 1 << 20, "SEEK_DATA")
+    check(os.lseek(file, 0, os.SEEK_HOLE) == 0, "SEEK_HOLE")
+    check(failure(lambda: os.lseek(file, 2 << 20, os.SEEK_DATA)) == "ENXIO", "SEEK_DATA after the end")
     os.posix_fallocate(file, 0, 2 << 20)
     check(os.fstat(file).st_size == 2 << 20, "fallocate")
     os.fsync(file)

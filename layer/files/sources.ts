@@ -14,7 +14,10 @@ import type {Linked, Source} from './tree.ts';
 /** Paths of the program's own that are remembered; later ones are read where the policy says. */
 const ownLimit = 65_536;
 
-const {ENOENT} = os.constants.errno;
+/** PATH_MAX, without its zero byte. */
+const longestPath = 4095;
+
+const {ENOENT, ENAMETOOLONG} = os.constants.errno;
 
 /** A path in one of the file systems. */
 export interface Spot {
@@ -86,7 +89,10 @@ export class Sources {
     const text = textOf(path);
     const mapped = this.#policy.map(text);
     // A name that is no UTF-8 would not survive being a text.
-    return mapped === text ? Buffer.from(path, 'latin1') : Buffer.from(mapped);
+    const bytes = mapped === text ? Buffer.from(path, 'latin1') : Buffer.from(mapped);
+    // By renames a tree may become deeper than a path may be long.
+    if (bytes.length > longestPath) throw new FileError(ENAMETOOLONG);
+    return bytes;
   }
 }
 

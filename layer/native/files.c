@@ -17,7 +17,7 @@
  * program may not read in the pod can't be read from here either.
  *
  * Limits: a request of REQUEST_MAX bytes, an answer of ANSWER_MAX, HANDLES_MAX open files. A request that makes no
- * sense is answered by EINVAL; one that is too long ends us. Whoever doesn't read the answers makes us wait.
+ * sense is answered by EINVAL, one whose path is too long by ENAMETOOLONG; one that is too long ends us. Whoever doesn't read the answers makes us wait.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -79,7 +79,7 @@ static struct handle {
   DIR *directory;
 } handles[HANDLES_MAX];
 
-/* A request being read; `bad` once it was too short. */
+/* A request being read; `bad`: what is wrong with it, as errno. */
 static const uint8_t *at, *end;
 static int bad;
 /* The answer's payload. */
@@ -88,7 +88,7 @@ static size_t length;
 
 static uint64_t take(size_t size) {
   uint64_t value = 0;
-  if ((size_t)(end - at) < size) return bad = 1, 0;
+  if ((size_t)(end - at) < size) return bad = EINVAL, 0;
   memcpy(&value, at, size);
   at += size;
   return le64toh(value);
@@ -97,7 +97,8 @@ static uint64_t take(size_t size) {
 /* A string after its length, with an end of our own; NULL with the request bad. */
 static const char *take_string(char *room, size_t size) {
   size_t n = take(2);
-  if (bad || (size_t)(end - at) < n || n >= size || memchr(at, 0, n)) return bad = 1, NULL;
+  if (bad || (size_t)(end - at) < n || memchr(at, 0, n)) return bad = EINVAL, NULL;
+  if (n >= size) return bad = ENAMETOOLONG, NULL;
   memcpy(room, at, n);
   room[n] = 0;
   at += n;
@@ -607,7 +608,7 @@ static int answer_request(const uint8_t *request, size_t size, int broken) {
   uint32_t id = (uint32_t)take(4);
   enum operation operation = (enum operation)take(1);
   int result = broken ? (errno = broken, -1) : run(operation);
-  uint32_t code = bad ? EINVAL : result < 0 ? (uint32_t)(errno ? errno : EINVAL) : 0;
+  uint32_t code = bad ? (uint32_t)bad : result < 0 ? (uint32_t)(errno ? errno : EINVAL) : 0;
   if (code) length = 0;
   uint32_t head[3] = {htole32((uint32_t)(8 + length)), htole32(id), htole32(code)};
   memcpy(answer, head, sizeof head);

@@ -1,14 +1,15 @@
 /** The methods that the layer can call, and what answers them. */
 
-import {ItemWriter, parseCall} from '../tunnel/calls.ts';
+import {parseCall} from '../tunnel/calls.ts';
 import {FILES_METHOD} from '../tunnel/files.ts';
 import {type InterceptEvent, parseInterceptParams} from '../tunnel/intercept.ts';
 import {type ListeningPorts, METHOD} from '../tunnel/target.ts';
 import type {MuxStream} from '../tunnel/types.ts';
+import {answerItems, answerOnce} from './answer.ts';
 import type {OwnPorts} from './dial/udp.ts';
-import {errnoOf} from './errno.ts';
 import {serveFiles} from './files/serve-files.ts';
-import type {InterceptClient, Interceptor} from './intercept/interceptor.ts';
+import type {InterceptClient} from './intercept/interceptor.ts';
+import type {SharedInterceptor} from './intercept/peers/shared-interceptor.ts';
 import {readTargetInfo} from './target/info.ts';
 import {watchProcess} from './target/lifecycle.ts';
 import {watchListening} from './target/listening.ts';
@@ -21,7 +22,7 @@ export interface CallContext {
   readonly listenPorts?: readonly number[];
   readonly ownPorts: OwnPorts;
   /** Takes connections to the target. */
-  readonly interceptor?: Interceptor;
+  readonly interceptor?: SharedInterceptor;
   /** Whose call it is, for connections that are its own. */
   readonly client?: InterceptClient;
 }
@@ -45,8 +46,7 @@ const SUBSCRIPTIONS = new Map<string, Subscription>([
     METHOD.listening,
     ({ownPorts, listenPorts = [], interceptor}, onItem) =>
       watchListening(ownPorts, (ports) => {
-        const own = interceptor?.port;
-        onItem(withoutPorts(ports, own === undefined ? listenPorts : [...listenPorts, own]));
+        onItem(withoutPorts(ports, [...listenPorts, ...(interceptor?.ports ?? [])]));
       }),
   ],
   [
@@ -89,70 +89,13 @@ export function answerCall(
   const subscription = SUBSCRIPTIONS.get(name);
   if (method !== undefined) void answerOnce(stream, method(context), onClosed);
   else if (subscription !== undefined) {
-    subscribe(stream, {context, subscription, params, onClosed});
+    answerItems(stream, ({item}) => subscription(context, item, params), onClosed);
   } else if (name === FILES_METHOD) {
     serveFiles(stream, {targetPid: context.targetPid, onClosed});
   } else {
     stream.refuse('ENOSYS');
     onClosed();
   }
-}
-
-async function answerOnce(
-  stream: MuxStream,
-  answer: Promise<unknown>,
-  onClosed: () => void,
-): Promise<void> {
-  let isGone = false;
-  const items = new ItemWriter(stream);
-  const close = (): void => {
-    isGone = true;
-    onClosed();
-  };
-  stream.handler = {onWritable: () => items.flush(), onReset: close, onClose: close};
-  try {
-    const value = await answer;
-    if (isGone) return;
-    stream.accept(new Uint8Array(0));
-    items.send(value);
-    items.end();
-  } catch (error) {
-    if (isGone) return;
-    // Ends the stream whether it is accepted by now or not.
-    stream.reset(errnoOf(error));
-    close();
-  }
-}
-
-function subscribe(
-  stream: MuxStream,
-  options: {
-    readonly context: CallContext;
-    readonly subscription: Subscription;
-    readonly params: unknown;
-    readonly onClosed: () => void;
-  },
-): void {
-  const items = new ItemWriter(stream);
-  let isGone = false;
-  let stop: (() => void) | undefined;
-  const close = (): void => {
-    if (isGone) return;
-    isGone = true;
-    stop?.();
-    options.onClosed();
-  };
-  stream.handler = {
-    onWritable: () => items.flush(),
-    onEnd: () => items.end(),
-    onReset: close,
-    onClose: close,
-  };
-  stream.accept(new Uint8Array(0));
-  const onItem = (item: unknown): void => {
-    if (!isGone && !items.send(item)) close();
-  };
-  stop = options.subscription(options.context, onItem, options.params);
 }
 
 /** The agent's own ports are no services of the pod. */

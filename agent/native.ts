@@ -1,6 +1,7 @@
 /**
- * Where a redirected connection wanted to go, connections that the redirecting rules let pass, and which sockets there
- * are: what Node can't ask of a socket (layer/native/redirected.c, socket-diagnostics.c). The only file that loads it.
+ * Where a redirected connection wanted to go, connections that the redirecting rules let pass, who is at the other end of a
+ * unix socket, and which sockets there are: what Node can't ask of a socket (layer/native/redirected.c,
+ * socket-diagnostics.c). The only file that loads it.
  */
 
 import {createRequire} from 'node:module';
@@ -11,6 +12,7 @@ import type {TunnelEndpoint} from '../tunnel/messages.ts';
 interface Addon {
   originalDestination(fd: number, endpoint: Uint8Array): number;
   connectMarked(endpoint: Uint8Array, mark: number, source: Uint8Array): number;
+  peerUser(fd: number): number;
   listening(isV6: number, protocol: number, state: number, endpoints: Uint8Array): number;
   connections(
     isV6: number,
@@ -72,6 +74,11 @@ const NO_SOURCE = new Uint8Array(0);
 export function connectMarked(to: TunnelEndpoint, mark: number, source?: Uint8Array): number {
   const from = source === undefined ? NO_SOURCE : endpointOf({address: source, port: 0});
   return checked('connect', addon().connectMarked(endpointOf(to), mark, from));
+}
+
+/** The user at the other end of a connected unix socket when it connected, or listened, as this user namespace has it. */
+export function peerUser(fd: number): number {
+  return checked('getsockopt', addon().peerUser(fd));
 }
 
 /** Endpoints that are read at a time: 3,640 of IPv6. */

@@ -8,7 +8,7 @@ import {Attendance} from './attendance.ts';
 import {Capacity, memoryFor} from './capacity.ts';
 import {EchoSocket, type EchoSockets} from './dial/echo.ts';
 import {relayRedirected} from './intercept/http/relay.ts';
-import {Interceptor} from './intercept/interceptor.ts';
+import {SharedInterceptor} from './intercept/peers/shared-interceptor.ts';
 import type {Log} from './log.ts';
 import {Metrics} from './metrics.ts';
 import {serveMetrics} from './metrics-server.ts';
@@ -30,27 +30,30 @@ function adoptEcho(family: 4 | 6, fd: number | undefined, log: Log): EchoSockets
   }
 }
 
+function random(): number {
+  return randomBytes(4).readUInt32BE() / 0x1_0000_0000;
+}
+
 function contextOf(
   options: InheritedOptions | ListeningOptions,
+  capacity: Capacity,
   log: Log,
-): AgentContext & {readonly interceptor: Interceptor} {
+): AgentContext & {readonly interceptor: SharedInterceptor} {
   const {echo4Fd, echo6Fd, targetPid, isHome, handshakeTimeoutMs} = options;
-  const interceptor = new Interceptor({
-    id: randomBytes(4).toString('hex'),
-    relayHttp: relayRedirected,
-    log,
-  });
+  const {memory} = capacity;
+  const interceptor = new SharedInterceptor({relayHttp: relayRedirected, memory, random, log});
   // However we end, but by SIGKILL: no rule stays.
   process.once('exit', () => interceptor.close());
   return {
     interceptor,
+    capacity,
     targetPid,
     isHome,
     handshakeTimeoutMs,
     echoSockets: {...adoptEcho(4, echo4Fd, log), ...adoptEcho(6, echo6Fd, log)},
     ownPorts: new Set(),
     log,
-    random: () => randomBytes(4).readUInt32BE() / 0x1_0000_0000,
+    random,
   };
 }
 
@@ -58,8 +61,8 @@ function contextOf(
 export function serveInherited(options: InheritedOptions, log: Log): void {
   const capacity = new Capacity(memoryFor(process.constrainedMemory(), true));
   // Nothing comes between the two ends of a socket pair: there is no other connection to go on over.
-  const context = contextOf(options, log);
-  const server = new AgentServer({...context, capacity, token: options.token});
+  const context = contextOf(options, capacity, log);
+  const server = new AgentServer({...context, token: options.token});
   const connection = new Socket({fd: options.connectionFd, readable: true, writable: true});
   let isLeaving = false;
   const leave = (): void => {
@@ -104,7 +107,9 @@ export function serveListening(options: ListeningOptions, log: Log): void {
     const drained = context.interceptor.drain();
     setTimeout(() => void drained.finally(() => process.exit()), FAREWELL_MS);
   };
-  const context = contextOf(options, log);
+  const {metricsFd, isHome, memoryBytes} = options;
+  const capacity = new Capacity(memoryBytes ?? memoryFor(process.constrainedMemory(), false));
+  const context = contextOf(options, capacity, log);
   const sockets = listenFds.filter((fd) => fstatSync(fd).isSocket());
   if (sockets.length === 0) {
     log.error('no listening socket');
@@ -117,13 +122,10 @@ export function serveListening(options: ListeningOptions, log: Log): void {
       .on('error', (error) => log.error('listening', {error: error.message}))
       .listen({fd}),
   );
-  const {metricsFd, isHome, memoryBytes} = options;
-  const capacity = new Capacity(memoryBytes ?? memoryFor(process.constrainedMemory(), false));
   const {metrics, server} = metricsFd === undefined ? {} : offerMetrics(metricsFd, capacity, log);
   const agent = new AgentServer({
     ...context,
     verifyToken: (token) => timingSafeEqual(createHash('sha256').update(token).digest(), tokenHash),
-    capacity,
     resume: {windowMs: resumeWindowMs, tickets: new Tickets()},
     attendance: new Attendance({communicationTimeoutMs: handshakeTimeoutMs, idleTtlMs, leave}),
     ...(metrics !== undefined && {metrics}),

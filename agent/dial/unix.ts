@@ -25,6 +25,7 @@ import {parseUnix, type UnixSocket} from '../../tunnel/messages.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
 import type {Capacity} from '../capacity.ts';
 import {errnoOf} from '../errno.ts';
+import {isMeetingPoint} from '../intercept/peers/protocol.ts';
 import {openRootEntry} from '../target/root-files.ts';
 import {Backlog} from './backlog.ts';
 
@@ -82,6 +83,8 @@ interface Dialled {
 }
 
 async function dial({type, name}: UnixSocket, root: string, gone: AbortSignal): Promise<Dialled> {
+  // Agents trust each other by their users: a program must not speak as one of them.
+  if (isMeetingPoint(name)) throw failure('ECONNREFUSED');
   if (name.startsWith('\0')) {
     return type === 'stream' ? await dialStream(name, gone) : await dialRecords(name, gone);
   }

@@ -18,9 +18,11 @@ export interface Backend {
   readonly name: string;
   /**
    * Ports that other agents of the pod redirect by this tool; clears away what dead ones have left by it. Rejects with
-   * RulesError.
+   * RulesError. `except`: the id of one whose ports do not count.
    */
-  takenByOthers(): Promise<ReadonlySet<number>>;
+  takenByOthers(except?: string): Promise<ReadonlySet<number>>;
+  /** Removes every rule of another agent, which is gone. Rejects with RulesError. */
+  bury(id: string): Promise<void>;
   /** Redirects exactly these ports for another while. Rejects with RulesError. */
   redirect(redirection: Redirection): Promise<void>;
   /** Redirects nothing new, before it returns; connections that were go on. Throws RulesError. */

@@ -16,7 +16,8 @@
  *
  * Steals of a port: filtered ones are asked in their order. An unfiltered one is alone with the port, in
  * either order of arrival, unless `onConcurrentSteal` says otherwise: `override` ends the others, `continue`
- * waits behind them (asked last if it has no filter).
+ * waits behind them (asked last if it has no filter). Clients of other agents of the pod are clients like any
+ * other (`peers/`).
  */
 
 import {once} from 'node:events';
@@ -79,13 +80,23 @@ export interface InterceptorOptions {
   /** 8 hexadecimal digits, this agent's own. */
   readonly id: string;
   readonly log: Log;
+  /** The id of the agent whose subscriptions are taken over. */
+  readonly predecessor?: string | undefined;
   /** By default what is found on this machine. */
   readonly backends?: readonly Backend[];
   readonly relayHttp?: RelayHttp;
   readonly clientTimeoutMs?: number;
 }
 
-interface Subscription {
+/** Where a subscription stands among others. */
+export interface Standing {
+  /** When it was made, by a clock that all agents of the pod have: who came first is asked first. */
+  readonly since: number;
+  /** An agent before this one has let it be beside the others. */
+  readonly isMoved: boolean;
+}
+
+interface Subscription extends Standing {
   readonly params: InterceptParams;
   readonly client: InterceptClient;
   readonly onEvent: (event: InterceptEvent) => void;
@@ -139,13 +150,26 @@ export class Interceptor {
     return address?.port;
   }
 
+  /** Resolves with the port when the listener is there. */
+  async ready(): Promise<number> {
+    await this.#start();
+    return this.port ?? 0;
+  }
+
+  /** Removes every rule of an agent that is gone. */
+  async bury(id: string): Promise<void> {
+    await (await this.#start()).bury(id);
+  }
+
   /** Subscribes, and tells by events what comes of it; returns the end of it. */
   subscribe(
     params: InterceptParams,
     client: InterceptClient,
     onEvent: (event: InterceptEvent) => void,
+    standing: Standing = {since: 0, isMoved: false},
   ): () => void {
     const subscription: Subscription = {
+      ...standing,
       params,
       client,
       onEvent,
@@ -192,12 +216,16 @@ export class Interceptor {
       onEvent({event: 'failed', errno, message});
     };
     if (this.#count >= MOST_SUBSCRIPTIONS) return fail('EMFILE', 'too many subscriptions');
-    const others = this.#concurrent(params);
+    const others = subscription.isMoved ? [] : this.#concurrent(params);
     if (others.length > 0 && params.onConcurrentSteal === 'abort') {
       return fail('EADDRINUSE', `another session steals port ${port}`);
     }
     if (params.onConcurrentSteal === 'override') for (const other of others) this.#override(other);
-    this.#ports.set(port, [...(this.#ports.get(port) ?? []), subscription]);
+    const all = [...(this.#ports.get(port) ?? []), subscription];
+    this.#ports.set(
+      port,
+      all.toSorted((one, other) => one.since - other.since),
+    );
     try {
       const redirect = await this.#start();
       await redirect.add(port);
@@ -208,7 +236,8 @@ export class Interceptor {
       this.#selfTest ??= new SelfTest(redirect);
       if (!(await this.#selfTest.passed)) this.#warn(subscription, 'REDIRECT_BYPASSED', BYPASSED);
       else if (params.mode === 'steal' && this.#isSubscribed(subscription)) {
-        this.#lookAtStanding(subscription);
+        // Of one that has moved that was done where it came from.
+        if (!subscription.isMoved) this.#lookAtStanding(subscription);
       }
     } catch (error) {
       const {code, message} =
@@ -296,7 +325,7 @@ export class Interceptor {
   }
 
   async #listen(): Promise<Redirect> {
-    const {log, id, backends = findBackends(id)} = this.#options;
+    const {log, id, backends = findBackends(id), predecessor} = this.#options;
     loadNative();
     const options = {allowHalfOpen: true, pauseOnConnect: true, noDelay: true} as const;
     const server = createServer(options, (socket) => this.#onConnection(socket));
@@ -310,7 +339,7 @@ export class Interceptor {
     }
     this.#server = server;
     const isInUse = (): boolean => this.#connections.size > 0;
-    this.#redirect = new Redirect({to: this.port ?? 0, backends, isInUse, log});
+    this.#redirect = new Redirect({to: this.port ?? 0, backends, isInUse, predecessor, log});
     if (this.#isClosed) this.close();
     return this.#redirect;
   }

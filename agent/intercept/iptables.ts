@@ -83,18 +83,26 @@ export class Iptables implements Backend {
     this.#id = id;
   }
 
-  async takenByOthers(): Promise<ReadonlySet<number>> {
+  async takenByOthers(except?: string): Promise<ReadonlySet<number>> {
     const taken = new Set<number>();
     for (const family of this.#families) {
       const text = await saveTable(family);
       for (const {id, ports, isAlive} of listedAgents(text, Date.now())) {
-        if (id === this.#id) continue;
+        if (id === this.#id || id === except) continue;
         for (const port of ports) taken.add(port);
         const clear = iptablesClear(text, id);
         if (!isAlive) await runTool(family.restore, RESTORE, clear).catch(() => undefined);
       }
     }
     return taken;
+  }
+
+  async bury(id: string): Promise<void> {
+    for (const family of this.#families) {
+      const text = await saveTable(family);
+      if (!listedAgents(text, Date.now()).some((agent) => agent.id === id)) continue;
+      await runTool(family.restore, RESTORE, iptablesClear(text, id));
+    }
   }
 
   async redirect(redirection: Redirection): Promise<void> {

@@ -50,16 +50,21 @@ export class Nftables implements Backend {
     runToolNow(this.#nft, ['-f', '-'], nftRemove(this.#table));
   }
 
-  async takenByOthers(): Promise<ReadonlySet<number>> {
+  async takenByOthers(except = ''): Promise<ReadonlySet<number>> {
     const taken = new Set<number>();
     const tables = agentTables(await runTool(this.#nft, ['list', 'tables', 'inet'], ''));
-    for (const table of tables.filter((name) => name !== this.#table)) {
+    const own = [this.#table, tableName(except)];
+    for (const table of tables.filter((name) => !own.includes(name))) {
       const map = ['list', 'map', 'inet', table, 'ports'];
       const theirs = listedPorts(await runTool(this.#nft, map, '').catch(() => ''));
       if (theirs === undefined) await this.#load(nftRemove(table)).catch(() => undefined);
       for (const port of theirs ?? []) taken.add(port);
     }
     return taken;
+  }
+
+  async bury(id: string): Promise<void> {
+    await this.#load(nftRemove(tableName(id)));
   }
 
   async #load(script: string): Promise<void> {

@@ -28,6 +28,8 @@ export interface RedirectOptions {
   readonly backends: readonly Backend[];
   /** Whether there are connections that were redirected. */
   readonly isInUse: () => boolean;
+  /** The id of the agent whose ports are taken over. */
+  readonly predecessor?: string | undefined;
   readonly log: Log;
 }
 
@@ -66,6 +68,11 @@ export class Redirect {
       this.#wanted.delete(port);
       throw error;
     }
+  }
+
+  /** Removes every rule of an agent that is gone, by whatever tool. */
+  async bury(id: string): Promise<void> {
+    await Promise.allSettled(this.#options.backends.map((backend) => backend.bury(id)));
   }
 
   /** Lets a port go; resolves when it has. */
@@ -115,9 +122,11 @@ export class Redirect {
 
   /** By whatever tool: other agents may have others. */
   async #takenByOthers(): Promise<Set<number>> {
-    const {backends} = this.#options;
+    const {backends, predecessor} = this.#options;
     // Where one can't be asked, it can't redirect either, and loading tells why.
-    const asked = await Promise.allSettled(backends.map((backend) => backend.takenByOthers()));
+    const asked = await Promise.allSettled(
+      backends.map((backend) => backend.takenByOthers(predecessor)),
+    );
     return new Set(asked.flatMap((one) => (one.status === 'fulfilled' ? [...one.value] : [])));
   }
 

@@ -10,6 +10,7 @@
 import {readFile} from 'node:fs/promises';
 import type {UnixSocket} from '../../tunnel/messages.ts';
 import type {UnixParams, UnixSockets} from '../../tunnel/target.ts';
+import {isMeetingPoint} from '../intercept/peers/protocol.ts';
 import {watchChanges} from './changes.ts';
 import {openRootEntry} from './root-files.ts';
 
@@ -37,7 +38,8 @@ export function parseUnixTable(table: string): UnixSocket[] {
     if (type === undefined || (Number.parseInt(flags, 16) & SO_ACCEPTCON) === 0) continue;
     if (!/^[/@]/.test(written) || written.includes('\ufffd')) continue;
     const name = written.startsWith('@') ? abstractName(written) : written;
-    found.set(name, {type, name});
+    // Our own agents', and nobody else's business.
+    if (!isMeetingPoint(name)) found.set(name, {type, name});
   }
   return [...found.values()].sort((one, other) => (one.name < other.name ? -1 : 1));
 }

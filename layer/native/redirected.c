@@ -5,6 +5,7 @@
  * A redirected connection has our listener's address as its own; the kernel's connection tracking remembers
  * where it went (SO_ORIGINAL_DST, net/netfilter/nf_conntrack_proto.c). A connection of ours to the application
  * carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets there are: socket-diagnostics.c.
+ * Agents of one pod know each other by their users (SO_PEERCRED).
  *
  * Failures come back as negative errnos; agent/native.ts turns them into errors.
  */
@@ -107,12 +108,24 @@ static napi_value connect_marked(napi_env env, napi_callback_info info) {
   return number(env, failure ? -failure : fd);
 }
 
+/* peerUser(fd) -> uid | -errno: of who made the other end of a unix socket; the overflow uid where it has none here. */
+static napi_value peer_user(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  arguments(env, info, args, 1);
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  if (getsockopt(int_argument(env, args[0]), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) return number(env, -errno);
+  return number(env, peer.uid);
+}
+
 NAPI_MODULE_INIT() {
   napi_value function;
   napi_create_function(env, NULL, 0, original_destination, NULL, &function);
   napi_set_named_property(env, exports, "originalDestination", function);
   napi_create_function(env, NULL, 0, connect_marked, NULL, &function);
   napi_set_named_property(env, exports, "connectMarked", function);
+  napi_create_function(env, NULL, 0, peer_user, NULL, &function);
+  napi_set_named_property(env, exports, "peerUser", function);
   napi_create_function(env, NULL, 0, listening, NULL, &function);
   napi_set_named_property(env, exports, "listening", function);
   napi_create_function(env, NULL, 0, connections, NULL, &function);

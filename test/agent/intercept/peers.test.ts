@@ -1,0 +1,132 @@
+/** Agents that are processes of their own share a pod's incoming traffic, in a network namespace of their own. */
+
+import {execFile} from 'node:child_process';
+import {existsSync} from 'node:fs';
+import {fileURLToPath} from 'node:url';
+import {promisify} from 'node:util';
+import test from 'ava';
+
+const program = fileURLToPath(new URL('peers/pod.ts', import.meta.url));
+const here = existsSync('/usr/sbin/nft') ? test.serial : test.skip;
+const withSetpriv = existsSync('/usr/bin/setpriv') ? here : test.skip;
+
+/** Runs a scenario of `pod.ts`; returns what it saw. */
+async function run<Seen>(scenario: string): Promise<Seen> {
+  const script = 'ip link set lo up && exec "$0" --disable-warning=ExperimentalWarning "$@"';
+  const argv = ['-Urnpf', '--kill-child', 'sh', '-c', script, process.execPath, program, scenario];
+  const {stdout} = await promisify(execFile)('unshare', argv, {
+    timeout: 60_000,
+    killSignal: 'SIGKILL',
+  });
+  return JSON.parse(stdout) as Seen;
+}
+
+here('each agent’s client gets what its filter wants, by the rules of one', async (t) => {
+  t.deepEqual(await run('filters'), {
+    first: ['a', 'b', 'c', 'application'],
+    seen: {tables: 1, told: [['active'], ['active'], ['active']]},
+    second: ['a', 'application', 'c', 'application'],
+    third: ['a', 'application', 'application', 'application'],
+    left: 0,
+  });
+});
+
+here('filters are asked in the order in which they came, whoever leads', async (t) => {
+  t.deepEqual(await run('order'), {
+    first: ['a'],
+    second: ['b'],
+    third: ['c'],
+    fourth: ['application'],
+    left: 0,
+  });
+});
+
+here('a leader ends under load: every request is answered by the right side', async (t) => {
+  t.deepEqual(await run('end'), {
+    by: [['b'], ['c'], ['application']],
+    told: [['active'], ['active']],
+    tables: 1,
+    left: 0,
+  });
+});
+
+interface Killed {
+  told: string[][];
+  tables: number;
+  after: string[];
+  answered: Record<string, number>[];
+  applicationMs: number;
+  programsMs: number;
+  left: number;
+}
+
+here('a leader is killed under load: the next one clears its rules away', async (t) => {
+  const {answered, applicationMs, programsMs, ...seen} = await run<Killed>('kill');
+  t.deepEqual(seen, {
+    told: [['active'], ['active']],
+    tables: 1,
+    after: ['application', 'b', 'c', 'application'],
+    left: 0,
+  });
+  const wrong = answered.map((by) => Object.keys(by).filter((name) => /^[abc]$/.test(name)));
+  t.deepEqual(wrong, [['b'], ['c'], []], 'nobody gets what is somebody else’s');
+  t.log(`the application answers after ${applicationMs} ms, the programs after ${programsMs} ms`);
+});
+
+here(
+  'a steal without a filter owns its port among agents, as on_concurrent_steal says',
+  async (t) => {
+    t.deepEqual(await run('concurrent'), {
+      owned: 'owner',
+      won: 'winner',
+      told: [['active'], ['EADDRINUSE'], ['active', 'EBUSY'], ['active'], ['active']],
+      after: 'winner',
+      left: 0,
+    });
+  },
+);
+
+here('HTTP/2: the requests of one connection are divided among agents', async (t) => {
+  t.deepEqual(await run('http2'), {
+    first: ['a', 'b', 'application', 'b', 'a'],
+    second: ['application', 'b', 'application', 'b', 'application'],
+  });
+});
+
+here('bytes, ends, resets and copies go through one agent to the client of another', async (t) => {
+  t.deepEqual(await run('bytes'), {isSame: true, isCopied: true, reset: 'ECONNRESET'});
+});
+
+for (const [scenario, name] of [
+  ['silence', 'says nothing'],
+  ['hangup', 'hangs up'],
+] as const) {
+  here(`who holds the meeting point and ${name} keeps nobody from redirecting`, async (t) => {
+    const {told, answers, left} = await run<{told: unknown; answers: string[]; left: number}>(
+      scenario,
+    );
+    if (scenario === 'hangup') t.deepEqual(told, ['NOT_JOINED', 'active']);
+    else
+      t.deepEqual(told, [
+        ['NOT_JOINED', 'active'],
+        ['NOT_JOINED', 'EADDRINUSE'],
+      ]);
+    t.is(answers[0], 'a');
+    t.is(left, 0);
+  });
+}
+
+withSetpriv('an agent that may not redirect does not lead those that may', async (t) => {
+  t.deepEqual(await run('powerless'), {
+    told: ['EPERM', 'active'],
+    answers: ['a', 'application'],
+  });
+});
+
+here('a leader that is stopped is left behind by those that follow it', async (t) => {
+  t.deepEqual(await run('stopped'), {
+    told: ['active', 'NOT_JOINED'],
+    after: ['b', 'application'],
+    left: 0,
+  });
+});

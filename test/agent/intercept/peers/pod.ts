@@ -1,0 +1,279 @@
+/**
+ * Run in a network namespace of its own (`peers.test.ts`): an application on some ports, and agents that are processes, in
+ * the scenario of the argument. Writes what became of it as JSON.
+ */
+
+import {execFileSync} from 'node:child_process';
+import {randomBytes} from 'node:crypto';
+import {once} from 'node:events';
+import {createServer} from 'node:net';
+import {setTimeout as delay} from 'node:timers/promises';
+import type {HttpFilter} from '../../../../tunnel/http-filter.ts';
+import {AgentProcess, type Wanted} from './agent-process.ts';
+import {ask, askHttp2, keepBytes, serveEcho, serveHttp, serveHttp2, talk} from './servers.ts';
+
+const HTTP = 8_080;
+const HTTP2 = 8_081;
+const TCP = 8_082;
+
+await serveHttp('application', HTTP);
+await serveHttp2('application', HTTP2);
+await serveEcho('application', TCP);
+
+/** Requests with `x-who: NAME`. */
+function from(name: string): HttpFilter {
+  const pattern = {source: `^x-who: ${name}$`, flags: 'i'};
+  return {join: 'all', conditions: [{kind: 'header', pattern}]};
+}
+
+const sh = (script: string): string => execFileSync('sh', ['-ec', script], {encoding: 'utf8'});
+/** Agents' tables of rules. */
+const tables = (): number => sh('nft list tables').split('mirrord-').length - 1;
+
+async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isTrue())) await delay(5);
+}
+
+/** Asks again and again, by four at a time; counts who answered. */
+function load(port: number, headers: Record<string, string>) {
+  const answers: Record<string, number> = {};
+  let isOver = false;
+  const lane = async (): Promise<void> => {
+    while (!isOver) {
+      const by = await ask(port, headers);
+      answers[by] = (answers[by] ?? 0) + 1;
+    }
+  };
+  const lanes = [lane(), lane(), lane(), lane()];
+  return {
+    answers,
+    async stop(): Promise<Record<string, number>> {
+      isOver = true;
+      await Promise.all(lanes);
+      return answers;
+    },
+  };
+}
+
+const total = (answers: Record<string, number>): number =>
+  Object.values(answers).reduce((sum, count) => sum + count, 0);
+
+const programs = new Map<string, number>();
+async function program(name: string): Promise<number> {
+  const port = programs.get(name) ?? (await serveHttp(name));
+  programs.set(name, port);
+  return port;
+}
+
+/** A new agent that steals requests with `x-who: NAME`, and has heard that it does. */
+async function stealing(name: string, filter = from(name)) {
+  const agent = await new AgentProcess().ready();
+  const subscribed = agent.subscribe({port: HTTP, filter}, await program(name));
+  await subscribed.first;
+  return {agent, ...subscribed};
+}
+
+const who = (name: string): Record<string, string> => ({'x-who': name});
+async function answers(...names: string[]): Promise<string[]> {
+  return await Promise.all(names.map((name) => ask(HTTP, who(name))));
+}
+
+const scenarios: Record<string, () => Promise<unknown>> = {
+  async filters() {
+    const a = await stealing('a');
+    const b = await stealing('b');
+    const c = await stealing('c');
+    const first = await answers('a', 'b', 'c', 'd');
+    const seen = {tables: tables(), told: [a.told, b.told, c.told]};
+    // A follower ends: the others do not notice.
+    await b.agent.end();
+    const second = await answers('a', 'b', 'c', 'd');
+    c.end();
+    await until(async () => (await ask(HTTP, who('c'))) === 'application');
+    const third = await answers('a', 'b', 'c', 'd');
+    await Promise.all([a.agent.end(), c.agent.end()]);
+    return {first, seen, second, third, left: tables()};
+  },
+
+  /** Both want the same; who came first gets it, whoever leads. */
+  async order() {
+    const a = await stealing('a', from('x'));
+    const b = await stealing('b', from('x'));
+    const c = await stealing('c', from('x'));
+    const first = await answers('x');
+    await a.agent.kill();
+    await until(async () => ['b', 'c'].includes(await ask(HTTP, who('x'))));
+    // Until the last one has joined again.
+    await until(() =>
+      [b, c].some(
+        ({agent}) => agent.log.split('"following"').length > 2 || agent.log.includes('"leading"'),
+      ),
+    );
+    const second = await answers('x');
+    await b.agent.end();
+    const third = await answers('x');
+    await c.agent.end();
+    return {first, second, third, fourth: await answers('x'), left: tables()};
+  },
+
+  /** A leader ends while requests come for one that follows. */
+  async end() {
+    const a = await stealing('a');
+    const b = await stealing('b');
+    const c = await stealing('c');
+    const loads = [load(HTTP, who('b')), load(HTTP, who('c')), load(HTTP, who('d'))];
+    await until(() => loads.every(({answers}) => Object.keys(answers).length > 0));
+    await a.agent.end();
+    const before = loads.map(({answers}) => total(answers));
+    await until(() => loads.every(({answers}, at) => total(answers) > (before[at] ?? 0) + 50));
+    const answered = await Promise.all(loads.map((one) => one.stop()));
+    const seen = {by: answered.map(Object.keys), told: [b.told, c.told], tables: tables()};
+    await Promise.all([b.agent.end(), c.agent.end()]);
+    return {...seen, left: tables()};
+  },
+
+  /** A leader is killed while requests come. */
+  async kill() {
+    const a = await stealing('a');
+    const b = await stealing('b');
+    const c = await stealing('c');
+    const loads = [load(HTTP, who('b')), load(HTTP, who('c')), load(HTTP, who('d'))];
+    await until(() => loads.every(({answers}) => Object.keys(answers).length > 0));
+    const startedAt = performance.now();
+    await a.agent.kill();
+    await until(async () => (await ask(HTTP, who('d'))) === 'application');
+    const applicationMs = Math.round(performance.now() - startedAt);
+    await until(async () => (await answers('b', 'c')).join() === 'b,c');
+    const programsMs = Math.round(performance.now() - startedAt);
+    const answered = await Promise.all(loads.map((one) => one.stop()));
+    const seen = {
+      told: [b.told, c.told],
+      tables: tables(),
+      after: await answers('a', 'b', 'c', 'd'),
+    };
+    await Promise.all([b.agent.end(), c.agent.end()]);
+    return {...seen, answered, applicationMs, programsMs, left: tables()};
+  },
+
+  /** Steals without a filter, by agents of their own. */
+  async concurrent() {
+    const agents = await Promise.all([1, 2, 3, 4, 5].map(() => new AgentProcess().ready()));
+    const [one, two, three, four, five] = agents as [
+      AgentProcess,
+      AgentProcess,
+      AgentProcess,
+      AgentProcess,
+      AgentProcess,
+    ];
+    const steal = async (agent: AgentProcess, name: string, more: Partial<Wanted> = {}) => {
+      const subscribed = agent.subscribe({port: HTTP, ...more}, await program(name));
+      await subscribed.first;
+      return subscribed;
+    };
+    const owner = await steal(one, 'owner');
+    const refused = await steal(two, 'refused', {filter: from('x')});
+    const waiting = await steal(three, 'waiting', {onConcurrentSteal: 'continue'});
+    const owned = await ask(HTTP);
+    owner.end();
+    await until(async () => (await ask(HTTP)) === 'waiting');
+    const winner = await steal(four, 'winner', {onConcurrentSteal: 'override'});
+    const won = await ask(HTTP);
+    const mirror = await steal(five, 'mirror', {mode: 'mirror'});
+    const told = [owner, refused, waiting, winner, mirror].map((subscribed) => subscribed.told);
+    // The leader's end changes nobody's place: who owns the port is not refused it.
+    await one.end();
+    const after = await ask(HTTP);
+    await Promise.all(agents.slice(1).map((agent) => agent.end()));
+    return {owned, won, told, after, left: tables()};
+  },
+
+  async http2() {
+    const [a, b] = await Promise.all([new AgentProcess().ready(), new AgentProcess().ready()]);
+    for (const [agent, name] of [
+      [a, 'a'],
+      [b, 'b'],
+    ] as const) {
+      const filter = from(name);
+      await agent.subscribe({port: HTTP2, filter}, await serveHttp2(name)).first;
+    }
+    const requests = ['a', 'b', 'd', 'b', 'a'].map(who);
+    const first = await askHttp2(HTTP2, requests);
+    await a.end();
+    const second = await askHttp2(HTTP2, requests);
+    await b.end();
+    return {first, second};
+  },
+
+  /** Connections as they are, through one agent to the client of another. */
+  async bytes() {
+    const [a, b, c] = await Promise.all([1, 2, 3].map(() => new AgentProcess().ready()));
+    await a?.subscribe({port: HTTP, filter: from('a')}, await program('a')).first;
+    await b?.subscribe({port: TCP}, await serveEcho('b')).first;
+    const sent = randomBytes(6 << 20);
+    const echoed = await talk(TCP, sent);
+    const isSame = Buffer.concat([Buffer.from('b\n'), sent, Buffer.from('bye\n')]).equals(
+      Buffer.from(echoed),
+    );
+    // A copy is cut off at a megabyte that nobody has read.
+    const copy = await keepBytes();
+    await c?.subscribe({port: TCP, mode: 'mirror'}, copy.port).first;
+    const little = sent.subarray(0, 1 << 19);
+    await talk(TCP, little);
+    await until(() => copy.bytes() >= little.length);
+    const isCopied = copy.isSame(little);
+    const reset = await talk(TCP, Buffer.from('reset'));
+    await Promise.all([a, b, c].map((agent) => agent?.end()));
+    return {isSame, isCopied, reset};
+  },
+
+  /** The name is held by a process of the pod that says nothing. */
+  async silence() {
+    const squatter = createServer().listen('\0mirrord/incoming/1');
+    await once(squatter, 'listening');
+    const a = await stealing('a');
+    const b = await stealing('b');
+    const seen = {told: [a.told, b.told], answers: await answers('a', 'b')};
+    await Promise.all([a.agent.end(), b.agent.end()]);
+    return {...seen, left: tables()};
+  },
+
+  /** The same, but it hangs up on everybody. */
+  async hangup() {
+    const squatter = createServer((socket) => socket.destroy()).listen('\0mirrord/incoming/1');
+    await once(squatter, 'listening');
+    const a = await stealing('a');
+    const seen = {told: a.told, answers: await answers('a')};
+    await a.agent.end();
+    return {...seen, left: tables()};
+  },
+
+  /** One that may not redirect does not lead those who may. */
+  async powerless() {
+    const setpriv = ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin'];
+    const powerless = await new AgentProcess(setpriv).ready();
+    const told = [await powerless.subscribe({port: HTTP}, await program('powerless')).first];
+    const a = await stealing('a');
+    const seen = {told: [...told, ...a.told], answers: await answers('a', 'd')};
+    await Promise.all([powerless.end(), a.agent.end()]);
+    return seen;
+  },
+
+  /** A leader that is stopped: its rules expire, and who has followed it goes on without. */
+  async stopped() {
+    const a = await stealing('a');
+    const b = await stealing('b');
+    a.agent.child.kill('SIGSTOP');
+    await until(async () => (await ask(HTTP, who('d'))) === 'application');
+    await until(async () => (await ask(HTTP, who('b'))) === 'b');
+    const told = [...b.told];
+    a.agent.child.kill('SIGCONT');
+    await a.agent.end();
+    const after = await answers('b', 'd');
+    await b.agent.end();
+    return {told, after, left: tables()};
+  },
+};
+
+const [, , name = ''] = process.argv;
+process.stdout.write(JSON.stringify(await scenarios[name]?.()));
+process.exit();

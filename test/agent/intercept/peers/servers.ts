@@ -1,0 +1,106 @@
+/** Applications and programs that say who they are, and clients that ask them. */
+
+import {once} from 'node:events';
+import {Agent, createServer, get} from 'node:http';
+import {connect as connectHttp2, createServer as createHttp2Server} from 'node:http2';
+import {type AddressInfo, connect, createServer as createTcpServer, type Server} from 'node:net';
+
+async function listening(server: Server, port: number): Promise<number> {
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+/** Returns the port of an HTTP/1 server that answers by a name. Port 0: any. */
+export function serveHttp(name: string, port = 0): Promise<number> {
+  return listening(
+    createServer((_request, response) => response.end(name)),
+    port,
+  );
+}
+
+/** The same by HTTP/2. */
+export function serveHttp2(name: string, port = 0): Promise<number> {
+  return listening(
+    createHttp2Server((_request, response) => response.end(name)),
+    port,
+  );
+}
+
+/** Says its name, then echoes; "bye" after the end, a reset instead of "reset". */
+export function serveEcho(name: string, port = 0): Promise<number> {
+  const server = createTcpServer({allowHalfOpen: true}, (socket) => {
+    socket.on('error', () => undefined);
+    socket.write(`${name}\n`);
+    socket.on('data', (chunk) => {
+      if (chunk.length === 5 && chunk.toString() === 'reset') socket.resetAndDestroy();
+      else if (!socket.write(chunk)) socket.pause();
+    });
+    socket.on('drain', () => socket.resume());
+    socket.on('end', () => socket.end('bye\n'));
+  });
+  return listening(server, port);
+}
+
+/** Keeps what it gets. */
+export async function keepBytes() {
+  const chunks: Buffer[] = [];
+  const port = await listening(
+    createTcpServer((socket) =>
+      socket.on('error', () => undefined).on('data', (chunk) => chunks.push(chunk)),
+    ),
+    0,
+  );
+  return {
+    port,
+    bytes: () => chunks.reduce((sum, {length}) => sum + length, 0),
+    isSame: (sent: Buffer) => Buffer.concat(chunks).equals(sent),
+  };
+}
+
+/** Who answers a request over a connection of its own; else the error's code. */
+export async function ask(port: number, headers: Record<string, string> = {}): Promise<string> {
+  const agent = new Agent({keepAlive: false});
+  const {promise, resolve} = Promise.withResolvers<string>();
+  get({host: '127.0.0.1', port, headers, agent, timeout: 8_000}, (response) => {
+    response.setEncoding('utf8');
+    let body = '';
+    response.on('data', (text: string) => (body += text));
+    response.on('end', () => resolve(body));
+    response.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+  })
+    .on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    .on('timeout', () => resolve('timeout'));
+  return await promise;
+}
+
+/** Who answers each of these requests, over one HTTP/2 connection. */
+export async function askHttp2(
+  port: number,
+  requests: readonly Record<string, string>[],
+): Promise<string[]> {
+  const session = connectHttp2(`http://127.0.0.1:${port}`);
+  session.on('error', () => undefined);
+  try {
+    return await Promise.all(
+      requests.map(async (headers) => {
+        const stream = session.request({':path': '/', ...headers});
+        stream.setEncoding('utf8').end();
+        return (await stream.toArray()).join('');
+      }),
+    );
+  } finally {
+    session.close();
+  }
+}
+
+/** What a client reads that sends `bytes`, and ends; else what went wrong. */
+export async function talk(port: number, bytes: Buffer): Promise<Buffer | string> {
+  const socket = connect({host: '127.0.0.1', port, allowHalfOpen: true});
+  socket.end(bytes);
+  try {
+    return Buffer.concat(await socket.toArray());
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error);
+  }
+}

@@ -4,6 +4,7 @@
  */
 
 import type {Duplex} from 'node:stream';
+import type {V1Pod} from '@kubernetes/client-node';
 import {MirrordError} from '../layer/errors.ts';
 import type {Log} from '../layer/log.ts';
 import type {ResolvedConfig} from './config/schema/root.ts';
@@ -11,7 +12,6 @@ import {formatTarget, type Target} from './config/target.ts';
 import {loadKubeClient} from './kube/client.ts';
 import {hasKubeconfig} from './kube/kubeconfig.ts';
 import {kubeClientOptions} from './kube/options.ts';
-import {probedPorts} from './kube/target/probes.ts';
 import {isClusterTarget, resolveKubeTarget} from './kube/target/resolve.ts';
 import {volumeMounts} from './kube/target/volume-mounts.ts';
 import type {ClusterTarget} from './kube/target/workloads.ts';
@@ -29,10 +29,10 @@ export interface Agent extends AsyncDisposable {
   readonly token: string;
   /** The agent's end, once it has come, as an error. */
   readonly ended: Promise<MirrordError>;
-  /** By port of the target: what to say to who takes all of it from the application. */
-  readonly stealWarnings?: ReadonlyMap<number, string>;
   /** Where volumes are mounted in the target, as far as that is known (not of a process of this machine). */
   readonly volumeMounts: readonly string[];
+  /** The target, where it is a pod of a Kubernetes cluster. */
+  readonly pod?: V1Pod;
 }
 
 /** Whom to tell, and until when. */
@@ -106,8 +106,8 @@ async function openKubeAgent(
       return connection;
     },
     token: agent.token,
-    ...(found.podName !== undefined && {stealWarnings: probedPorts(found.pod)}),
     volumeMounts: volumeMounts(found),
+    ...(found.podName !== undefined && {pod: found.pod}),
     ended: agent.ended.then(
       (reason) =>
         new MirrordError('MIRRORD_AGENT_FAILED', `the agent ended before it was ready: ${reason}`, {

@@ -1,20 +1,22 @@
 /** The program's incoming traffic, from the configuration. */
 
+import type {V1Pod} from '@kubernetes/client-node';
 import {httpFilterOf} from '../layer/incoming/http-filter.ts';
 import type {IncomingOptions} from '../layer/incoming.ts';
 import type {PortRange} from '../layer/routing/options.ts';
 import type {ResolvedConfig} from './config/schema/root.ts';
 import type {Target} from './config/target.ts';
+import {probedPorts} from './kube/target/probes.ts';
 
 /**
  * `feature.network.incoming`, and what `agent` says about HTTP, as the layer takes it; undefined where nothing is to
- * come. `stealWarnings`: by port of the target, what to say when all of it is stolen. Throws MirrordError MIRRORD_HTTP_FILTER_INVALID.
+ * come. `pod`: the target, where it is one of a cluster. Throws MirrordError MIRRORD_HTTP_FILTER_INVALID.
  */
 export function incomingOptions(
   {feature: {network}, agent}: ResolvedConfig,
   target: Target,
   debuggerPorts: readonly PortRange[],
-  stealWarnings: ReadonlyMap<number, string> = new Map(),
+  pod?: V1Pod,
 ): IncomingOptions | undefined {
   const {mode, ports, ignore_ports: ignored, port_mapping: mapping, ...incoming} = network.incoming;
   // Nothing comes to where there is no pod of the target's.
@@ -39,7 +41,7 @@ export function incomingOptions(
     ignoreLocalhost: incoming.ignore_localhost,
     onConcurrentSteal: incoming.on_concurrent_steal,
     flushConnections: agent.flush_connections ?? false,
-    stealWarnings,
+    ...(pod !== undefined && {stealWarnings: probedPorts(pod)}),
     debuggerPorts,
   };
 }

@@ -9,6 +9,7 @@ import {completionsCommand} from './commands/completions.ts';
 import {configCommand} from './commands/config.ts';
 import {demoCommand} from './commands/demo.ts';
 import {diagnoseCommand} from './commands/diagnose.ts';
+import {dumpCommand} from './commands/dump.ts';
 import {execCommand} from './commands/exec.ts';
 import {filesCommand} from './commands/files.ts';
 import {lsCommand} from './commands/ls.ts';
@@ -36,6 +37,7 @@ Examples:
   .addCommand(execCommand())
   .addCommand(lsCommand())
   .addCommand(sessionCommand())
+  .addCommand(dumpCommand())
   .addCommand(filesCommand())
   .addCommand(demoCommand())
   .addCommand(diagnoseCommand())

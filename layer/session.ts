@@ -9,11 +9,11 @@
 
 import {readFileSync} from 'node:fs';
 import {Stack} from '../netstack/stack.ts';
-import {subscribeLifecycle} from '../tunnel/target.ts';
 import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
+import {contextLost} from './context-lost.ts';
 import {type EnvironmentOptions, mergeEnvironment} from './env/environment.ts';
-import {MirrordError} from './errors.ts';
+import type {MirrordError} from './errors.ts';
 import {type FilesOptions, type ServedFiles, serveFiles} from './files/serve.ts';
 import {type Incoming, type IncomingOptions, serveIncoming} from './incoming.ts';
 import type {Listener} from './listeners/listener.ts';
@@ -209,30 +209,6 @@ function serveSandbox(
   };
 }
 
-/** Resolves when the context of the program is gone, with what to tell the person. */
-async function contextLost({mux, closed}: AgentLink): Promise<MirrordError> {
-  const targetGone = new Promise<MirrordError>((resolve) => {
-    const gone = (): void =>
-      resolve(
-        new MirrordError('MIRRORD_TARGET_GONE', 'the target has ended; the program was ended', {
-          hint: 'run again when it is back',
-        }),
-      );
-    subscribeLifecycle(mux, gone, () => undefined);
-  });
-  const agentGone = closed.then(
-    (reason) =>
-      new MirrordError(
-        'MIRRORD_AGENT_GONE',
-        `the agent is gone (${reason}); the program was ended`,
-        {
-          hint: 'the agent was killed, or the target and all with it: check the target, then run again',
-        },
-      ),
-  );
-  return await Promise.race([agentGone, targetGone]);
-}
-
 /** What the session has put into the program's environment, and taken out of it. */
 function environmentChanges({target}: AgentLink, options: SessionOptions): EnvironmentChanges {
   const merged = mergeEnvironment(options.env, target.environment, options.environment);
@@ -327,7 +303,7 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
   const {incoming, published} = service;
   const ports = () => published.ports;
   const lost = Promise.race([
-    contextLost(link),
+    contextLost(link, 'the program was ended'),
     published.failed,
     ...(incoming ? [incoming.failed] : []),
   ]);

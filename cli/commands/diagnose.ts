@@ -11,7 +11,7 @@ import {checks} from '../../layer/diagnose/checks.ts';
 import {type Latency, measureLatency} from '../../layer/diagnose/latency.ts';
 import {MirrordError} from '../../layer/errors.ts';
 import {openAgent} from '../agents.ts';
-import {addConfigFlags, configFlags, flagOverrides} from '../config/flags.ts';
+import {addAgentFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import {formatTarget, type Target} from '../config/target.ts';
 import {watchForInterruption} from '../interruption.ts';
@@ -29,18 +29,6 @@ interface DiagnoseFlags {
 interface LatencyFlags extends DiagnoseFlags {
   configFile?: string | true;
 }
-
-/** The flags of `exec` that matter to the way to an agent. */
-const agentFlags = [
-  '--target',
-  '--target-namespace',
-  '--agent-namespace',
-  '--agent-image',
-  '--agent-startup-timeout',
-  '--ephemeral-container',
-  '--accept-invalid-certificates',
-  '--context',
-];
 
 function formatResult(
   {name, ok, required, found, costs, remedy}: CheckResult,
@@ -121,11 +109,7 @@ function latencyCommand(): Command {
     .helpOption('-h, --help', 'show this help')
     .addHelpText('after', '\nExamples:\n  $ mirrord diagnose latency -t deployment/orders -n shop')
     .action(diagnoseLatency);
-  const all = configFlags.map((flag) => new Option(flag.flags).long ?? '');
-  return addConfigFlags(
-    command,
-    all.filter((long) => !agentFlags.includes(long)),
-  );
+  return addAgentFlags(command);
 }
 
 /** The command, for `main.ts`. */

@@ -122,7 +122,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     env: {...callersEnvironment(), ...markInside(config)},
     environment,
     network: networkOptions(config, debuggers.ports),
-    incoming: incomingOptions(config, target, debuggers.ports, agent.stealWarnings),
+    incoming: incomingOptions(config, target, debuggers.ports, agent.pod),
     hostPorts: hostPorts(config),
     unixStreams: config.feature.network.outgoing.unix_streams ?? [],
     files: filesOptions(config, surroundings(argv[0], process.env), {

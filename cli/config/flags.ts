@@ -219,6 +219,32 @@ export function addConfigFlags(command: Command, except: readonly string[] = [])
   return command;
 }
 
+/** The flags that matter to the way to an agent. */
+const agentFlags = [
+  '--target',
+  '--target-namespace',
+  '--agent-namespace',
+  '--agent-log-level',
+  '--agent-image',
+  '--agent-ttl',
+  '--agent-startup-timeout',
+  '--ephemeral-container',
+  '--accept-invalid-certificates',
+  '--no-telemetry',
+  '--disable-version-check',
+  '--context',
+];
+
+/** Adds `-f` and the flags that a command without a program has a use for. `more`: long names of others. */
+export function addAgentFlags(command: Command, more: readonly string[] = []): Command {
+  const wanted = [...agentFlags, ...more];
+  const all = configFlags.map((flag) => new Option(flag.flags).long ?? '');
+  return addConfigFlags(
+    command,
+    all.filter((long) => !wanted.includes(long)),
+  );
+}
+
 /** What the given flags set, from commander's parsed command. */
 export function flagOverrides(command: Command): Override[] {
   const overrides: Override[] = [];

@@ -7,28 +7,23 @@
  * sandbox's own; so has one of a client on the pod's loopback or by its own address, which the kernel would not believe
  * from outside.
  *
- * Only then is the stream accepted: what nobody takes is refused, and remains the application's. Until then the
- * few bytes that the agent may send ahead wait here. Credit is passed through, offset for offset, as for
- * outgoing traffic. Of a copy the program's answers go nowhere, as fast as they come.
+ * Only then is the stream accepted (`pending-stream.ts`): what nobody takes is refused, and remains the application's.
+ * Credit is passed through, offset for offset, as for outgoing traffic.
  */
 
 import {Socket} from 'node:net';
 import type {ConnectErrno, Endpoint, TcpConnection, TcpHandler} from '../../netstack/types.ts';
 import type {IncomingConnection} from '../../tunnel/messages.ts';
-import type {ErrnoName, MuxStream, StreamHandler} from '../../tunnel/types.ts';
+import type {ErrnoName, MuxStream} from '../../tunnel/types.ts';
 import {addressText} from '../address.ts';
 import {SystemError} from '../native/native.ts';
-import {relay} from '../relay.ts';
 import type {Launcher} from '../sandbox/launcher.ts';
-import type {ByteStream} from '../streams.ts';
+import {PendingStream} from './pending-stream.ts';
 
-/** What a copy's program may have under way that is thrown away. */
-const discardWindowBytes = 1 << 20;
 /** How long the program may go on after a copy's client has said its last word, ms. */
 const copyLingerMs = 5_000;
 
 const loopback4 = Uint8Array.of(127, 0, 0, 1);
-const nothing = new Uint8Array(0);
 
 /** Ways into the sandbox. */
 export interface DeliveryContext {
@@ -87,24 +82,11 @@ export function insideDestinations(
   return [...new Set([...first, ...loopbacks, ...own])];
 }
 
-/** A stream whose bytes from here go nowhere. */
-function discarding(stream: MuxStream): ByteStream {
-  return {
-    writable: discardWindowBytes,
-    write: () => undefined,
-    end: () => undefined,
-    reset: (errno) => stream.reset(errno),
-    consumed: (offset) => stream.consumed(offset),
-  };
-}
-
 class Delivering {
   readonly #stream: MuxStream;
   readonly #context: DeliveryContext;
   readonly #delivery: Delivery;
-  readonly #out: ByteStream;
-  readonly #early: Uint8Array[] = [];
-  #hasEnded = false;
+  readonly #pending: PendingStream;
   #connection: TcpConnection | undefined;
   #sent = 0;
 
@@ -112,17 +94,10 @@ class Delivering {
     this.#stream = stream;
     this.#context = context;
     this.#delivery = delivery;
-    this.#out = delivery.isCopy ? discarding(stream) : stream;
-    stream.handler = {
-      onData: (chunk) => void this.#early.push(chunk),
-      onEnd: () => {
-        this.#hasEnded = true;
-      },
-      onReset: () => {
-        this.#connection?.reset();
-        context.kick();
-      },
-    };
+    this.#pending = new PendingStream(stream, delivery.isCopy, () => {
+      this.#connection?.reset();
+      context.kick();
+    });
   }
 
   /** Tries one destination after the other. */
@@ -163,7 +138,7 @@ class Delivering {
     for (const address of insideDestinations(this.#delivery, addresses)) {
       try {
         const {fd} = launcher.open('connect', 'tcp', address, this.#delivery.port);
-        this.#relay(new Socket({fd, allowHalfOpen: true}));
+        this.#pending.relayTo(new Socket({fd, allowHalfOpen: true}));
         return;
       } catch (error) {
         if (!(error instanceof SystemError)) throw error;
@@ -177,33 +152,17 @@ class Delivering {
     this.#stream.refuse(errno);
   }
 
-  #relay(socket: Socket): void {
-    relay(socket, (handler) => {
-      queueMicrotask(() => this.#takeOver(handler));
-      return this.#out;
-    });
-  }
-
-  /** Says yes, and gives what came ahead to who takes it from now on. */
-  #takeOver(handler: StreamHandler): void {
-    this.#stream.handler = handler;
-    this.#stream.accept(nothing);
-    if (this.#delivery.isCopy) this.#stream.end();
-    handler.onOpened?.(nothing);
-    for (const chunk of this.#early.splice(0)) handler.onData?.(chunk);
-    if (this.#hasEnded) handler.onEnd?.();
-  }
-
   /** What the program does to a connection of the netstack. */
   #handler(): TcpHandler {
     const {isCopy} = this.#delivery;
+    const {out} = this.#pending;
     return {
       onData: (chunk) => {
         this.#sent += chunk.length;
-        this.#out.write(chunk);
-        if (isCopy) this.#connection?.grant(this.#sent + this.#out.writable);
+        out.write(chunk);
+        if (isCopy) this.#connection?.grant(this.#sent + out.writable);
       },
-      onEnd: () => this.#out.end(),
+      onEnd: () => out.end(),
       onAcked: (offset) => this.#stream.consumed(offset),
       onReset: () => this.#stream.reset('ECONNRESET'),
       onClose: () => undefined, // both directions have ended, and the stream with them
@@ -219,10 +178,10 @@ class Delivering {
       kick();
     };
     const grant = (): void => {
-      connection.grant(this.#sent + this.#out.writable);
+      connection.grant(this.#sent + this.#pending.out.writable);
       kick();
     };
-    this.#takeOver({
+    this.#pending.take({
       onOpened: grant,
       onWritable: grant,
       onData(chunk) {

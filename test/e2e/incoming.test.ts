@@ -228,11 +228,14 @@ test.serial('steal: connections that exist stay with the application', async (t)
   t.regex(await ask(), /^local/);
   early.child.stdin?.write('GET /early HTTP/1.1\r\nHost: x\r\n\r\n');
   await early.said(/"pod":"gateway".*"path":"\/early"/);
-  early.child.kill('SIGKILL');
-  t.regex(
-    await finish(running),
-    /1 connection to port 80 stood .* stays with the target .*flush_connections/,
+  await waitFor('it to be told of', () =>
+    /1 connection to port 80 stood .* stays with the target .*flush_connections/.test(
+      running.output.stderr,
+    ),
   );
+  early.child.kill('SIGKILL');
+  await finish(running);
+  t.pass();
 });
 
 test.serial('steal, flush_connections: connections that exist are reset', async (t) => {

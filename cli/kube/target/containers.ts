@@ -42,6 +42,15 @@ export function applicationContainers(pod: V1Pod): string[] {
   return names.filter((name) => !sidecars.has(name));
 }
 
+/** The TCP ports that a pod's application declares, ascending. */
+export function declaredPorts(pod: V1Pod): number[] {
+  const names = applicationContainers(pod);
+  const containers = (pod.spec?.containers ?? []).filter(({name}) => names.includes(name));
+  const ports = containers.flatMap((container) => container.ports ?? []);
+  const ofTcp = ports.filter(({protocol = 'TCP'}) => protocol === 'TCP');
+  return [...new Set(ofTcp.map(({containerPort}) => containerPort))].sort((a, b) => a - b);
+}
+
 /** What is known about a container that runs, or ran. */
 export function containerStatus({status}: V1Pod, name: string): V1ContainerStatus | undefined {
   const all = [...(status?.containerStatuses ?? []), ...(status?.initContainerStatuses ?? [])];

@@ -18,8 +18,8 @@ import {dialEcho, type EchoSockets} from './dial/echo.ts';
 import {dialTcp} from './dial/tcp.ts';
 import {dialUdp, type OwnPorts} from './dial/udp.ts';
 import {dialUnix} from './dial/unix.ts';
-import type {InterceptClient} from './intercept/interceptor.ts';
 import type {SharedInterceptor} from './intercept/peers/shared-interceptor.ts';
+import type {InterceptClient} from './intercept/subscriptions.ts';
 import type {Log} from './log.ts';
 import type {Metrics} from './metrics.ts';
 

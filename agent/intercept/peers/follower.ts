@@ -10,7 +10,7 @@ import {emitIncoming, parseIncoming} from '../../../tunnel/messages.ts';
 import type {Mux} from '../../../tunnel/mux.ts';
 import type {MuxStream} from '../../../tunnel/types.ts';
 import {connectTunnel} from '../../../tunnel/websocket.ts';
-import type {InterceptClient, Standing} from '../interceptor.ts';
+import type {InterceptClient, Standing} from '../subscriptions.ts';
 import {visit} from './meeting-point.ts';
 import {
   type LeaderInfo,

@@ -4,7 +4,7 @@
  */
 
 import type {InterceptEvent, InterceptParams} from '../../../tunnel/intercept.ts';
-import type {InterceptClient, Standing} from '../interceptor.ts';
+import type {InterceptClient, Standing} from '../subscriptions.ts';
 
 /** Subscribes, and tells by events what comes of it; returns the end of it. */
 export type Subscribe = (

@@ -8,7 +8,7 @@
  */
 
 import {type InterceptParams, parseInterceptParams} from '../../../tunnel/intercept.ts';
-import type {Standing} from '../interceptor.ts';
+import type {Standing} from '../subscriptions.ts';
 
 /**
  * Where the agents of a pod meet: an abstract unix socket, whose names belong to the network namespace. With the version of

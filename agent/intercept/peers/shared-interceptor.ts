@@ -28,7 +28,8 @@ import type {InterceptEvent, InterceptParams} from '../../../tunnel/intercept.ts
 import type {Memory} from '../../../tunnel/memory.ts';
 import {errnoOf} from '../../errno.ts';
 import type {Log} from '../../log.ts';
-import {type InterceptClient, Interceptor, type InterceptorOptions} from '../interceptor.ts';
+import {Interceptor, type InterceptorOptions} from '../interceptor.ts';
+import type {InterceptClient} from '../subscriptions.ts';
 import {Follower} from './follower.ts';
 import {gather, type Subscribe} from './gather.ts';
 import {Leader} from './leader.ts';

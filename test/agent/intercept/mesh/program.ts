@@ -3,7 +3,7 @@
 import {once} from 'node:events';
 import {createServer, type IncomingMessage, type Server} from 'node:http';
 import {connect} from 'node:net';
-import type {InterceptClient} from '../../../../agent/intercept/interceptor.ts';
+import type {InterceptClient} from '../../../../agent/intercept/subscriptions.ts';
 
 /** What an application or a program says about a request. */
 export interface Answer {

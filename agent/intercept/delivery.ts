@@ -1,0 +1,233 @@
+/**
+ * Gives a connection to whom it belongs, by the subscriptions of its port; what the theory of it is, is told where it
+ * comes from (`interceptor.ts`).
+ */
+
+import type {Socket} from 'node:net';
+import type {Duplex} from 'node:stream';
+import {formatAddress} from '../../sockets/address.ts';
+import {socketOfDescriptor} from '../../sockets/connect.ts';
+import {socketOf} from '../../sockets/of-stream.ts';
+import {emitIncoming, type TunnelEndpoint} from '../../tunnel/messages.ts';
+import {errnoOf} from '../errno.ts';
+import type {Log} from '../log.ts';
+import {connectToApplication} from './application.ts';
+import {
+  HTTP_DEFAULTS,
+  type HttpOptions,
+  type HttpSubscription,
+  type RedirectedConnection,
+} from './http/types.ts';
+import {abort, join} from './join.ts';
+import {Mirror} from './mirror.ts';
+import {pass} from './pass.ts';
+import {type Subscription, type Subscriptions, warn} from './subscriptions.ts';
+import {connectClient, type OpenToClient} from './tunnel-duplex.ts';
+
+/** How long a client may take to say whether its program takes a connection, ms. Then it is the application's. */
+const CLIENT_TIMEOUT_MS = 5_000;
+/** A client that did not answer is not asked again for so long, ms. */
+const CLIENT_PAUSE_MS = 5_000;
+
+/** Divides a connection by its requests: `http/`. */
+export type RelayHttp = (connection: RedirectedConnection, options: HttpOptions) => Promise<void>;
+
+/** A connection, with what is known of it. */
+export interface Incoming {
+  readonly socket: Socket;
+  readonly peer: TunnelEndpoint;
+  readonly local: TunnelEndpoint;
+}
+
+/** What happened to connections. */
+export interface DeliveryCounters {
+  stolen: number;
+  passed: number;
+  mirrored: number;
+  mirrorsCutOff: number;
+  handedToHttp: number;
+  clientsFailed: number;
+  applicationFailed: number;
+}
+
+export interface DeliveryOptions {
+  readonly log: Log;
+  readonly relayHttp?: RelayHttp;
+  readonly clientTimeoutMs?: number;
+}
+
+export class Delivery {
+  readonly #options: DeliveryOptions;
+  readonly #subscriptions: Subscriptions;
+  readonly #counters: DeliveryCounters;
+
+  constructor(options: DeliveryOptions, subscriptions: Subscriptions, counters: DeliveryCounters) {
+    this.#options = options;
+    this.#subscriptions = subscriptions;
+    this.#counters = counters;
+  }
+
+  /** Resolves when the connection is over. */
+  async give(incoming: Incoming): Promise<void> {
+    const all = this.#subscriptions.of(incoming.local.port);
+    const {relayHttp} = this.#options;
+    if (relayHttp !== undefined && all.some(({params}) => params.filter !== undefined)) {
+      this.#counters.handedToHttp++;
+      await relayHttp(this.#forHttp(incoming), httpOptions(all));
+      return;
+    }
+    const unfiltered = all.filter(({params}) => params.filter === undefined);
+    const owner = unfiltered.find(({params}) => params.mode === 'steal');
+    const mirrors = unfiltered.filter(({params}) => params.mode === 'mirror');
+    const program = owner && (await this.#connectProgram(owner, incoming));
+    if (program !== undefined) this.#counters.stolen++;
+    if (program === undefined) {
+      await this.#pass(incoming, mirrors);
+      return;
+    }
+    this.#tee(incoming, mirrors);
+    await join(incoming.socket, program);
+  }
+
+  /** To the application, with copies for who mirrors. */
+  async #pass(incoming: Incoming, subscriptions: readonly Subscription[]): Promise<void> {
+    const {socket} = incoming;
+    const fd = this.#dialApplication(incoming);
+    if (fd === undefined || socket.destroyed) {
+      if (fd === undefined) this.#counters.applicationFailed++;
+      else socketOfDescriptor(fd).destroy();
+      abort(socket);
+      return;
+    }
+    this.#counters.passed++;
+    const application = socketOfDescriptor(fd);
+    const {socket: client} = socketOf(socket, new Uint8Array(0), true);
+    const mirrors = subscriptions
+      .filter(({client}) => !client.isAway)
+      .flatMap((subscription) => this.#mirror(subscription, incoming) ?? []);
+    this.#counters.mirrored += mirrors.length;
+    await pass(client, application, mirrors);
+    socket.destroy();
+  }
+
+  /** A connection into the client's program; undefined: it is the application's. */
+  async #connectProgram(
+    subscription: Subscription,
+    incoming: Incoming,
+  ): Promise<Duplex | undefined> {
+    try {
+      return await this.#connectClient(subscription, incoming);
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #connectClient(subscription: Subscription, incoming: Incoming): Promise<Duplex> {
+    const {client} = subscription;
+    if (client.isAway || subscription.awayUntil > performance.now()) {
+      throw Object.assign(new Error('the client is away'), {code: 'EHOSTUNREACH'});
+    }
+    try {
+      const timeoutMs = this.#options.clientTimeoutMs ?? CLIENT_TIMEOUT_MS;
+      return await connectClient(opener(subscription, incoming), timeoutMs);
+    } catch (error) {
+      this.#counters.clientsFailed++;
+      if (errnoOf(error) === 'ETIMEDOUT') {
+        subscription.awayUntil = performance.now() + CLIENT_PAUSE_MS;
+      }
+      throw error;
+    }
+  }
+
+  /** A connection to where it wanted to go; undefined: nobody is there. Connects through at once. */
+  #dialApplication({local, peer}: Incoming): number | undefined {
+    try {
+      return connectToApplication(local, peer);
+    } catch (error) {
+      const {address, port} = local;
+      const to = `${formatAddress(address)} port ${port}`;
+      this.#options.log.debug('application', {to, reason: errnoOf(error)});
+      return undefined;
+    }
+  }
+
+  #tee(incoming: Incoming, subscriptions: readonly Subscription[]): void {
+    for (const subscription of subscriptions) {
+      if (subscription.client.isAway) continue;
+      const mirror = this.#mirror(subscription, incoming);
+      if (mirror === undefined) continue;
+      this.#counters.mirrored++;
+      const {socket} = incoming;
+      socket.on('data', (chunk: Buffer) => mirror.write(chunk));
+      socket.once('end', () => mirror.end());
+      socket.once('close', () => {
+        if (!socket.readableEnded) mirror.reset();
+      });
+    }
+  }
+
+  #mirror(subscription: Subscription, incoming: Incoming): Mirror | undefined {
+    try {
+      return new Mirror(opener(subscription, incoming), () => {
+        this.#counters.mirrorsCutOff++;
+        warn(
+          subscription,
+          'MIRROR_TOO_SLOW',
+          `a mirrored connection to port ${incoming.local.port} was cut off: the program here reads more slowly than the target`,
+        );
+      });
+    } catch {
+      return undefined; // its tunnel is just gone
+    }
+  }
+
+  #forHttp(incoming: Incoming): RedirectedConnection {
+    const {port} = incoming.local;
+    // A port's list is another one whenever it changes.
+    let asked: readonly Subscription[] | undefined;
+    let found: readonly HttpSubscription[] = [];
+    return {
+      socket: incoming.socket,
+      dialApplication: () => {
+        const fd = this.#dialApplication(incoming);
+        if (fd !== undefined) return fd;
+        throw Object.assign(new Error('the application refuses'), {code: 'ECONNREFUSED'});
+      },
+      subscriptions: () => {
+        const all = this.#subscriptions.of(port);
+        if (all === asked) return found;
+        asked = all;
+        // Filters first: whoever takes everything takes the rest.
+        found = all
+          .toSorted((one, other) => rank(one) - rank(other))
+          .map((subscription) => this.#asHttp(subscription, incoming));
+        return found;
+      },
+    };
+  }
+
+  #asHttp(subscription: Subscription, incoming: Incoming): HttpSubscription {
+    const {mode, filter} = subscription.params;
+    return {
+      id: subscription.number,
+      mode,
+      filter,
+      connect: () => this.#connectClient(subscription, incoming),
+      warn: (code, message) => warn(subscription, code, message),
+    };
+  }
+}
+
+function rank({params}: Subscription): number {
+  return params.filter === undefined ? 1 : 0;
+}
+
+/** What the first subscription that says something about HTTP wants. */
+function httpOptions(all: readonly Subscription[]): HttpOptions {
+  return {...HTTP_DEFAULTS, ...all[0]?.params.http};
+}
+
+function opener(subscription: Subscription, {peer, local}: Incoming): OpenToClient {
+  const body = emitIncoming({subscription: subscription.params.id, peer, local});
+  return (handler) => subscription.client.open(body, handler);
+}

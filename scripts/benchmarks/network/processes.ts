@@ -43,10 +43,14 @@ export class Processes implements AsyncDisposable {
   }
 
   /** Starts a program that is, or becomes, a load client; it answers when this resolves. */
-  async startClient(name: string, argv: readonly string[]): Promise<LoadProcess> {
+  async startClient(
+    name: string,
+    argv: readonly string[],
+    question = nothing,
+  ): Promise<LoadProcess> {
     const client = this.start(name, argv);
     this.#clients.push(client);
-    await client.ask(nothing);
+    await client.ask(question);
     return client;
   }
 

@@ -15,14 +15,18 @@
  *     hello      -> uint32 version, uint32 uid, uint32 gid of whom the files are looked at as
  *     stat       which -> attributes
  *     readlink   path -> bytes
- *     open       uint32 flags, path -> uint32 handle, attributes
- *     create     uint32 flags, uint32 mode, path -> as open
+ *     open       uint32 flags, path, uint32 most -> uint32 handle, attributes, all of a file of at most so many bytes;
+ *                `most` may be left out
+ *     create     uint32 flags, uint32 mode, path -> uint32 handle, attributes
  *     read       uint32 handle, uint64 offset, uint32 length -> bytes; fewer only at the end
  *     write      uint32 handle, uint64 offset, bytes -> uint32 count
  *     append     uint32 handle, bytes -> uint32 count; at the end of the file, wherever that is then
+ *     writeall, appendall
+ *                as write and append, but they fail if not all could be written
  *     close      uint32 handle
  *     fsync      uint32 handle, uint8 data only
- *     opendir    path -> uint32 handle
+ *     opendir    path, uint32 length -> uint32 handle, uint8 whether all entries follow, the first entries; without
+ *                a length only the handle
  *     readdir    uint32 handle, uint64 cookie (0: the start), uint32 length -> entries, none at the end
  *                entry: uint64 cookie of the next, attributes (of a mode only, if it can't be looked at), name
  *     mkdir      uint32 mode, path -> attributes
@@ -74,6 +78,8 @@ export const FILE_OPERATION = {
   lseek: 26,
   mknod: 27,
   append: 28,
+  writeall: 29,
+  appendall: 30,
 } as const;
 
 export type FileOperation = keyof typeof FILE_OPERATION;
@@ -88,6 +94,44 @@ const REQUEST_HEAD_BYTES = 9;
 const ANSWER_HEAD_BYTES = 12;
 /** The size of attributes. */
 export const ATTRIBUTE_BYTES = 88;
+
+const none = [0, 0] as const;
+const attributesOnly = [ATTRIBUTE_BYTES, ATTRIBUTE_BYTES] as const;
+const anyData = [0, FILE_DATA_BYTES] as const;
+
+/** How many bytes of fields an answer has, at least and at most. */
+export const FILE_ANSWER_BYTES: Readonly<Record<FileOperation, readonly [number, number]>> = {
+  hello: [12, 12],
+  stat: attributesOnly,
+  readlink: [0, 4096],
+  open: [4 + ATTRIBUTE_BYTES, FILE_DATA_BYTES],
+  create: [4 + ATTRIBUTE_BYTES, 4 + ATTRIBUTE_BYTES],
+  read: anyData,
+  write: [4, 4],
+  append: [4, 4],
+  writeall: [4, 4],
+  appendall: [4, 4],
+  close: none,
+  fsync: none,
+  opendir: [4, FILE_DATA_BYTES],
+  readdir: anyData,
+  mkdir: attributesOnly,
+  unlink: none,
+  rmdir: none,
+  rename: none,
+  symlink: attributesOnly,
+  link: attributesOnly,
+  setattr: attributesOnly,
+  statfs: [80, 80],
+  access: none,
+  getxattr: anyData,
+  listxattr: anyData,
+  setxattr: none,
+  removexattr: none,
+  fallocate: none,
+  lseek: [8, 8],
+  mknod: attributesOnly,
+};
 
 /** A request being written. Fields are in the order of the calls. */
 export class FileRequest {
@@ -198,6 +242,25 @@ export class FileAnswers {
     this.#fieldBytes = 0;
     return count;
   }
+}
+
+/** An answer to `opendir` with a length. */
+export interface OpenedDirectory {
+  readonly handle: number;
+  /** Whether the entries are all. */
+  readonly isWhole: boolean;
+  readonly entries: FileEntry[];
+}
+
+/** Reads an answer to `opendir` with a length. Throws ProtocolError CALL_MALFORMED. */
+export function parseOpenedDirectory(fields: Uint8Array): OpenedDirectory {
+  if (fields.length < 5) throw new ProtocolError('CALL_MALFORMED');
+  const view = new DataView(fields.buffer, fields.byteOffset, fields.byteLength);
+  return {
+    handle: view.getUint32(0, true),
+    isWhole: fields[4] === 1,
+    entries: parseEntries(fields.subarray(5)),
+  };
 }
 
 /** An entry of a directory. */

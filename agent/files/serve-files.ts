@@ -11,6 +11,7 @@ import {spawn} from 'node:child_process';
 import type {Socket} from 'node:net';
 import {machine} from 'node:os';
 import {fileURLToPath} from 'node:url';
+import {socketOf} from '../../sockets/of-stream.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
 
 const LAUNCHER = fileURLToPath(new URL(`../../build/linux-${machine()}/launcher`, import.meta.url));
@@ -37,7 +38,7 @@ export function serveFiles(
     env: {},
     stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
   });
-  const socket = child.stdio[FILES_FD] as Socket;
+  const {socket} = socketOf(child.stdio[FILES_FD] as Socket, new Uint8Array(0), true);
   let received = 0;
   let isOver = false;
   const end = (): void => {
@@ -48,38 +49,42 @@ export function serveFiles(
     child.kill('SIGKILL');
     onClosed();
   };
-  /** Reads no more from the socket than the stream takes. */
-  const forward = (): void => {
-    while (!isOver && stream.writable > 0) {
-      const chunk: Buffer | null =
-        socket.read(Math.min(stream.writable, socket.readableLength)) ?? null;
-      if (chunk === null || chunk.length === 0) return;
-      stream.write(chunk);
-    }
-  };
-  stream.handler = {
-    onData(chunk) {
-      socket.write(chunk, () => {
-        received += chunk.length;
-        if (!isOver) stream.consumed(received);
-      });
-    },
-    onWritable: forward,
-    onEnd() {
-      stream.end();
-      end();
-    },
-    onStop: () => fail(),
-    onReset: end,
-    onClose: end,
-  };
   const fail = (): void => {
     if (!isOver) stream.reset('EIO');
     end();
   };
+  /** Reads no more from the process than the stream takes. */
+  const read = (): void => {
+    socket.readBytes = stream.writable;
+  };
+  socket.handler = {
+    onReadable: () => stream.writable,
+    onData(bytes) {
+      if (isOver) return;
+      stream.write(bytes);
+      read();
+    },
+    onEnd: fail,
+    onFlushed() {
+      if (!isOver) stream.consumed(received - socket.bufferedBytes);
+    },
+    onClose: fail,
+  };
+  stream.handler = {
+    onLentData(chunk) {
+      received += chunk.length;
+      socket.writeLent(chunk);
+    },
+    onWritable: read,
+    onEnd() {
+      stream.end();
+      end();
+    },
+    onStop: fail,
+    onReset: end,
+    onClose: end,
+  };
   child.once('error', fail);
-  socket.on('error', fail);
-  socket.on('close', fail);
-  socket.on('readable', forward);
   stream.accept(new Uint8Array(0));
+  read();
 }

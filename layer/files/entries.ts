@@ -14,11 +14,12 @@ import os from 'node:os';
 import {posix} from 'node:path';
 import {FileRequest} from '../../tunnel/files.ts';
 import {kindOf, onlyIdentity, present, S_IFDIR, S_IFLNK, scaffoldAttributes} from './attributes.ts';
-import {FileError, type Identity} from './file-client.ts';
+import {type FileClient, FileError, type Identity} from './file-client.ts';
 import {SETATTR} from './fuse/protocol.ts';
 import {emitAttributes, emitEntry, type Lifetimes} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
 import type {Access} from './policy.ts';
+import type {Snapshots} from './snapshots.ts';
 import type {Sources, Spot} from './sources.ts';
 import type {FileNode, FileTree, Source} from './tree.ts';
 
@@ -49,6 +50,7 @@ export interface EntryContext {
   readonly sources: Sources;
   /** Directories that are there whoever has them, and what they hold. */
   readonly scaffold: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly snapshots: Snapshots;
   /** Whom the pod's files are looked at as. */
   readonly identity: Identity;
   /** The agent's handle of an open file, with its file system. */
@@ -64,7 +66,12 @@ export interface Found {
   readonly source: Source;
   readonly isFollowed: boolean;
   readonly attributes: Uint8Array;
+  /** How long ago that was found out. */
+  readonly ageMs?: number;
 }
+
+/** There is no such name, as was found out before: who asks again may ask here. */
+class Remembered extends FileError {}
 
 export class Entries {
   readonly #context: EntryContext;
@@ -87,7 +94,8 @@ export class Entries {
       return this.#enter(parent, name, await this.find(this.#context.tree.childPath(parent, name)));
     } catch (error) {
       if (!(error instanceof FileError) || error.errno !== ENOENT) throw error;
-      return emitEntry({node: 0, lifetimes: lifetimes.pod});
+      const isOld = error instanceof Remembered;
+      return emitEntry({node: 0, lifetimes: isOld ? {entryMs: 0, attributeMs: 0} : lifetimes.pod});
     }
   }
 
@@ -95,7 +103,10 @@ export class Entries {
   async find(path: string): Promise<Found> {
     try {
       const spot = this.#context.sources.spot(path, 'read');
-      const attributes = await this.#stat(spot, false);
+      const seen = spot.source === 'pod' ? this.#context.snapshots.find(spot.path) : undefined;
+      if (seen !== undefined && seen.attributes === undefined) throw new Remembered(ENOENT);
+      const known = seen?.attributes;
+      const attributes = known === undefined ? await this.#stat(spot, false) : present(known);
       const isFollowed = spot.source === 'pod' || this.#context.scaffold.has(path);
       if (isFollowed && kindOf(attributes) === S_IFLNK) {
         return await this.#findLink(path, spot, attributes);
@@ -103,7 +114,8 @@ export class Entries {
       if (this.#context.scaffold.has(path) && kindOf(attributes) !== S_IFDIR) {
         throw new FileError(ENOENT);
       }
-      return {source: spot.source, isFollowed: false, attributes};
+      const ageMs = seen?.ageMs ?? 0;
+      return {source: spot.source, isFollowed: false, attributes, ageMs};
     } catch (error) {
       if (!this.#context.scaffold.has(path) || !(error instanceof FileError)) throw error;
       return {
@@ -156,6 +168,7 @@ export class Entries {
     change.u64(view.getBigUint64(0, true)).u32(view.getUint32(24, true));
     change.u64(view.getBigUint64(8, true)).u32(view.getUint32(28, true));
     if ((valid & SETATTR.size) !== 0) this.#context.changing(node);
+    this.#context.snapshots.clear();
     const fields = await this.#onNode(
       node,
       change,
@@ -211,7 +224,7 @@ export class Entries {
     const name = latin1(request.child);
     const path = this.#context.tree.childPath(parent, name);
     const spot = this.#context.sources.spot(path, 'write');
-    await spot.client.request(new FileRequest(request.name).string(spot.path));
+    await this.#change(spot.client, new FileRequest(request.name).string(spot.path));
     this.#context.sources.removed(path);
     this.#context.tree.remove(parent, name);
     return new Uint8Array(0);
@@ -227,7 +240,7 @@ export class Entries {
     const target = sources.spot(newPath, 'write');
     if (old.source !== target.source) throw new FileError(EXDEV);
     const rename = new FileRequest('rename').u32(request.flags);
-    await old.client.request(rename.string(old.path).string(target.path));
+    await this.#change(old.client, rename.string(old.path).string(target.path));
     if (old.source === 'host') sources.made(newPath);
     if (request.flags !== EXCHANGE) sources.removed(oldPath);
     tree.rename(from, to, request.flags === EXCHANGE);
@@ -287,7 +300,11 @@ export class Entries {
   }
 
   /** Puts a name that was found into the tree; returns the answer that tells it. */
-  #enter(parent: FileNode, name: string, {source, isFollowed, attributes}: Found): Uint8Array {
+  #enter(
+    parent: FileNode,
+    name: string,
+    {source, isFollowed, attributes, ageMs = 0}: Found,
+  ): Uint8Array {
     const {tree, sources, scaffold} = this.#context;
     const path = tree.childPath(parent, name);
     const linked = isFollowed ? undefined : sources.linked(path, attributes);
@@ -296,8 +313,14 @@ export class Entries {
     return emitEntry({
       node: node.id,
       attributes,
-      lifetimes: isPassage ? passage : lifetimes[source],
+      lifetimes: isPassage ? passage : younger(lifetimes[source], ageMs),
     });
+  }
+
+  /** Changes something: what is remembered of directories is not true any more. */
+  async #change(client: FileClient, request: FileRequest): Promise<Uint8Array> {
+    this.#context.snapshots.clear();
+    return await client.request(request);
   }
 
   async #stat(spot: Spot, follows: boolean): Promise<Uint8Array> {
@@ -315,7 +338,7 @@ export class Entries {
     const name = latin1(child);
     const path = tree.childPath(parent, name);
     const spot = sources.spot(path, 'write');
-    const attributes = present(await spot.client.request(request.string(spot.path)));
+    const attributes = present(await this.#change(spot.client, request.string(spot.path)));
     if (spot.source === 'host') sources.made(path);
     return this.#enter(parent, name, {source: spot.source, isFollowed: false, attributes});
   }
@@ -386,6 +409,14 @@ export class Entries {
     if (source !== 'pod' || only === null || id !== only[kind]) return id;
     return this.#context.identity[kind];
   }
+}
+
+/** What is left of lifetimes. */
+function younger({entryMs, attributeMs}: Lifetimes, ageMs: number): Lifetimes {
+  const left = (ms: number): number => Math.max(0, Math.floor(ms - ageMs));
+  return ageMs === 0
+    ? {entryMs, attributeMs}
+    : {entryMs: left(entryMs), attributeMs: left(attributeMs)};
 }
 
 /** A uint32 as fuse_getxattr_out has it. */

@@ -10,7 +10,14 @@ import {type ChildProcess, spawn} from 'node:child_process';
 import type {Socket} from 'node:net';
 import os from 'node:os';
 import {emitCall} from '../../tunnel/calls.ts';
-import {FILES_METHOD, FILES_VERSION, FileAnswers, FileRequest} from '../../tunnel/files.ts';
+import {
+  FILE_ANSWER_BYTES,
+  FILES_METHOD,
+  FILES_VERSION,
+  FileAnswers,
+  type FileOperation,
+  FileRequest,
+} from '../../tunnel/files.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {StreamHandler} from '../../tunnel/types.ts';
 import {launcherPath} from '../native/native.ts';
@@ -22,7 +29,7 @@ const requestLimit = 16_384;
 /** Bytes that may wait to be sent: those of 256 threads that write as much as a request holds. */
 const queueLimit = 256 * 1024 * 1024;
 
-const {EIO, ENOMEM} = os.constants.errno;
+const {EIO, ENOMEM, ENOSYS} = os.constants.errno;
 
 /** A failed operation, by Linux' number of the errno. */
 export class FileError extends Error {
@@ -51,6 +58,7 @@ export interface FileClientCounters {
 }
 
 interface Waiting {
+  readonly operation: FileOperation;
   resolve(fields: Uint8Array): void;
   reject(error: FileError): void;
 }
@@ -74,7 +82,7 @@ export class FileClient implements Disposable {
     this.#stream = open({
       onOpened: () => this.#flush(),
       onWritable: () => this.#flush(),
-      onData: (chunk) => this.#onData(chunk),
+      onLentData: (chunk) => this.#onData(chunk),
       onRefused: over,
       onReset: over,
       onEnd: over,
@@ -100,7 +108,7 @@ export class FileClient implements Disposable {
     this.#lastId = (this.#lastId + 1) >>> 0;
     const id = this.#lastId;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, {resolve, reject});
+      this.#waiting.set(id, {operation: request.operation, resolve, reject});
       this.#send(request.finish(id, bytes));
       if (data !== undefined && bytes > 0) this.#send(data);
     });
@@ -110,7 +118,7 @@ export class FileClient implements Disposable {
   async hello(): Promise<Identity> {
     const fields = await this.request(new FileRequest('hello'));
     const view = new DataView(fields.buffer, fields.byteOffset, fields.byteLength);
-    if (fields.length < 12 || view.getUint32(0, true) !== FILES_VERSION) throw new FileError(EIO);
+    if (view.getUint32(0, true) !== FILES_VERSION) throw new FileError(ENOSYS);
     return {uid: view.getUint32(4, true), gid: view.getUint32(8, true)};
   }
 
@@ -164,7 +172,11 @@ export class FileClient implements Disposable {
       return;
     }
     this.#waiting.delete(id);
-    if (errno === 0) waiting.resolve(fields);
+    const [least, most] = FILE_ANSWER_BYTES[waiting.operation];
+    if (errno === 0 && (fields.length < least || fields.length > most)) {
+      this.counters.malformed++;
+      waiting.reject(new FileError(EIO));
+    } else if (errno === 0) waiting.resolve(fields);
     else waiting.reject(new FileError(errno < 4096 ? errno : EIO));
   }
 

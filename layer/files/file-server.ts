@@ -11,12 +11,14 @@
  */
 
 import os from 'node:os';
-import {Entries} from './entries.ts';
+import {ProtocolError} from '../../tunnel/errors.ts';
+import {Entries, lifetimes} from './entries.ts';
 import {FileError, type Identity} from './file-client.ts';
 import {MAX_REQUEST_BYTES, OLDEST_MINOR, OUT_HEADER_BYTES, VERSION} from './fuse/protocol.ts';
 import {emitInit, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {OpenFiles} from './open-files.ts';
+import {Snapshots} from './snapshots.ts';
 import type {Sources} from './sources.ts';
 import {type FileNode, FileTree} from './tree.ts';
 
@@ -48,6 +50,8 @@ export interface FileServerCounters {
   unknown: number;
   /** Given up after an interrupt. */
   interrupted: number;
+  /** Failed because the other side made no sense. */
+  badAnswers: number;
   /** Failed by a fault of ours. */
   bugs: number;
 }
@@ -63,28 +67,37 @@ export class FileServer implements Disposable {
     malformed: 0,
     unknown: 0,
     interrupted: 0,
+    badAnswers: 0,
     bugs: 0,
   };
   readonly #options: FileServerOptions;
   readonly #tree = new FileTree();
   readonly #entries: Entries;
   readonly #files: OpenFiles;
+  readonly #snapshots: Snapshots;
   readonly #running = new Map<bigint, Running>();
   readonly #head = new Uint8Array(OUT_HEADER_BYTES);
 
   constructor(options: FileServerOptions) {
     this.#options = options;
     const {sources, scaffold, identity, firstBytes, now} = options;
+    this.#snapshots = new Snapshots(sources.pod, {lifetimeMs: lifetimes.pod.attributeMs, now});
     const context = {
       tree: this.#tree,
       sources,
       scaffold,
       identity,
+      snapshots: this.#snapshots,
       handle: (number: number) => this.#files.handle(number),
       changing: (node: FileNode) => this.#files.changing(node),
     };
     this.#files = new OpenFiles({context, firstBytes, now});
     this.#entries = new Entries(context);
+  }
+
+  /** What became of reading ahead, of writing behind and of looking around. */
+  get tricks(): object {
+    return {...this.#files.counters, ...this.#snapshots.counters};
   }
 
   /** Nodes and open files that are known now. */
@@ -139,7 +152,8 @@ export class FileServer implements Disposable {
       const answer = await this.#do(request);
       parts = Array.isArray(answer) ? answer : [answer];
     } catch (error) {
-      if (!(error instanceof FileError)) this.counters.bugs++;
+      if (error instanceof ProtocolError) this.counters.badAnswers++;
+      else if (!(error instanceof FileError)) this.counters.bugs++;
       errno = error instanceof FileError ? error.errno : EIO;
     }
     const running = this.#running.get(request.unique);
@@ -194,6 +208,8 @@ export class FileServer implements Disposable {
         return await files.read(request);
       case 'write':
         return await files.write(request);
+      case 'flush':
+        return await files.flush(request);
       case 'release':
       case 'releasedir':
         return await files.release(request);
@@ -211,7 +227,7 @@ export class FileServer implements Disposable {
       case 'destroy':
         return new Uint8Array(0);
       default:
-        // Of FLUSH and FSYNCDIR: nothing waits here to be written, so the kernel need not ask.
+        // Of FSYNCDIR: nothing waits here to be written, so the kernel need not ask.
         throw new FileError(ENOSYS);
     }
   }

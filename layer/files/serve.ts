@@ -38,7 +38,7 @@ import {type FilePolicy, type FileRules, filePolicy} from './policy.ts';
 import {Sources} from './sources.ts';
 
 /** Requests that are read at once. */
-const ringSlots = 2;
+const ringSlots = 8;
 /** Entries of the pod's root that are looked at; no image has so many. */
 const topLimit = 1000;
 
@@ -209,6 +209,7 @@ async function mount(
     log('files: counters', {
       server: server.counters,
       sizes: server.sizes,
+      tricks: server.tricks,
       pod: pod.counters,
       host: host.counters,
     });

@@ -49,6 +49,8 @@
 #define DATA_MAX (1024 * 1024)
 #define REQUEST_MAX (DATA_MAX + 16 * 1024)
 #define ANSWER_MAX DATA_MAX
+/* What may come with an answer to OPEN. */
+#define CONTENT_MAX (128 * 1024)
 #define HANDLES_MAX 4096
 /* A lookup that races with a rename is tried again (openat2(2), EAGAIN). */
 #define TRIES 64
@@ -66,7 +68,8 @@ struct how {
 
 enum operation {
   HELLO = 1, STAT, READLINK, OPEN, CREATE, READ, WRITE, CLOSE, FSYNC, OPENDIR, READDIR, MKDIR, UNLINK, RMDIR, RENAME,
-  SYMLINK, LINK, SETATTR, STATFS, ACCESS, GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR, FALLOCATE, LSEEK, MKNOD, APPEND
+  SYMLINK, LINK, SETATTR, STATFS, ACCESS, GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR, FALLOCATE, LSEEK, MKNOD,
+  APPEND, WRITEALL, APPENDALL
 };
 /* What SETATTR changes, as FUSE's FATTR_*. */
 enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, NOW_ATIME = 128, NOW_MTIME = 256 };
@@ -225,6 +228,15 @@ static int put_opened(int fd) {
   return put_attributes(fd);
 }
 
+/* All of a file that has no more than so many bytes, after its attributes: whoever opens it mostly wants it. What has a
+ * size of 0 may be made by reading it, so that is left to who asks. */
+static void put_content(int fd, off_t size, size_t most) {
+  if (most > CONTENT_MAX) most = CONTENT_MAX;
+  if (size <= 0 || (uint64_t)size > most) return;
+  ssize_t n = pread(fd, answer + 12 + length, (size_t)size, 0);
+  if (n > 0) length += (size_t)n;
+}
+
 /* What a handle may be opened with, besides the access. Not O_APPEND: what was written through a mapping is written by
  * any handle of the file, and has its place. */
 #define OPEN_FLAGS (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC)
@@ -234,6 +246,7 @@ static int open_file(void) {
   struct stat status;
   int flags = (int)take(4) & OPEN_FLAGS;
   if (!take_string(path, sizeof path)) return 0;
+  size_t content = at < end ? take(4) : 0;
   int entry = resolve_entry(path, 1);
   if (entry < 0) return -1;
   if (fstat(entry, &status) < 0) return close_with(entry, -1);
@@ -241,7 +254,9 @@ static int open_file(void) {
   name_of(entry, name, sizeof name);
   int fd = open(name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
   close_with(entry, 0);
-  return fd < 0 ? -1 : put_opened(fd);
+  if (fd < 0 || put_opened(fd) < 0) return -1;
+  if (content) put_content(fd, status.st_size, content);
+  return 0;
 }
 
 static int create_file(void) {
@@ -292,7 +307,8 @@ static ssize_t append(int fd, const void *bytes, size_t count) {
   return n;
 }
 
-static int put_to_file(int appends) {
+/* `all`: a failure counts even if something was written, since nobody waits who could go on from there. */
+static int put_to_file(int appends, int all) {
   struct handle *h = handle_of((uint32_t)take(4), 0);
   off_t offset = appends ? 0 : (off_t)take(8);
   if (bad || !h) return -1;
@@ -301,7 +317,7 @@ static int put_to_file(int appends) {
     ssize_t n = appends ? append(h->fd, at + done, count - done)
                         : pwrite(h->fd, at + done, count - done, offset + (off_t)done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && !done) return -1;
+    if (n < 0 && (all || !done)) return -1;
     if (n <= 0) break;
     done += (size_t)n;
   }
@@ -324,35 +340,18 @@ static int sync_file(void) {
   return data_only ? fdatasync(h->fd) : fsync(h->fd);
 }
 
-static int open_directory(void) {
-  char path[PATH_MAX];
-  if (!take_string(path, sizeof path)) return 0;
-  int fd = resolve(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
-  DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-  if (!directory) return close_with(fd, -1);
-  int number = keep(fd, directory);
-  if (number < 0) return -1;
-  put((uint64_t)number, 4);
-  return 0;
-}
-
-static int read_directory(void) {
-  struct handle *h = handle_of((uint32_t)take(4), 1);
-  uint64_t cookie = take(8);
-  size_t room = take(4);
-  if (bad || !h) return -1;
-  if (room > ANSWER_MAX) room = ANSWER_MAX;
-  if (cookie == 0) rewinddir(h->directory);
-  else seekdir(h->directory, (long)cookie);
-  for (long before = (long)cookie;;) {
+/* Entries from where the directory stands, as many as fit; whether they are the last, or -1. `before`: where it stands,
+ * 0 at the start. */
+static int put_entries(struct handle *h, long before, size_t room) {
+  for (size_t start = length;;) {
     errno = 0;
     struct dirent *e = readdir(h->directory);
-    if (!e) return errno && !length ? -1 : 0;
+    if (!e) return errno && length == start ? -1 : !errno;
     size_t name = strlen(e->d_name);
-    if (length + 8 + ATTRIBUTES + 2 + name > room) {
+    if (length - start + 8 + ATTRIBUTES + 2 + name > room) {
       if (before) seekdir(h->directory, before);
       else rewinddir(h->directory);
-      return length ? 0 : (errno = EINVAL, -1);
+      return length > start ? 0 : (errno = EINVAL, -1);
     }
     before = e->d_off;
     if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
@@ -366,6 +365,35 @@ static int read_directory(void) {
     memcpy(answer + 12 + length, e->d_name, name);
     length += name;
   }
+}
+
+/* With a length, the first entries come with it, after whether they are all. */
+static int open_directory(void) {
+  char path[PATH_MAX];
+  if (!take_string(path, sizeof path)) return 0;
+  size_t room = at < end ? take(4) : 0;
+  if (room > ANSWER_MAX - 5) room = ANSWER_MAX - 5;
+  int fd = resolve(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+  DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+  if (!directory) return close_with(fd, -1);
+  int number = keep(fd, directory);
+  if (number < 0) return -1;
+  put((uint64_t)number, 4);
+  if (!room) return 0;
+  put(0, 1);
+  answer[12 + 4] = put_entries(&handles[number], 0, room) > 0;
+  return 0; /* if they can't be read, who reads on is told why */
+}
+
+static int read_directory(void) {
+  struct handle *h = handle_of((uint32_t)take(4), 1);
+  uint64_t cookie = take(8);
+  size_t room = take(4);
+  if (bad || !h) return -1;
+  if (room > ANSWER_MAX) room = ANSWER_MAX;
+  if (cookie == 0) rewinddir(h->directory);
+  else seekdir(h->directory, (long)cookie);
+  return put_entries(h, (long)cookie, room) < 0 ? -1 : 0;
 }
 
 /* Runs ACT on the parent and the name of the path that comes next. */
@@ -566,7 +594,9 @@ static int run(enum operation operation) {
     case CREATE: return create_file();
     case READ: return read_file();
     case WRITE:
-    case APPEND: return put_to_file(operation == APPEND);
+    case WRITEALL: return put_to_file(0, operation == WRITEALL);
+    case APPEND:
+    case APPENDALL: return put_to_file(1, operation == APPENDALL);
     case CLOSE: return close_handle();
     case FSYNC: return sync_file();
     case OPENDIR: return open_directory();

@@ -68,7 +68,13 @@ export const INIT_FLAG = {
 export const MORE_INIT_FLAG = {mappedDirectIo: 1 << 4} as const;
 
 /** How an opened file is cached, of OPEN. */
-export const OPEN_FLAG = {directIo: 1 << 0, keepCache: 1 << 1, cacheDirectory: 1 << 3} as const;
+export const OPEN_FLAG = {
+  directIo: 1 << 0,
+  keepCache: 1 << 1,
+  cacheDirectory: 1 << 3,
+  /** Its closing is nothing to be asked about (Linux 5.18; older ones ask). */
+  noFlush: 1 << 5,
+} as const;
 
 /** That a WRITE comes from the page cache, by whatever handle. */
 export const WRITE_CACHE = 1 << 0;

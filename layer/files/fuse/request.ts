@@ -72,6 +72,8 @@ export type RequestBody =
       readonly offset: bigint;
       /** At the end of the file (O_APPEND); what was mapped has its place even so. */
       readonly isAppend: boolean;
+      /** Of pages that were mapped: the kernel itself waits for it. */
+      readonly isMapped: boolean;
       readonly data: Uint8Array;
     }
   | {readonly name: 'release' | 'releasedir' | 'flush'; readonly handle: number}
@@ -298,13 +300,14 @@ function parseWrite(f: Fields): RequestBody {
   const handle = f.id();
   const offset = f.u64();
   const size = f.u32();
-  const isCache = (f.u32() & WRITE_CACHE) !== 0;
+  const isMapped = (f.u32() & WRITE_CACHE) !== 0;
   const isAppend = (f.skip(8).u32() & O_APPEND) !== 0;
   return {
     name: 'write',
     handle,
     offset,
-    isAppend: isAppend && !isCache,
+    isAppend: isAppend && !isMapped,
+    isMapped,
     data: f.skip(4).bytes(size),
   };
 }

@@ -211,11 +211,31 @@ test('a target that is gone is told', async (t) => {
 test('answers that make no sense end the stream with EIO, not the process', async (t) => {
   let say: ((bytes: Uint8Array) => void) | undefined;
   const files = new FileClient((handler) => {
-    say = (bytes) => handler.onData?.(bytes);
+    say = (bytes) => handler.onLentData?.(bytes);
     return {writable: 1e6, write() {}, end() {}, reset() {}, consumed() {}};
   });
   const waiting = files.request(stat('/'));
   say?.(new Uint8Array(12).fill(0xff));
   t.is(await errnoOf(waiting), errno.EIO);
   t.is(files.counters.malformed, 1);
+});
+
+test('an answer of a length that none has is EIO, and the next one counts', async (t) => {
+  let say: ((bytes: Uint8Array) => void) | undefined;
+  const files = new FileClient((handler) => {
+    say = (bytes) => handler.onLentData?.(bytes);
+    return {writable: 1e6, write() {}, end() {}, reset() {}, consumed() {}};
+  });
+  const answer = (id: number, length: number): Uint8Array => {
+    const bytes = Buffer.alloc(12 + length);
+    bytes.writeUInt32LE(8 + length, 0);
+    bytes.writeUInt32LE(id, 4);
+    return bytes;
+  };
+  const [short, long, right] = [stat('/'), stat('/'), stat('/')].map((each) => files.request(each));
+  for (const [index, length] of [87, 89, 88].entries()) say?.(answer(index + 1, length));
+  t.is(await errnoOf(short as Promise<unknown>), errno.EIO);
+  t.is(await errnoOf(long as Promise<unknown>), errno.EIO);
+  t.is((await right)?.length, 88);
+  t.is(files.counters.malformed, 2);
 });

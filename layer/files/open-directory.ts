@@ -1,0 +1,213 @@
+/**
+ * A directory that the program reads: what whoever lists it has, with attributes, and what is mounted there besides.
+ *
+ * The first entries come with the answer to its opening, and the next ones are asked for as soon as those before them
+ * are read, so that nobody waits for more than one round trip.
+ */
+
+import os from 'node:os';
+import {
+  type FileEntry,
+  FileRequest,
+  type OpenedDirectory,
+  parseEntries,
+} from '../../tunnel/files.ts';
+import {inoOf, isKnown, kindOf, modeOf, present, S_IFDIR, S_IFLNK} from './attributes.ts';
+import {type EntryContext, lifetimes} from './entries.ts';
+import {type FileClient, FileError} from './file-client.ts';
+import {DirectoryReply} from './fuse/reply.ts';
+import type {RequestOf} from './fuse/request.ts';
+import type {Spot} from './sources.ts';
+import type {FileNode} from './tree.ts';
+
+const {EIO} = os.constants.errno;
+
+/** Entries of a directory that are asked for at once. */
+export const directoryBytes = 262_144;
+/**
+ * Where reading a directory goes on after what is no entry of its own. No file system counts that far, but for the
+ * end: ext4 and others have 0x7fff_ffff_ffff_ffff after their last entry.
+ */
+const afterDot = 0x7fff_ffff_ffff_fff0n;
+const afterDotDot = 0x7fff_ffff_ffff_fff1n;
+const extraBase = 0x7fff_ffff_fff0_0000n;
+
+/** Entries that were read at once: those after `from`. */
+interface Batch {
+  readonly from: bigint;
+  readonly entries: readonly FileEntry[];
+  /** Whether there are none after these. */
+  readonly isLast: boolean;
+  /** The place of each entry, by where reading goes on after it. */
+  readonly places: ReadonlyMap<bigint, number>;
+}
+
+/** What lists a directory. */
+export interface Listed {
+  readonly source: Spot['source'];
+  readonly client: FileClient;
+  readonly remote: number;
+}
+
+export interface OpenDirectoryOptions {
+  readonly context: Pick<EntryContext, 'tree' | 'sources' | 'scaffold'>;
+  readonly node: FileNode;
+  readonly path: string;
+  /** Who lists it; nobody, if it only holds others. */
+  readonly listed: Listed | undefined;
+  readonly first: OpenedDirectory | undefined;
+  /** What it holds besides. */
+  readonly extras: readonly string[];
+}
+
+const latin1 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+
+export class OpenDirectory {
+  readonly kind = 'directory';
+  readonly node: FileNode;
+  readonly listed: Listed | undefined;
+  readonly #options: OpenDirectoryOptions;
+  /** What was read last, and what is being read after it. */
+  #batch: Batch | undefined;
+  #next: {readonly from: bigint; readonly batch: Promise<Batch>} | undefined;
+
+  constructor(options: OpenDirectoryOptions) {
+    this.#options = options;
+    this.node = options.node;
+    this.listed = options.listed;
+    const {first} = options;
+    if (first !== undefined && (first.isWhole || first.entries.length > 0)) {
+      this.#batch = batchOf(0n, first.entries, first.isWhole);
+      this.#readOn(this.#batch);
+    }
+  }
+
+  async read(request: RequestOf<'readdir'>): Promise<Uint8Array> {
+    const reply = new DirectoryReply(request.size, request.name === 'readdirplus');
+    let {offset} = request;
+    if (offset === 0n && !this.#addName(reply, '.', S_IFDIR, afterDot)) return reply.bytes;
+    if (offset === 0n) offset = afterDot;
+    if (offset === afterDot && !this.#addName(reply, '..', S_IFDIR, afterDotDot))
+      return reply.bytes;
+    if (offset === afterDot) offset = afterDotDot;
+    if (offset === afterDotDot) offset = 0n;
+    if (offset < extraBase || offset > afterDotDot) {
+      if (this.listed !== undefined && !(await this.#addListed(reply, offset))) return reply.bytes;
+      offset = extraBase;
+    }
+    const {extras} = this.#options;
+    for (let index = Number(offset - extraBase); index < extras.length; index++) {
+      const name = extras[index] ?? '';
+      if (!this.#addName(reply, name, S_IFDIR, extraBase + BigInt(index + 1))) break;
+    }
+    return reply.bytes;
+  }
+
+  /** Adds entries from `offset` on; false when there is no room for one, or others come first. */
+  async #addListed(reply: DirectoryReply, offset: bigint): Promise<boolean> {
+    for (let from = offset; ; ) {
+      const batch = await this.#batchWith(from);
+      const {entries} = batch;
+      for (let index = (batch.places.get(from) ?? -1) + 1; index < entries.length; index++) {
+        const entry = entries[index];
+        if (entry === undefined) break;
+        if (!reply.fits(entry.name.length)) return false;
+        await this.#add(reply, entry);
+      }
+      const last = entries.at(-1);
+      if (batch.isLast || last === undefined) return true;
+      // What there is goes out before others are waited for.
+      if (reply.bytes.length > 0) return false;
+      if (last.cookie === from) throw new FileError(EIO); // it would never end
+      from = last.cookie;
+    }
+  }
+
+  /** The batch that has what comes after a place: read already, or read now. */
+  async #batchWith(from: bigint): Promise<Batch> {
+    const known = this.#batch;
+    if (known !== undefined) {
+      if (known.from === from) return known;
+      const place = known.places.get(from);
+      if (place !== undefined && (known.isLast || place + 1 < known.entries.length)) return known;
+    }
+    const next = this.#next;
+    const batch = next?.from === from ? next.batch : this.#ask(from);
+    this.#next = undefined;
+    const read = await batch;
+    this.#batch = read;
+    this.#readOn(read);
+    return read;
+  }
+
+  #readOn({entries, isLast}: Batch): void {
+    const last = entries.at(-1);
+    if (isLast || last === undefined) return;
+    const batch = this.#ask(last.cookie);
+    batch.catch(() => undefined); // who wants it hears of it
+    this.#next = {from: last.cookie, batch};
+  }
+
+  async #ask(from: bigint): Promise<Batch> {
+    const {listed} = this;
+    if (listed === undefined) return batchOf(from, [], true);
+    const ask = new FileRequest('readdir').u32(listed.remote).u64(from).u32(directoryBytes);
+    const entries = parseEntries(await listed.client.request(ask));
+    return batchOf(from, entries, entries.length === 0);
+  }
+
+  async #add(reply: DirectoryReply, entry: FileEntry): Promise<void> {
+    const {tree, sources, scaffold} = this.#options.context;
+    const name = latin1(entry.name);
+    const {path: directory} = this.#options;
+    const path = directory === '/' ? `/${name}` : `${directory}/${name}`;
+    const source = sources.decide(path, 'read');
+    if (source === undefined) return;
+    const isOther = source !== this.listed?.source;
+    // Who lists a name and then says that there is no such file breaks find(1), tar(1) and the like.
+    if (isOther && !(await this.#isThere(path, source))) return;
+    const {attributes} = entry;
+    const common = {cookie: entry.cookie, ino: inoOf(attributes), mode: modeOf(attributes)};
+    // What needs a closer look gets it when it is asked for.
+    const needsLook = isOther || !isKnown(attributes) || kindOf(attributes) === S_IFLNK;
+    if (needsLook || scaffold.has(path)) {
+      reply.add(entry.name, {...common, node: 0, lifetimes: lifetimes.scaffold});
+      return;
+    }
+    // References that the kernel doesn't get (READDIR) would never be taken back.
+    const linked = sources.linked(path, attributes);
+    const node = reply.isPlus
+      ? tree.intern(this.node, name, {source, ...(linked && {linked})}).id
+      : 0;
+    reply.add(entry.name, {
+      ...common,
+      node,
+      attributes: present(attributes),
+      lifetimes: lifetimes[source],
+    });
+  }
+
+  async #isThere(path: string, source: Spot['source']): Promise<boolean> {
+    const spot = this.#options.context.sources.at(path, source);
+    try {
+      await spot.client.request(new FileRequest('stat').u8(0).string(spot.path));
+      return true;
+    } catch (error) {
+      if (error instanceof FileError) return false;
+      throw error;
+    }
+  }
+
+  #addName(reply: DirectoryReply, name: string, mode: number, cookie: bigint): boolean {
+    const bytes = Buffer.from(name, 'latin1');
+    if (!reply.fits(bytes.length)) return false;
+    reply.add(bytes, {cookie, ino: 1n, mode, node: 0, lifetimes: lifetimes.scaffold});
+    return true;
+  }
+}
+
+function batchOf(from: bigint, entries: readonly FileEntry[], isLast: boolean): Batch {
+  const places = new Map(entries.map(({cookie}, index) => [cookie, index] as const));
+  return {from, entries, isLast, places};
+}

@@ -1,0 +1,147 @@
+import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
+import os from 'node:os';
+import {join} from 'node:path';
+import test from 'ava';
+import {until} from '../../helpers/agent.ts';
+import {openTarget} from '../../helpers/file-target.ts';
+import {type FuseKernel, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
+
+const {EFBIG} = os.constants.errno;
+const {O_RDONLY, O_RDWR, O_SYNC} = {O_RDONLY: 0, O_RDWR: 2, O_SYNC: 0o4010000};
+/** No file system has files of this size. */
+const tooFar = 2n ** 62n;
+
+/** The node of a name, and the handle of an opened one. */
+const nodeOf = (body: Buffer): number => Number(body.readBigUInt64LE(0));
+const handleOf = (body: Buffer): bigint => body.readBigUInt64LE(0);
+
+async function open(kernel: FuseKernel, name: string, flags: number): Promise<bigint> {
+  const {body} = await kernel.ask('lookup', Buffer.from(`${name}\0`));
+  return handleOf((await kernel.ask('open', fuse.open(flags), nodeOf(body))).body);
+}
+
+test('a small file comes with its opening, a larger one does not', async (t) => {
+  const {root, files} = await openTarget(t);
+  writeFileSync(join(root, 'small'), 'hello');
+  writeFileSync(join(root, 'large'), Buffer.alloc(128_001, 'x'));
+  const kernel = fuseKernel(files);
+  const small = await open(kernel, 'small', O_RDONLY);
+  const before = files.counters.requests;
+  const {body} = await kernel.ask('read', fuse.read(small, 0n, 4096));
+  t.is(body.toString(), 'hello');
+  t.is(files.counters.requests, before, 'nothing was asked for');
+  const large = await open(kernel, 'large', O_RDONLY);
+  t.is((await kernel.ask('read', fuse.read(large, 0n, 4096))).body.length, 4096);
+  t.true(files.counters.requests > before + 2);
+});
+
+test('a small directory comes with its opening', async (t) => {
+  const {root, files} = await openTarget(t);
+  mkdirSync(join(root, 'dir'));
+  for (let index = 0; index < 500; index++) writeFileSync(join(root, `dir/${index}`), '');
+  const kernel = fuseKernel(files);
+  const directory = nodeOf((await kernel.ask('lookup', Buffer.from('dir\0'))).body);
+  const before = files.counters.requests;
+  const handle = handleOf((await kernel.ask('opendir', fuse.open(0), directory)).body);
+  const names: string[] = [];
+  for (let offset = 0n; ; ) {
+    const {body} = await kernel.ask('readdir', fuse.read(handle, offset, 4096));
+    if (body.length === 0) break;
+    for (let at = 0; at < body.length; ) {
+      const length = body.readUInt32LE(at + 16);
+      offset = body.readBigUInt64LE(at + 8);
+      names.push(body.toString('latin1', at + 24, at + 24 + length));
+      at += (24 + length + 7) & ~7;
+    }
+  }
+  t.is(new Set(names).size, 502, '., .. and the rest, each once');
+  t.is(names.length, 502);
+  t.is(files.counters.requests, before + 1);
+});
+
+test('who looks for many names has the directory, and sees at once what he changes', async (t) => {
+  const {root, files} = await openTarget(t);
+  mkdirSync(join(root, 'dir'));
+  for (let index = 0; index < 300; index++) writeFileSync(join(root, `dir/${index}`), '');
+  const kernel = fuseKernel(files);
+  const directory = nodeOf((await kernel.ask('lookup', Buffer.from('dir\0'))).body);
+  const look = async (name: string) =>
+    await kernel.ask('lookup', Buffer.from(`${name}\0`), directory);
+  const isThere = async (name: string): Promise<boolean> => {
+    const {errno, body} = await look(name);
+    return errno === 0 && nodeOf(body) !== 0;
+  };
+  const before = files.counters.requests;
+  for (let index = 0; index < 300; index++) t.true(await isThere(`${index}`));
+  t.false(await isThere('none'));
+  t.true(files.counters.requests < before + 20, `${files.counters.requests - before} requests`);
+
+  t.is((await kernel.ask('unlink', Buffer.from('7\0'), directory)).errno, 0);
+  t.false(await isThere('7'));
+  const made = await kernel.ask('create', fuse.create('none', O_RDWR), directory);
+  t.is(made.errno, 0);
+  for (let index = 10; index < 30; index++) t.true(await isThere(`${index}`));
+  t.true(await isThere('none'));
+  const handle = made.body.readBigUInt64LE(128);
+  await kernel.ask('write', fuse.write(handle, 0n, Buffer.from('grown')));
+  for (let round = 0; round < 5; round++) {
+    const {body} = await look('none');
+    t.is(Number(body.readBigUInt64LE(48)), 5, 'its size');
+  }
+});
+
+test('what is known of a directory is believed for a second', async (t) => {
+  const {root, files} = await openTarget(t);
+  const clock = {now: 0};
+  const kernel = fuseKernel(files, {now: () => clock.now});
+  const look = async () => nodeOf((await kernel.ask('lookup', Buffer.from('later\0'))).body);
+  await until(async () => {
+    t.is(await look(), 0);
+    const before = files.counters.requests;
+    await look();
+    return files.counters.requests === before;
+  });
+  writeFileSync(join(root, 'later'), '');
+  clock.now = 999;
+  t.is(await look(), 0);
+  clock.now = 1000;
+  t.not(await look(), 0);
+});
+
+test('a write is not waited for, and a read after it has what was written', async (t) => {
+  const {root, files} = await openTarget(t);
+  writeFileSync(join(root, 'file'), '0123456789');
+  const kernel = fuseKernel(files);
+  const handle = await open(kernel, 'file', O_RDWR);
+  const written: Promise<unknown>[] = [];
+  for (let index = 0; index < 10; index++) {
+    written.push(kernel.ask('write', fuse.write(handle, BigInt(index), Buffer.from('x'))));
+  }
+  const {body} = await kernel.ask('read', fuse.read(handle, 0n, 4096));
+  t.is(body.toString(), 'xxxxxxxxxx');
+  await Promise.all(written);
+  await kernel.ask('flush', fuse.end(handle));
+  t.is(readFileSync(join(root, 'file'), 'latin1'), 'xxxxxxxxxx');
+});
+
+for (const name of ['flush', 'fsync'] as const) {
+  test(`a write that fails later is told by ${name}, once`, async (t) => {
+    const {root, files} = await openTarget(t);
+    writeFileSync(join(root, 'file'), '');
+    const kernel = fuseKernel(files);
+    const handle = await open(kernel, 'file', O_RDWR);
+    const {errno} = await kernel.ask('write', fuse.write(handle, tooFar, Buffer.from('x')));
+    t.is(errno, 0, 'nobody has waited');
+    t.is((await kernel.ask(name, fuse.end(handle))).errno, EFBIG);
+    t.is((await kernel.ask(name, fuse.end(handle))).errno, 0);
+  });
+}
+
+test('who opened a file to be sure is told by the write itself', async (t) => {
+  const {root, files} = await openTarget(t);
+  writeFileSync(join(root, 'file'), '');
+  const kernel = fuseKernel(files);
+  const handle = await open(kernel, 'file', O_RDWR | O_SYNC);
+  const {errno} = await kernel.ask('write', fuse.write(handle, tooFar, Buffer.from('x')));
+  t.is(errno, EFBIG);
+});

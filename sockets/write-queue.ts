@@ -5,8 +5,15 @@
  * what was copied before, so that a window of single bytes costs a buffer and not one for each.
  */
 
-/** Lent pieces that are left are gathered in buffers of this size. */
+/** Lent pieces that are left are gathered in buffers of this size, */
 const GATHER_BYTES = 4096;
+/**
+ * or, where a piece is larger, in buffers of this one, which are used again: memory outside of V8's heap that lives for
+ * a while has V8 collect everything (tunnel/garbage.ts).
+ */
+const POOLED_BYTES = 65_536;
+/** Such buffers that are kept for the next who need one: 4 MiB, as much as a connection holds that is full. */
+const POOLED_MAX = 64;
 /** So many pieces are written at once (MAX_PARTS of layer/native/socket.c). */
 export const MAX_PARTS = 64;
 
@@ -17,6 +24,14 @@ interface Piece {
   isLent: boolean;
   /** A buffer of ours that `bytes` is the beginning of, with room behind. */
   gather: Uint8Array | undefined;
+  /** The buffer that is used again when the piece is gone. */
+  pooled: Uint8Array | undefined;
+}
+
+const pool: Uint8Array[] = [];
+
+function release({pooled}: Piece): void {
+  if (pooled !== undefined && pool.length < POOLED_MAX) pool.push(pooled);
 }
 
 const NOTHING = new Uint8Array(0);
@@ -36,7 +51,7 @@ export class WriteQueue {
   push(bytes: Uint8Array, isLent: boolean, taken?: () => void): void {
     this.#bytes += bytes.length;
     if (isLent && this.#firstLent < 0) this.#firstLent = this.#pieces.length;
-    this.#pieces.push({bytes, taken, isLent, gather: undefined});
+    this.#pieces.push({bytes, taken, isLent, gather: undefined, pooled: undefined});
   }
 
   /** Puts the next pieces into `parts`; returns how many. */
@@ -60,6 +75,8 @@ export class WriteQueue {
       }
       left -= piece.bytes.length;
       this.#head++;
+      release(piece);
+      piece.pooled = undefined;
       piece.taken?.();
     }
     if (this.#head === this.#pieces.length) {
@@ -85,6 +102,7 @@ export class WriteQueue {
   }
 
   clear(): void {
+    for (const piece of this.#pieces) release(piece);
     this.#pieces.length = 0;
     this.#head = 0;
     this.#firstLent = -1;
@@ -94,22 +112,29 @@ export class WriteQueue {
   #keep(bytes: Uint8Array): void {
     const last = this.#head < this.#pieces.length ? this.#pieces.at(-1) : undefined;
     const {gather} = last ?? {};
-    if (
-      last !== undefined &&
-      gather !== undefined &&
-      last.bytes.length + bytes.length <= gather.length
-    ) {
-      gather.set(bytes, last.bytes.length);
-      last.bytes = gather.subarray(0, last.bytes.length + bytes.length);
-      return;
+    let done = 0;
+    if (last !== undefined && gather !== undefined) {
+      const used = last.bytes.length;
+      done = Math.min(bytes.length, gather.length - used);
+      // A little of a large piece is not worth another buffer.
+      if (done < bytes.length && bytes.length <= GATHER_BYTES) done = 0;
+      gather.set(bytes.subarray(0, done), used);
+      last.bytes = gather.subarray(0, used + done);
     }
-    const own = new Uint8Array(Math.max(bytes.length, GATHER_BYTES));
-    own.set(bytes);
-    this.#pieces.push({
-      bytes: own.subarray(0, bytes.length),
-      taken: undefined,
-      isLent: false,
-      gather: own,
-    });
+    while (done < bytes.length) {
+      const rest = bytes.subarray(done, done + POOLED_BYTES);
+      const pooled =
+        rest.length > GATHER_BYTES ? (pool.pop() ?? new Uint8Array(POOLED_BYTES)) : undefined;
+      const own = pooled ?? new Uint8Array(GATHER_BYTES);
+      own.set(rest);
+      this.#pieces.push({
+        bytes: own.subarray(0, rest.length),
+        taken: undefined,
+        isLent: false,
+        gather: own,
+        pooled,
+      });
+      done += rest.length;
+    }
   }
 }

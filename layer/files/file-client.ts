@@ -9,6 +9,7 @@
 import {type ChildProcess, spawn} from 'node:child_process';
 import type {Socket} from 'node:net';
 import os from 'node:os';
+import {WriteQueue} from '../../sockets/write-queue.ts';
 import {emitCall} from '../../tunnel/calls.ts';
 import {
   FILE_ANSWER_BYTES,
@@ -68,9 +69,9 @@ export class FileClient implements Disposable {
   readonly #stream: ByteStream;
   readonly #answers = new FileAnswers();
   readonly #waiting = new Map<number, Waiting>();
-  readonly #queue: Uint8Array[] = [];
+  /** What the stream has not taken yet. */
+  readonly #queue = new WriteQueue();
   readonly #onDispose: () => void;
-  #queuedBytes = 0;
   #received = 0;
   #lastId = 0;
   #isOver = false;
@@ -101,7 +102,7 @@ export class FileClient implements Disposable {
     this.counters.requests++;
     if (this.#isOver) return Promise.reject(new FileError(EIO));
     const bytes = data?.length ?? 0;
-    if (this.#waiting.size >= requestLimit || this.#queuedBytes + bytes > queueLimit) {
+    if (this.#waiting.size >= requestLimit || this.#queue.bytes + bytes > queueLimit) {
       this.counters.refused++;
       return Promise.reject(new FileError(ENOMEM));
     }
@@ -131,23 +132,25 @@ export class FileClient implements Disposable {
   /** Writes what the stream takes, and keeps a copy of the rest. */
   #send(bytes: Uint8Array): void {
     let done = 0;
-    if (this.#queue.length === 0) {
+    if (this.#queue.bytes === 0) {
       done = Math.min(bytes.length, this.#stream.writable);
       if (done > 0) this.#stream.write(bytes.subarray(0, done));
     }
     if (done === bytes.length) return;
-    this.#queue.push(bytes.slice(done));
-    this.#queuedBytes += bytes.length - done;
+    this.#queue.push(bytes.subarray(done), true);
+    this.#queue.keep();
   }
 
   #flush(): void {
-    for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
-      const count = Math.min(first.length, this.#stream.writable);
-      if (count === 0) return;
-      this.#stream.write(first.subarray(0, count));
-      this.#queuedBytes -= count;
-      if (count === first.length) this.#queue.shift();
-      else this.#queue[0] = first.subarray(count);
+    const parts: Uint8Array[] = [];
+    while (this.#queue.bytes > 0) {
+      const count = this.#queue.fill(parts);
+      for (const part of parts.slice(0, count)) {
+        const taken = Math.min(part.length, this.#stream.writable);
+        if (taken > 0) this.#stream.write(part.subarray(0, taken));
+        this.#queue.take(taken);
+        if (taken < part.length) return;
+      }
     }
   }
 
@@ -182,8 +185,7 @@ export class FileClient implements Disposable {
 
   #end(): void {
     this.#isOver = true;
-    this.#queue.length = 0;
-    this.#queuedBytes = 0;
+    this.#queue.clear();
     for (const {reject} of this.#waiting.values()) reject(new FileError(EIO));
     this.counters.failed += this.#waiting.size;
     this.#waiting.clear();

@@ -7,6 +7,7 @@
 
 import {constants} from 'node:fs';
 import os from 'node:os';
+import {ProtocolError} from '../../tunnel/errors.ts';
 import {
   ATTRIBUTE_BYTES,
   FileRequest,
@@ -258,15 +259,20 @@ export class OpenFiles {
   ): number {
     const remote = numberAt(fields);
     const client = this.#context.sources.client(source);
-    const read = (offset: number, length: number): Promise<Uint8Array> =>
-      client.request(new FileRequest('read').u32(remote).u64(BigInt(offset)).u32(length));
+    const read = async (offset: number, length: number): Promise<Uint8Array> => {
+      const ask = new FileRequest('read').u32(remote).u64(BigInt(offset)).u32(length);
+      const bytes = await client.request(ask);
+      if (bytes.length > length) throw new ProtocolError('CALL_MALFORMED');
+      return bytes;
+    };
     // What is on this machine is read ahead by its own kernel.
     const firstBytes = source === 'pod' ? this.#options.firstBytes : 0;
-    const contentAt = 4 + ATTRIBUTE_BYTES;
+    const size = Number(sizeOf(fields.subarray(4)));
+    const content = fields.subarray(4 + ATTRIBUTE_BYTES);
     const ahead = new ReadAhead(read, {
       firstBytes,
-      size: Number(sizeOf(fields.subarray(4))),
-      content: fields.length > contentAt ? fields.subarray(contentAt) : undefined,
+      size,
+      content: content.length > 0 && content.length === size ? content : undefined,
       memory: this.#ahead,
       now: this.#options.now,
     });

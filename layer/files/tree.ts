@@ -117,7 +117,7 @@ export class FileTree {
     }
     const shared =
       linked?.isShared === true ? this.#byFile.get(fileKey(source, linked)) : undefined;
-    if (shared !== undefined) return this.#refer(shared, place);
+    if (shared !== undefined && !isBelow(parent, shared)) return this.#refer(shared, place);
     const node: FileNode = {
       id: ++this.#lastId,
       parent,
@@ -141,9 +141,8 @@ export class FileTree {
   /** The node of a file that has just been given another name, by that; undefined where it needs one of its own. */
   alias(node: FileNode, place: Place, linked: Linked): FileNode | undefined {
     this.#share(node, linked);
-    return node.linked === undefined || node.linked.scope !== linked.scope
-      ? undefined
-      : this.#refer(node, place);
+    const isOther = node.linked === undefined || node.linked.scope !== linked.scope;
+    return isOther || isBelow(place.parent, node) ? undefined : this.#refer(node, place);
   }
 
   /** Takes references back. */
@@ -218,6 +217,10 @@ export class FileTree {
   }
 
   #move(node: FileNode, from: Place, to: Place): void {
+    if (isBelow(to.parent, node)) {
+      node.isGone = true;
+      return;
+    }
     const index = node.others.findIndex((one) => isSame(one, from));
     if (index >= 0) node.others[index] = to;
     else {
@@ -274,4 +277,15 @@ function fileKey(source: Source, {ino, scope}: Linked): string {
 
 function isSame(one: Place, other: Place): boolean {
   return one.parent === other.parent && one.name === other.name;
+}
+
+/**
+ * Whether one node is the other or below it. No file system moves a directory into itself; an agent that says so all
+ * the same would have us look for its path for ever.
+ */
+function isBelow(node: FileNode, other: FileNode): boolean {
+  for (let at: FileNode | undefined = node; at !== undefined; at = at.parent) {
+    if (at === other) return true;
+  }
+  return false;
 }

@@ -1,5 +1,6 @@
 import {inspect} from 'node:util';
 import test from 'ava';
+import {filesTarget} from './files.ts';
 import {type FuzzTarget, fuzz, minimise} from './fuzzer.ts';
 import {netstackTarget} from './netstack.ts';
 import {tunnelTarget} from './tunnel.ts';
@@ -14,6 +15,7 @@ const survives = test.macro(async (t, target: FuzzTarget<never>, rounds: number)
 test('the netstack takes anything', survives, netstackTarget as FuzzTarget<never>, 300);
 test('the tunnel takes anything', survives, tunnelTarget as FuzzTarget<never>, 800);
 test('the WebSocket takes anything', survives, websocketTarget as FuzzTarget<never>, 150);
+test('what serves files takes anything', survives, filesTarget as FuzzTarget<never>, 300);
 
 const picky: FuzzTarget<number> = {
   name: 'picky',

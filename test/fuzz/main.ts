@@ -1,5 +1,6 @@
 /** `scripts/fuzz`: see there. */
 import {inspect, parseArgs} from 'node:util';
+import {filesTarget} from './files.ts';
 import {type FuzzTarget, fuzz} from './fuzzer.ts';
 import {linkTarget} from './link.ts';
 import {netstackTarget} from './netstack.ts';
@@ -15,6 +16,7 @@ const targets: Record<string, FuzzTarget<never>> = {
   link: linkTarget as FuzzTarget<never>,
   tunnel: tunnelTarget as FuzzTarget<never>,
   websocket: websocketTarget as FuzzTarget<never>,
+  files: filesTarget as FuzzTarget<never>,
 };
 
 const {values, positionals} = parseArgs({

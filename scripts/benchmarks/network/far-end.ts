@@ -18,7 +18,11 @@ const session = fileURLToPath(new URL('delayed-session.ts', import.meta.url));
 /** The far end's own address. */
 export const farHost = '198.18.1.2';
 const agentPort = '7777';
-const node = [process.execPath, '--disable-warning=ExperimentalWarning'];
+/** As bin/mirrord and the agent's image start it. */
+const node = [
+  process.execPath,
+  ...['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1', '--expose-gc'],
+];
 
 /** Compiles a program of one file, statically. Returns its path. */
 export function compile(source: string, output: string): string {

@@ -8,32 +8,21 @@
  */
 
 import {type Framing, NO_BODY} from './body.ts';
-
-/** One line of a head. */
-export interface HeaderField {
-  /** As it came. */
-  readonly name: string;
-  /** Without white space around it, bytes as Latin-1. */
-  readonly value: string;
-  /** Where its line begins in the head, and where it ends with its CRLF. */
-  readonly start: number;
-  readonly end: number;
-}
+import {endOfFirstLine, isNamed, type Lines, nameBytes, readLines, textOfValue} from './lines.ts';
 
 export interface RequestHead {
   readonly method: string;
   readonly target: string;
-  readonly fields: readonly HeaderField[];
   readonly framing: Framing;
   /** After a 101, or a 2xx to CONNECT, the connection is no longer HTTP/1. */
   readonly mayUpgrade: boolean;
   /** The client says that it asks nothing more. */
   readonly isLast: boolean;
+  readonly lines: Lines;
 }
 
 export interface ResponseHead {
   readonly status: number;
-  readonly fields: readonly HeaderField[];
   readonly framing: Framing;
   /** Another response to the same request follows. */
   readonly isInterim: boolean;
@@ -41,124 +30,140 @@ export interface ResponseHead {
   readonly isLast: boolean;
   /** What follows is not HTTP/1. */
   readonly isSwitch: boolean;
+  readonly lines: Lines;
 }
 
 const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^ \t]+) HTTP\/1\.([01])$/;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: .*)?$/;
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** Some servers take `_` for `-`, and would find a length where others find none. */
 const DISGUISED = /^(?:content_length|transfer_encoding|content-length\W|transfer-encoding\W)$/i;
 
+const CONTENT_LENGTH = nameBytes('content-length');
+const TRANSFER_ENCODING = nameBytes('transfer-encoding');
+const CONNECTION = nameBytes('connection');
+const UPGRADE = nameBytes('upgrade');
+
 /** Reads a head with its empty line. */
 export function parseRequestHead(bytes: Buffer): RequestHead | undefined {
-  const text = bytes.toString('latin1');
-  const lineEnd = text.indexOf('\r\n');
-  const [, method = '', target = '', minor] = REQUEST_LINE.exec(text.slice(0, lineEnd)) ?? [];
-  const fields = hasControl(bytes) ? undefined : parseFields(text, lineEnd + 2);
-  if (minor === undefined || fields === undefined) return undefined;
-  const declared = declaredFraming(fields, minor === '1');
+  const lineEnd = endOfFirstLine(bytes);
+  if (lineEnd < 0) return undefined;
+  const line = REQUEST_LINE.exec(bytes.toString('latin1', 0, lineEnd));
+  const lines = readLines(bytes, lineEnd + 2);
+  if (line === null || lines === undefined) return undefined;
+  const [, method = '', target = '', minor = ''] = line;
+  const declared = readDeclared(bytes, lines);
   if (declared === undefined) return undefined;
-  const connection = tokensOf(fields, 'connection');
+  const framing = framingOf(declared, minor === '1');
   const isConnect = method === 'CONNECT';
   // RFC 9110, section 9.3.6: a CONNECT has no body, yet some servers would read one.
-  if (isConnect && declared !== 'none') return undefined;
+  if (framing === undefined || (isConnect && framing !== 'none')) return undefined;
   return {
     method,
     target,
-    fields,
-    framing: declared === 'none' || declared === 'close' ? NO_BODY : declared,
-    mayUpgrade: isConnect || (connection.includes('upgrade') && hasField(fields, 'upgrade')),
-    isLast: isLastOf(minor, connection),
+    framing: framing === 'none' ? NO_BODY : framing,
+    mayUpgrade: isConnect || (declared.hasUpgrade && declared.tokens.includes('upgrade')),
+    isLast: isLastOf(minor, declared.tokens),
+    lines,
   };
 }
 
 /** Reads a head with its empty line. `request` is the one that it answers. */
 export function parseResponseHead(bytes: Buffer, request: RequestHead): ResponseHead | undefined {
-  const text = bytes.toString('latin1');
-  const lineEnd = text.indexOf('\r\n');
-  const [, minor, digits = ''] = STATUS_LINE.exec(text.slice(0, lineEnd)) ?? [];
-  const fields = hasControl(bytes) ? undefined : parseFields(text, lineEnd + 2);
-  if (minor === undefined || fields === undefined) return undefined;
+  const lineEnd = endOfFirstLine(bytes);
+  if (lineEnd < 0) return undefined;
+  const line = STATUS_LINE.exec(bytes.toString('latin1', 0, lineEnd));
+  const lines = readLines(bytes, lineEnd + 2);
+  if (line === null || lines === undefined) return undefined;
+  const [, minor = '', digits = ''] = line;
   const status = Number(digits);
-  const declared = declaredFraming(fields, minor === '1');
-  if (declared === undefined) return undefined;
+  const declared = readDeclared(bytes, lines);
+  const found = declared && framingOf(declared, minor === '1');
+  if (declared === undefined || found === undefined) return undefined;
   const isSwitch =
     status === 101 || (request.method === 'CONNECT' && status >= 200 && status < 300);
   const isInterim = status < 200 && !isSwitch;
   const hasBody = !isInterim && status !== 204 && status !== 304 && request.method !== 'HEAD';
-  const framing =
-    declared === 'none' || declared === 'close' ? ({kind: 'close'} as const) : declared;
+  const framing = found === 'none' ? TO_THE_END : found;
   return {
     status,
-    fields,
     framing: hasBody && !isSwitch ? framing : NO_BODY,
     isInterim,
-    isLast: request.isLast || isLastOf(minor, tokensOf(fields, 'connection')),
+    isLast: request.isLast || isLastOf(minor, declared.tokens),
     isSwitch,
+    lines,
   };
 }
 
-/** Whether there is a control character besides tabs and the ends of lines. */
-function hasControl(bytes: Buffer): boolean {
-  for (let at = 0; at < bytes.length; at++) {
-    const byte = bytes[at] ?? 0;
-    if (byte >= 0x20 ? byte !== 0x7f : byte === 0x09 || byte === 0x0a) continue;
-    if (byte !== 0x0d || bytes[at + 1] !== 0x0a) return true;
+/** The lines of a head as filters see them: "Name: value". */
+export function headersOf(bytes: Buffer, lines: Lines): string[] {
+  const headers: string[] = [];
+  for (let at = 0; at < lines.length; at += 3) {
+    const [start = 0, nameEnd = 0, end = 0] = [lines[at], lines[at + 1], lines[at + 2]];
+    headers.push(
+      `${bytes.toString('latin1', start, nameEnd)}: ${textOfValue(bytes, nameEnd, end)}`,
+    );
   }
-  return false;
+  return headers;
 }
 
-/** Reads lines up to the empty one, which ends the text. */
-function parseFields(text: string, from: number): HeaderField[] | undefined {
-  const fields: HeaderField[] = [];
-  let start = from;
-  while (start < text.length - 2) {
-    const lineEnd = text.indexOf('\r\n', start);
-    const colon = text.indexOf(':', start);
-    if (colon < 0 || colon > lineEnd) return undefined;
-    const name = text.slice(start, colon);
-    // Also a folded line, and white space before the colon.
-    if (!TOKEN.test(name) || (isSuspect(name) && DISGUISED.test(name))) return undefined;
-    fields.push({name, value: trimmed(text, colon + 1, lineEnd), start, end: lineEnd + 2});
-    start = lineEnd + 2;
+const TO_THE_END: Framing = {kind: 'close'};
+
+/** What a head says of its message's length, and of what comes after it. */
+interface Declared {
+  length: string | undefined;
+  coding: string | undefined;
+  tokens: readonly string[];
+  hasUpgrade: boolean;
+}
+
+const NO_TOKENS: readonly string[] = [];
+
+/** Undefined: something is said twice, or in disguise. */
+function readDeclared(bytes: Buffer, lines: Lines): Declared | undefined {
+  const found: Declared = {
+    length: undefined,
+    coding: undefined,
+    tokens: NO_TOKENS,
+    hasUpgrade: false,
+  };
+  for (let at = 0; at < lines.length; at += 3) {
+    const start = lines[at] ?? 0;
+    const nameEnd = lines[at + 1] ?? 0;
+    const lineEnd = lines[at + 2] ?? 0;
+    switch (nameEnd - start) {
+      case 7:
+        found.hasUpgrade ||= isNamed(bytes, start, nameEnd, UPGRADE);
+        break;
+      case 10:
+        if (isNamed(bytes, start, nameEnd, CONNECTION)) {
+          const tokens = textOfValue(bytes, nameEnd, lineEnd).split(',');
+          found.tokens = [...found.tokens, ...tokens.map((token) => token.trim().toLowerCase())];
+        }
+        break;
+      case 14:
+        if (isNamed(bytes, start, nameEnd, CONTENT_LENGTH)) {
+          if (found.length !== undefined) return undefined;
+          found.length = textOfValue(bytes, nameEnd, lineEnd);
+        } else if (DISGUISED.test(bytes.toString('latin1', start, nameEnd))) return undefined;
+        break;
+      case 17:
+        if (isNamed(bytes, start, nameEnd, TRANSFER_ENCODING)) {
+          if (found.coding !== undefined) return undefined;
+          found.coding = textOfValue(bytes, nameEnd, lineEnd);
+        } else if (DISGUISED.test(bytes.toString('latin1', start, nameEnd))) return undefined;
+        break;
+      case 15:
+      case 18:
+        if (DISGUISED.test(bytes.toString('latin1', start, nameEnd))) return undefined;
+        break;
+      default:
+    }
   }
-  return fields;
-}
-
-/** Of a length that a disguised name has. */
-function isSuspect({length}: string): boolean {
-  return length === 14 || length === 15 || length === 17 || length === 18;
-}
-
-/** Only blank and tab are white space here: `trim` would take more. */
-function trimmed(text: string, from: number, to: number): string {
-  let start = from;
-  let end = to;
-  while (start < end && isBlank(text.charCodeAt(start))) start++;
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
-  return text.slice(start, end);
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
+  return found;
 }
 
 /** RFC 9112, section 6.3, without everything that it allows to be repaired. */
-function declaredFraming(
-  fields: readonly HeaderField[],
-  knowsChunks: boolean,
-): Framing | 'none' | 'close' | undefined {
-  let length: string | undefined;
-  let coding: string | undefined;
-  for (const {name, value} of fields) {
-    if (name.length === 14 && name.toLowerCase() === 'content-length') {
-      if (length !== undefined) return undefined;
-      length = value;
-    } else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
-      if (coding !== undefined) return undefined;
-      coding = value;
-    }
-  }
+function framingOf({length, coding}: Declared, knowsChunks: boolean): Framing | 'none' | undefined {
   if (coding !== undefined) {
     if (length !== undefined || !knowsChunks || coding.toLowerCase() !== 'chunked')
       return undefined;
@@ -167,19 +172,6 @@ function declaredFraming(
   if (length === undefined) return 'none';
   if (!/^\d{1,15}$/.test(length)) return undefined;
   return length === '0' ? NO_BODY : {kind: 'length', bytes: Number(length)};
-}
-
-function hasField(fields: readonly HeaderField[], name: string): boolean {
-  return fields.some((field) => field.name.toLowerCase() === name);
-}
-
-function tokensOf(fields: readonly HeaderField[], name: string): string[] {
-  const tokens: string[] = [];
-  for (const field of fields) {
-    if (field.name.length !== name.length || field.name.toLowerCase() !== name) continue;
-    tokens.push(...field.value.split(',').map((token) => token.trim().toLowerCase()));
-  }
-  return tokens;
 }
 
 function isLastOf(minor: string, connection: readonly string[]): boolean {

@@ -29,6 +29,7 @@ import {BodyGatherer} from './body-gatherer.ts';
 import type {RelayContext} from './context.ts';
 import type {Exchange} from './exchange.ts';
 import type {FilterSubject} from './filter/matcher.ts';
+import {headersOf} from './head.ts';
 import type {Leg} from './leg.ts';
 import {Parties} from './parties.ts';
 import {pump} from './raw.ts';
@@ -199,7 +200,7 @@ export class Http1Relay {
       method: head.method,
       target: head.target,
       get headers() {
-        headers ??= head.fields.map(({name, value}) => `${name}: ${value}`);
+        headers ??= headersOf(exchange.headBytes, head.lines);
         return headers;
       },
       body: () => {

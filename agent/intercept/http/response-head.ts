@@ -2,7 +2,7 @@
  * What mirrord says in the heads of responses, and its own response. Every other line stays as it came. Sans-IO.
  */
 
-import type {HeaderField} from './head.ts';
+import {isNamed, type Lines, nameBytes} from './lines.ts';
 import type {HttpOptions} from './types.ts';
 
 /** Who answered a request. */
@@ -12,13 +12,16 @@ export type Answerer = 'application' | 'program';
 export interface HeaderChange {
   readonly name: string;
   readonly value: string;
+  /** In small letters. */
+  readonly lowerName: Uint8Array;
   /** All of it, as HTTP/1 has it. */
   readonly line: Buffer;
 }
 
 /** Makes one. */
 export function headerChange(name: string, value: string): HeaderChange {
-  return {name, value, line: Buffer.from(`${name}: ${value}\r\n`, 'latin1')};
+  const line = Buffer.from(`${name}: ${value}\r\n`, 'latin1');
+  return {name, value, lowerName: nameBytes(name), line};
 }
 
 const NO_CACHE = headerChange('Cache-Control', 'no-cache, no-store, must-revalidate');
@@ -43,35 +46,39 @@ export function responseChanges(
 }
 
 /**
- * Returns the parts of the head, with its empty line, after the changes: each in the place of the first of its name, or at
- * the end. What stays is in the same memory.
+ * Returns the parts of a message that begins with a head, after the changes: each in the place of the first line of its
+ * name, or at the head's end. What stays is in the same memory.
  */
 export function changeHead(
-  bytes: Buffer,
-  fields: readonly HeaderField[],
+  message: Buffer,
+  {lines, headLength}: {readonly lines: Lines; readonly headLength: number},
   changes: readonly HeaderChange[],
 ): Buffer[] {
-  if (changes.length === 0) return [bytes];
+  if (changes.length === 0) return [message];
   const parts: Buffer[] = [];
-  const made = new Set<HeaderChange>();
+  const missing = [...changes];
   let from = 0;
-  for (const {name, start, end} of fields) {
-    const change = changes.find((each) => isNamed(name, each));
-    if (change === undefined) continue;
-    parts.push(bytes.subarray(from, start));
-    if (!made.has(change)) parts.push(change.line);
-    made.add(change);
+  for (let at = 0; at < lines.length; at += 3) {
+    const start = lines[at] ?? 0;
+    const nameEnd = lines[at + 1] ?? 0;
+    for (const change of changes) {
+      if (!isNamed(message, start, nameEnd, change.lowerName)) continue;
+      if (start > from) parts.push(message.subarray(from, start));
+      const place = missing.indexOf(change);
+      if (place >= 0) parts.push(change.line);
+      if (place >= 0) missing.splice(place, 1);
+      from = (lines[at + 2] ?? 0) + 2;
+      break;
+    }
+  }
+  const end = headLength - 2;
+  if (missing.length > 0) {
+    if (end > from) parts.push(message.subarray(from, end));
+    for (const change of missing) parts.push(change.line);
     from = end;
   }
-  const end = bytes.length - 2;
-  parts.push(bytes.subarray(from, end));
-  for (const change of changes) if (!made.has(change)) parts.push(change.line);
-  parts.push(bytes.subarray(end));
+  parts.push(message.subarray(from));
   return parts;
-}
-
-function isNamed(name: string, change: HeaderChange): boolean {
-  return name.length === change.name.length && name.toLowerCase() === change.name.toLowerCase();
 }
 
 /** What a client hears whose request was lost in a program, and can't be sent again. */

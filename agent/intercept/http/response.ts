@@ -72,14 +72,21 @@ export class Response {
       leg.unread(bytes);
       return false;
     }
-    if (head.isInterim) this.#client.write(headBytes);
-    else {
-      this.#head = head;
-      this.#reader = new BodyReader(head.framing);
-      const parts = changeHead(headBytes, head.fields, this.#changesOf(exchange));
-      for (const part of parts) this.#client.write(part);
+    if (head.isInterim) {
+      this.#client.write(headBytes);
+      leg.unread(bytes.subarray(headBytes.length));
+      return true;
     }
-    leg.unread(bytes.subarray(headBytes.length));
+    this.#head = head;
+    this.#reader = new BodyReader(head.framing);
+    const count = headBytes.length + this.#reader.take(bytes.subarray(headBytes.length));
+    // The head and what came of the body with it.
+    const message = count === bytes.length ? bytes : bytes.subarray(0, count);
+    const place = {lines: head.lines, headLength: headBytes.length};
+    for (const part of changeHead(message, place, this.#changesOf(exchange))) {
+      this.#client.write(part);
+    }
+    if (count < bytes.length) leg.unread(bytes.subarray(count));
     return true;
   }
 

@@ -1,7 +1,8 @@
-import ava from 'ava';
+import ava, {type ExecutionContext} from 'ava';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {useClusterWorld} from '../helpers/cluster-world.ts';
-import {waitFor} from '../helpers/e2e.ts';
+import {type Running, waitFor} from '../helpers/e2e.ts';
+import {allProcesses} from '../helpers/processes.ts';
 
 const test = clusterTest(ava);
 const cluster = useCluster(test);
@@ -13,9 +14,10 @@ const kinds = [
 ] as const;
 
 /** Asks the gateway by its Service, from a pod of another workload. */
-async function ask(): Promise<string> {
+async function ask(who = 'nobody'): Promise<string> {
+  const headers = JSON.stringify({connection: 'close', 'x-who': who});
   const script =
-    "fetch('http://gateway/asked', {signal: AbortSignal.timeout(5000), headers: {connection: 'close'}})" +
+    `fetch('http://gateway/asked', {signal: AbortSignal.timeout(5000), headers: ${headers}})` +
     '.then((response) => response.text()).then(console.log, (error) => console.log(String(error)))';
   return await cluster.kubectl([
     '-n',
@@ -78,3 +80,99 @@ for (const [kind, more] of kinds) {
     t.notRegex(stderr, /probe/, 'the application answers them');
   });
 }
+
+/** A program that answers by a name, and steals what is for it. */
+function startNamed(name: string, flags: readonly string[]): Running {
+  const script = `
+import http.server, socket, sys, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"program ${name}\\n"
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+server = Server(("::", 80), Handler)
+print("listening", flush=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+sys.stdin.read()
+`;
+  return world.startExec(['python3', '-c', script], {
+    target: 'deployment/gateway',
+    flags: ['-n', 'demo', ...flags],
+    env: {
+      MIRRORD_AGENT_TCP_STEAL_TRAFFIC: 'true',
+      MIRRORD_HTTP_HEADER_FILTER: `^x-who: ${name}$`,
+    },
+  });
+}
+
+/** Who answers a request for each. */
+async function answerers(...names: string[]): Promise<string[]> {
+  return await Promise.all(
+    names.map(async (name) => {
+      const [, program] = /^program (\w+)/.exec(await ask(name)) ?? [];
+      return program ?? 'application';
+    }),
+  );
+}
+
+async function started(t: ExecutionContext, name: string, flags: readonly string[]) {
+  const running = startNamed(name, flags);
+  t.teardown(() => running.child.kill('SIGTERM'));
+  await running.said(/listening\n/);
+  await waitFor(`${name} to answer`, async () => (await answerers(name))[0] === name);
+  return running;
+}
+
+async function finish({child, ended}: Running): Promise<string> {
+  child.stdin?.end();
+  const {status, stderr} = await ended;
+  if (status !== 0) throw new Error(`status ${status}: ${stderr}`);
+  return stderr;
+}
+
+/** Processes of agents at their targets. */
+function agents(): number[] {
+  return allProcesses()
+    .filter(({command}) => command.includes('agent/main.ts') && command.includes('--listen4-fd'))
+    .map(({pid}) => pid);
+}
+
+for (const [[one, oneFlags], [other, otherFlags]] of [
+  [kinds[0], kinds[0]],
+  [kinds[1], kinds[1]],
+  [kinds[0], kinds[1]],
+] as const) {
+  test.serial(
+    `by ${one} and by ${other}: each of two sessions gets its own, and goes on without the other`,
+    async (t) => {
+      const first = await started(t, 'first', oneFlags);
+      const second = await started(t, 'second', otherFlags);
+      t.deepEqual(await answerers('first', 'second', 'nobody'), ['first', 'second', 'application']);
+      t.notRegex(await finish(first), /can't share|comes here/);
+      t.deepEqual(await answerers('second'), ['second'], 'no request is lost to it');
+      t.deepEqual(await answerers('first', 'nobody'), ['application', 'application']);
+      t.notRegex(await finish(second), /can't share|comes here/);
+      await waitFor('the application to answer', async () =>
+        (await answerers('second')).includes('application'),
+      );
+    },
+  );
+}
+
+test.serial('kill -9 of the agent that leads: the other session goes on', async (t) => {
+  const before = agents();
+  const first = await started(t, 'first', []);
+  const leaders = agents().filter((pid) => !before.includes(pid));
+  const second = await started(t, 'second', []);
+  for (const pid of leaders) process.kill(pid, 'SIGKILL');
+  t.is(leaders.length, 1);
+  await waitFor('the second to answer', async () => (await answerers('second'))[0] === 'second');
+  t.deepEqual(await answerers('nobody'), ['application']);
+  t.not((await first.ended).status, 0);
+  await finish(second);
+});

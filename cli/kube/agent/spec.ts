@@ -32,7 +32,7 @@ export const agentContainer = 'mirrord-agent';
 
 /** A client without a session, or whose session has not been resumed, may come so long, seconds. */
 const idleTtlSeconds = 15;
-/** The agent needs a third of a second to take leave. */
+/** The agent needs a third of a second to take leave, or 3 s where others of the pod take over. */
 const gracePeriodSeconds = 5;
 
 /** Keeps service meshes from adding a sidecar, each in its own way. */

@@ -45,6 +45,17 @@ async function listen(
   return {type: 'stream', name};
 }
 
+test('the socket at which agents meet is not for programs', async (t) => {
+  const {layer} = await startAgent(t);
+  // A name of another version, so that no agent of this machine is disturbed.
+  const name = '\0mirrord/incoming/test';
+  const server = createServer((socket) => socket.destroy()).listen(name);
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  const {ear} = dial(layer, {type: 'stream', name});
+  t.is(await ear.event('refused'), 'refused ECONNREFUSED');
+});
+
 test('bytes come back from an echo server, by path and by abstract name', async (t) => {
   const {layer} = await startAgent(t);
   for (const isAbstract of [false, true]) {

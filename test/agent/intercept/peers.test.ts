@@ -9,11 +9,21 @@ import test from 'ava';
 const program = fileURLToPath(new URL('peers/pod.ts', import.meta.url));
 const here = existsSync('/usr/sbin/nft') ? test.serial : test.skip;
 const withSetpriv = existsSync('/usr/bin/setpriv') ? here : test.skip;
+const asRoot = process.getuid?.() === 0 ? withSetpriv : test.skip;
 
 /** Runs a scenario of `pod.ts`; returns what it saw. */
-async function run<Seen>(scenario: string): Promise<Seen> {
+async function run<Seen>(scenario: string, namespaces = '-Urnpf'): Promise<Seen> {
   const script = 'ip link set lo up && exec "$0" --disable-warning=ExperimentalWarning "$@"';
-  const argv = ['-Urnpf', '--kill-child', 'sh', '-c', script, process.execPath, program, scenario];
+  const argv = [
+    namespaces,
+    '--kill-child',
+    'sh',
+    '-c',
+    script,
+    process.execPath,
+    program,
+    scenario,
+  ];
   const {stdout} = await promisify(execFile)('unshare', argv, {
     timeout: 60_000,
     killSignal: 'SIGKILL',
@@ -35,9 +45,17 @@ here('filters are asked in the order in which they came, whoever leads', async (
   t.deepEqual(await run('order'), {
     first: ['a'],
     second: ['b'],
-    third: ['c'],
+    third: ['b'],
     fourth: ['application'],
     left: 0,
+  });
+});
+
+here('who owned a port has it whoever leads', async (t) => {
+  t.deepEqual(await run('places'), {
+    owned: 'owner\nbye\n',
+    after: 'waiting\nbye\n',
+    told: [['active'], ['active']],
   });
 });
 
@@ -45,6 +63,7 @@ here('a leader ends under load: every request is answered by the right side', as
   t.deepEqual(await run('end'), {
     by: [['b'], ['c'], ['application']],
     told: [['active'], ['active']],
+    hasWaited: false,
     tables: 1,
     left: 0,
   });
@@ -128,5 +147,28 @@ here('a leader that is stopped is left behind by those that follow it', async (t
     told: ['active', 'NOT_JOINED'],
     after: ['b', 'application'],
     left: 0,
+  });
+});
+
+here('what anybody says at the meeting point is heard for a while, and hurts nobody', async (t) => {
+  const {ends, late, ...seen} = await run<{ends: string[]; late: string[]}>('hostile');
+  const [silent, plain, nonsense, ...upgrades] = ends;
+  t.regex(silent ?? '', / 408 /);
+  t.regex(plain ?? '', / 400 /);
+  t.is(nonsense, '');
+  for (const answer of upgrades) t.regex(answer, / 101 /, 'and no answer to a wrong word, or none');
+  t.deepEqual(late, ['NOT_JOINED', 'EADDRINUSE']);
+  t.deepEqual(seen as unknown, {
+    told: ['active'],
+    answers: ['a', 'b', 'application'],
+    left: 0,
+  });
+});
+
+asRoot('agents deal with nobody but root and their own user', async (t) => {
+  t.deepEqual(await run('strangers', '-npf'), {
+    heard: '0',
+    told: ['NOT_JOINED', 'active'],
+    isRefused: true,
   });
 });

@@ -40,6 +40,7 @@ test('listening stream and seqpacket sockets are read from the table, by name', 
     row('00000000', '0002', '/dev/log') +
     row('00010000', '0001', 'relative.sock') +
     'ffff9a3b4c5d6e7f: 00000002 00000000 00010000 0001 01 12\n' +
+    row('00010000', '0001', '@mirrord/incoming/1') +
     row('00010000', '0001', '@abstract@name');
   t.deepEqual(parseUnixTable(table), [
     {type: 'stream', name: '\0abstract@name'},

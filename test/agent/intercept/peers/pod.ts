@@ -3,11 +3,12 @@
  * the scenario of the argument. Writes what became of it as JSON.
  */
 
-import {execFileSync} from 'node:child_process';
+import {execFileSync, spawn} from 'node:child_process';
 import {randomBytes} from 'node:crypto';
 import {once} from 'node:events';
-import {createServer} from 'node:net';
+import {connect, createServer, type Socket} from 'node:net';
 import {setTimeout as delay} from 'node:timers/promises';
+import {MEETING_POINT} from '../../../../agent/intercept/peers/protocol.ts';
 import type {HttpFilter} from '../../../../tunnel/http-filter.ts';
 import {AgentProcess, type Wanted} from './agent-process.ts';
 import {ask, askHttp2, keepBytes, serveEcho, serveHttp, serveHttp2, talk} from './servers.ts';
@@ -58,6 +59,22 @@ function load(port: number, headers: Record<string, string>) {
 const total = (answers: Record<string, number>): number =>
   Object.values(answers).reduce((sum, count) => sum + count, 0);
 
+const UPGRADE =
+  'GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n' +
+  'sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n';
+/** A message that is no HELLO, with a mask of zeros. */
+const GARBAGE = '\x82\x88\0\0\0\0garbage!';
+
+/** Python with a socket `s` and the name of the meeting point, as a user who is not the agents'. */
+const stranger = (script: string): string[] => [
+  ...['--reuid=65534', '--clear-groups', '/usr/bin/python3', '-uc'],
+  `import socket, sys; s = socket.socket(socket.AF_UNIX); name = "\\0${MEETING_POINT.slice(1)}"; ${script}`,
+];
+const asStranger = (script: string): string =>
+  execFileSync('setpriv', stranger(script), {encoding: 'utf8'}).trim();
+const strangerThatListens = () =>
+  spawn('setpriv', stranger('s.bind(name); s.listen(); print("listening"); sys.stdin.read()'));
+
 const programs = new Map<string, number>();
 async function program(name: string): Promise<number> {
   const port = programs.get(name) ?? (await serveHttp(name));
@@ -66,13 +83,26 @@ async function program(name: string): Promise<number> {
 }
 
 /** A new agent that steals requests with `x-who: NAME`, and has heard that it does. */
-async function stealing(name: string, filter = from(name)) {
-  const agent = await new AgentProcess().ready();
+async function stealing(name: string, filter = from(name), running?: AgentProcess) {
+  const agent = running ?? (await new AgentProcess().ready());
   const subscribed = agent.subscribe({port: HTTP, filter}, await program(name));
   await subscribed.first;
   return {agent, ...subscribed};
 }
 
+/** Kills the leader, and has `first` lead before `behind` hears of it. */
+async function moveBehind(
+  leader: AgentProcess,
+  behind: AgentProcess,
+  first: AgentProcess,
+): Promise<void> {
+  behind.child.kill('SIGSTOP');
+  await leader.kill();
+  await until(() => first.log.includes('"subscribed"'));
+  behind.child.kill('SIGCONT');
+}
+
+const NOTHING = Buffer.alloc(0);
 const who = (name: string): Record<string, string> => ({'x-who': name});
 async function answers(...names: string[]): Promise<string[]> {
   return await Promise.all(names.map((name) => ask(HTTP, who(name))));
@@ -95,25 +125,39 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     return {first, seen, second, third, left: tables()};
   },
 
-  /** Both want the same; who came first gets it, whoever leads. */
+  /** All want the same; who came first gets it, also when those who came later join the next leader earlier. */
   async order() {
     const a = await stealing('a', from('x'));
     const b = await stealing('b', from('x'));
     const c = await stealing('c', from('x'));
     const first = await answers('x');
-    await a.agent.kill();
-    await until(async () => ['b', 'c'].includes(await ask(HTTP, who('x'))));
-    // Until the last one has joined again.
-    await until(() =>
-      [b, c].some(
-        ({agent}) => agent.log.split('"following"').length > 2 || agent.log.includes('"leading"'),
-      ),
-    );
+    await moveBehind(a.agent, b.agent, c.agent);
+    await until(async () => (await ask(HTTP, who('x'))) === 'b');
     const second = await answers('x');
-    await b.agent.end();
-    const third = await answers('x');
     await c.agent.end();
+    const third = await answers('x');
+    await b.agent.end();
     return {first, second, third, fourth: await answers('x'), left: tables()};
+  },
+
+  /** Who owned a port is not refused it because somebody who waits behind him has moved before him. */
+  async places() {
+    const a = await stealing('a');
+    const [b, c] = await Promise.all([new AgentProcess().ready(), new AgentProcess().ready()]);
+    const owner = b.subscribe({port: TCP}, await serveEcho('owner'));
+    await owner.first;
+    const waiting = c.subscribe(
+      {port: TCP, onConcurrentSteal: 'continue'},
+      await serveEcho('waiting'),
+    );
+    await waiting.first;
+    const owned = `${await talk(TCP, NOTHING)}`;
+    await moveBehind(a.agent, b, c);
+    await until(async () => `${await talk(TCP, NOTHING)}` === owned);
+    await b.end();
+    const after = `${await talk(TCP, NOTHING)}`;
+    await c.end();
+    return {owned, after, told: [owner.told, waiting.told]};
   },
 
   /** A leader ends while requests come for one that follows. */
@@ -124,10 +168,16 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     const loads = [load(HTTP, who('b')), load(HTTP, who('c')), load(HTTP, who('d'))];
     await until(() => loads.every(({answers}) => Object.keys(answers).length > 0));
     await a.agent.end();
+    const hasWaited = a.agent.log.includes('peers have not moved');
     const before = loads.map(({answers}) => total(answers));
     await until(() => loads.every(({answers}, at) => total(answers) > (before[at] ?? 0) + 50));
     const answered = await Promise.all(loads.map((one) => one.stop()));
-    const seen = {by: answered.map(Object.keys), told: [b.told, c.told], tables: tables()};
+    const seen = {
+      by: answered.map(Object.keys),
+      told: [b.told, c.told],
+      hasWaited,
+      tables: tables(),
+    };
     await Promise.all([b.agent.end(), c.agent.end()]);
     return {...seen, left: tables()};
   },
@@ -228,7 +278,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
 
   /** The name is held by a process of the pod that says nothing. */
   async silence() {
-    const squatter = createServer().listen('\0mirrord/incoming/1');
+    const squatter = createServer().listen(MEETING_POINT);
     await once(squatter, 'listening');
     const a = await stealing('a');
     const b = await stealing('b');
@@ -239,12 +289,58 @@ const scenarios: Record<string, () => Promise<unknown>> = {
 
   /** The same, but it hangs up on everybody. */
   async hangup() {
-    const squatter = createServer((socket) => socket.destroy()).listen('\0mirrord/incoming/1');
+    const squatter = createServer((socket) => socket.destroy()).listen(MEETING_POINT);
     await once(squatter, 'listening');
     const a = await stealing('a');
     const seen = {told: a.told, answers: await answers('a')};
     await a.agent.end();
     return {...seen, left: tables()};
+  },
+
+  /** Processes of the pod that connect to the one who leads, and say what they like. */
+  async hostile() {
+    const a = await stealing('a');
+    const visitors = [
+      '',
+      'GET / HTTP/1.1\r\n\r\n',
+      'x'.repeat(100_000),
+      UPGRADE,
+      UPGRADE + GARBAGE,
+    ];
+    const ends = await Promise.all(
+      visitors.map(async (said) => {
+        const socket = connect({path: MEETING_POINT}).on('error', () => undefined);
+        socket.write(said);
+        const heard = await socket.toArray().catch(() => []);
+        return Buffer.concat(heard).toString('latin1').split('\r\n')[0];
+      }),
+    );
+    const running = await new AgentProcess().ready();
+    // More than are served at a time: whoever comes then goes on alone.
+    const crowd = Array.from({length: 100}, () =>
+      connect({path: MEETING_POINT}).on('error', () => undefined),
+    );
+    await once(crowd.at(-1) as Socket, 'close');
+    const late = await stealing('late', from('late'), running);
+    for (const socket of crowd) socket.destroy();
+    const b = await stealing('b');
+    const seen = {ends, late: late.told, told: b.told, answers: await answers('a', 'b', 'd')};
+    await Promise.all([a, b, late].map(({agent}) => agent.end()));
+    return {...seen, left: tables()};
+  },
+
+  /** A process of the pod with a user of its own connects to the one who leads; then it holds the name. */
+  async strangers() {
+    const a = await stealing('a');
+    const heard = asStranger('s.connect(name); s.settimeout(20); print(len(s.recv(1)))');
+    await a.agent.end();
+    const squatter = strangerThatListens();
+    await once(squatter.stdout, 'data');
+    const b = await stealing('b');
+    const seen = {heard, told: b.told, isRefused: b.agent.log.includes('EACCES')};
+    squatter.kill('SIGKILL');
+    await b.agent.end();
+    return seen;
   },
 
   /** One that may not redirect does not lead those who may. */

@@ -6,10 +6,11 @@
  * room for a new one.
  */
 
-import {createSocket, type Socket} from 'node:dgram';
 import {lookup} from 'node:dns/promises';
 import {EventEmitter} from 'node:events';
-import {isIP, isIPv6} from 'node:net';
+import {isIP} from 'node:net';
+import {parseAddress} from '../sockets/address.ts';
+import {DatagramSocket} from '../sockets/datagram-socket.ts';
 import {
   emitUdpFailure,
   emitUdpHead,
@@ -22,12 +23,15 @@ import type {OutgoingStream} from './streams.ts';
 
 /** Peers of one port at a time. */
 const peerLimit = 64;
-/** Datagrams that wait for their socket, which takes a turn of the loop; more are dropped. */
+/** Datagrams that wait until a name is looked up; more are dropped. */
 const waitingLimit = 64;
 
-/** A peer. Its datagrams wait until its socket is connected, which is made once the address is known. */
+/** A peer. Its datagrams wait until its address is known. */
 interface Peer {
-  socket: Socket | undefined;
+  readonly key: string;
+  /** Its endpoint, as it was named last: whoever sends to it names it by the same object. */
+  head: Uint8Array;
+  socket: DatagramSocket | undefined;
   waiting: Uint8Array[] | undefined;
 }
 
@@ -47,6 +51,7 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
   readonly #candidates: Candidates;
   readonly #handler: StreamHandler;
   readonly #peers = new Map<string, Peer>();
+  #last: Peer | undefined;
 
   constructor(candidates: Candidates, handler: StreamHandler) {
     super();
@@ -56,9 +61,9 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
 
   /** `head` names the peer (`emitEndpoint`). */
   sendDatagram(payload: Uint8Array, head: Uint8Array = new Uint8Array()): void {
-    const key = Buffer.from(head).toString('latin1');
-    const peer = this.#peers.get(key) ?? this.#addPeer(key, parseEndpoint(head.slice()));
-    if (peer.waiting === undefined) peer.socket?.send(Uint8Array.from(payload));
+    const last = this.#last;
+    const peer = last?.head === head ? last : this.#peerAt(head);
+    if (peer.waiting === undefined) peer.socket?.send(payload);
     else if (peer.waiting.length < waitingLimit) peer.waiting.push(Uint8Array.from(payload));
   }
 
@@ -70,6 +75,7 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
   destroy(): void {
     for (const {socket} of this.#peers.values()) socket?.close();
     this.#peers.clear();
+    this.#last = undefined;
     this.emit('close');
   }
 
@@ -78,42 +84,62 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
   end(): void {}
   consumed(): void {}
 
-  #addPeer(key: string, to: TunnelEndpoint): Peer {
-    this.#makeRoom();
-    const candidates = this.#candidates(to.address);
-    const peer: Peer = {socket: undefined, waiting: []};
-    this.#peers.set(key, peer);
-    const [first = ''] = candidates;
-    if (isIP(first) !== 0) this.#connect(key, peer, to, first);
-    else void firstAddress(candidates).then((address) => this.#connect(key, peer, to, address));
+  #peerAt(head: Uint8Array): Peer {
+    const key = Buffer.from(head).toString('latin1');
+    const peer = this.#peers.get(key) ?? this.#addPeer(key, head);
+    peer.head = head;
+    this.#last = peer;
     return peer;
   }
 
-  #connect(key: string, peer: Peer, to: TunnelEndpoint, address: string): void {
-    const isOurs = (): boolean => this.#peers.get(key) === peer;
+  #addPeer(key: string, head: Uint8Array): Peer {
+    this.#makeRoom();
+    const to = parseEndpoint(head.slice());
+    const candidates = this.#candidates(to.address);
+    const peer: Peer = {key, head, socket: undefined, waiting: []};
+    this.#peers.set(key, peer);
+    const [first = ''] = candidates;
+    if (isIP(first) !== 0) this.#connect(peer, to, first);
+    else void firstAddress(candidates).then((address) => this.#connect(peer, to, address));
+    return peer;
+  }
+
+  #connect(peer: Peer, to: TunnelEndpoint, text: string): void {
+    const isOurs = (): boolean => this.#peers.get(peer.key) === peer;
     if (!isOurs()) return; // gone while its name was looked up
-    const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
-    peer.socket = socket;
     const head = emitUdpHead(to);
-    socket.on('message', (payload) => {
-      if (isOurs()) this.#handler.onDatagram?.(Buffer.concat([head, payload]));
-    });
-    socket.on('error', (error: NodeJS.ErrnoException) => {
+    const fail = (error: NodeJS.ErrnoException): void => {
       if (isOurs()) this.#handler.onDatagram?.(emitUdpFailure(to, error.code ?? 'EHOSTUNREACH'));
-    });
-    socket.once('connect', () => {
-      if (!isOurs()) return;
-      for (const payload of peer.waiting ?? []) socket.send(payload);
-      peer.waiting = undefined;
-    });
-    socket.connect(to.port, address);
+    };
+    const address = parseAddress(text);
+    try {
+      if (address === undefined) throw Object.assign(new Error(), {code: 'EHOSTUNREACH'});
+      peer.socket = new DatagramSocket(address.length === 4 ? 4 : 6, {
+        onDatagram: (payload) => this.#handler.onDatagram?.(Buffer.concat([head, payload])),
+        onError: fail,
+      });
+      peer.socket.connect({address, port: to.port});
+    } catch (error) {
+      // Not in the call of whoever sends. The next datagram tries again.
+      queueMicrotask(() => {
+        fail(error as NodeJS.ErrnoException);
+        this.#drop(peer);
+      });
+      return;
+    }
+    const waiting = peer.waiting ?? [];
+    peer.waiting = undefined;
+    for (const payload of waiting) peer.socket.send(payload);
   }
 
   #makeRoom(): void {
-    if (this.#peers.size < peerLimit) return;
-    const [oldest] = this.#peers;
-    if (oldest === undefined) return;
-    this.#peers.delete(oldest[0]);
-    oldest[1].socket?.close();
+    const [oldest] = this.#peers.values();
+    if (this.#peers.size >= peerLimit && oldest !== undefined) this.#drop(oldest);
+  }
+
+  #drop(peer: Peer): void {
+    if (this.#peers.get(peer.key) === peer) this.#peers.delete(peer.key);
+    if (this.#last === peer) this.#last = undefined;
+    peer.socket?.close();
   }
 }

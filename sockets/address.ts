@@ -1,4 +1,15 @@
-/** IP addresses: bytes on the tunnel, text for Node. */
+/** IP addresses: bytes on the tunnel, text for Node, with the port in front for the addon. */
+
+import type {SocketEndpoint} from './types.ts';
+
+/** Returns port and address as the addon has them: 6 or 18 bytes. */
+export function packEndpoint({address, port}: SocketEndpoint): Uint8Array {
+  const bytes = new Uint8Array(2 + address.length);
+  bytes[0] = port >> 8;
+  bytes[1] = port;
+  bytes.set(address, 2);
+  return bytes;
+}
 
 /** Returns the text of 4 or 16 bytes in network byte order. IPv6 comes without `::`. */
 export function formatAddress(bytes: Uint8Array): string {

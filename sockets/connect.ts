@@ -4,8 +4,8 @@ import {connect, Socket} from 'node:net';
 import {formatAddress, parseAddress} from './address.ts';
 import {DuplexSocket} from './duplex-socket.ts';
 import {socketAddon} from './native.ts';
-import {connectNative, NativeSocket, type SocketEndpoint} from './native-socket.ts';
-import type {StreamSocket} from './types.ts';
+import {connectNative, NativeSocket} from './native-socket.ts';
+import type {SocketEndpoint, StreamSocket} from './types.ts';
 
 /** A connection on its way or made: `onConnect` tells, or `onClose` with why not. */
 export interface OutgoingSocket extends StreamSocket {

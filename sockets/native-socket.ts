@@ -4,6 +4,7 @@
  */
 
 import type {Socket} from 'node:net';
+import {packEndpoint} from './address.ts';
 import {
   type Addon,
   ASK,
@@ -15,14 +16,8 @@ import {
   socketAddon,
   WRITABLE,
 } from './native.ts';
-import type {SocketHandler, StreamSocket} from './types.ts';
+import type {SocketEndpoint, SocketHandler, StreamSocket} from './types.ts';
 import {WriteQueue} from './write-queue.ts';
-
-/** Where a connection goes: 4 or 16 bytes, and a port. */
-export interface SocketEndpoint {
-  readonly address: Uint8Array;
-  readonly port: number;
-}
 
 const parts: Uint8Array[] = [];
 
@@ -51,7 +46,7 @@ export class NativeSocket implements StreamSocket {
   constructor(addon: Addon, fd: number, isConnecting = false) {
     this.#addon = addon;
     this.#isConnecting = isConnecting;
-    [this.#handle, this.#id] = openHandle(addon, fd, {
+    [this.#handle, this.#id] = openHandle((id) => addon.open(fd, id), {
       onData: (bytes) => this.#onData(bytes),
       onEnd: () => this.#onEnd(),
       onFailed: (errno) => this.#fail(errnoError('read', errno)),
@@ -216,17 +211,10 @@ export class NativeSocket implements StreamSocket {
 }
 
 /** Starts a connection; undefined where there is no addon. Throws what connect(2) fails with at once. */
-export function connectNative(
-  {address, port}: SocketEndpoint,
-  keepAliveMs: number,
-): NativeSocket | undefined {
+export function connectNative(to: SocketEndpoint, keepAliveMs: number): NativeSocket | undefined {
   const addon = socketAddon();
   if (addon === undefined) return undefined;
-  const endpoint = new Uint8Array(2 + address.length);
-  endpoint[0] = port >> 8;
-  endpoint[1] = port;
-  endpoint.set(address, 2);
-  const fd = addon.connect(endpoint, Math.ceil(keepAliveMs / 1000));
+  const fd = addon.connect(packEndpoint(to), Math.ceil(keepAliveMs / 1000));
   if (fd < 0) throw errnoError('connect', fd);
   return new NativeSocket(addon, fd, true);
 }

@@ -28,15 +28,32 @@ export interface Addon {
   connect(endpoint: Uint8Array, keepAliveSeconds: number): number;
   duplicate(fd: number): number;
   localEndpoint(handle: Handle, endpoint: Uint8Array): number;
+  startDatagrams(slots: Uint8Array, notes: Uint8Array): number;
+  openDatagrams(family: number, id: number, isShared: boolean): Handle | number;
+  bindDatagrams(handle: Handle, endpoint: Uint8Array): number;
+  connectDatagrams(handle: Handle, endpoint: Uint8Array): number;
+  watchDatagrams(handle: Handle, events: number): number;
+  sendDatagrams(
+    handle: Handle,
+    payloads: readonly Uint8Array[],
+    endpoints: readonly (Uint8Array | undefined)[],
+    begin: number,
+    end: number,
+  ): number;
+  closeDatagrams(handle: Handle): number;
 }
 
-/** What a socket hears of the addon; `onData` returns how much may be read next. */
+/** What a socket hears of the addon. */
 export interface Listener {
-  onData(bytes: Uint8Array): number;
-  onEnd(): void;
   onFailed(errno: number): void;
   onWritable(): void;
-  onReadable(): number;
+  /** A stream: returns how much may be read next. */
+  onData?(bytes: Uint8Array): number;
+  /** A stream: returns how much may be read. */
+  onReadable?(): number;
+  onEnd?(): void;
+  /** So many are in the slots. */
+  onDatagrams?(count: number): void;
 }
 
 /** One read of any socket: large enough that a call costs little beside the copy, and it stays in a cache. */
@@ -61,11 +78,14 @@ export function socketAddon(): Addon | undefined {
   return loaded ?? undefined;
 }
 
-/** Watches a descriptor, which is the addon's from now on, also on failure. Throws what epoll says. */
-export function openHandle(addon: Addon, fd: number, listener: Listener): [Handle, number] {
+/** Has a socket opened by `open`, under a new id. Throws what that fails with. */
+export function openHandle(
+  open: (id: number) => Handle | number,
+  listener: Listener,
+): [Handle, number] {
   lastId = (lastId % 0x7fff_ffff) + 1;
-  const handle = addon.open(fd, lastId);
-  if (typeof handle === 'number') throw errnoError('epoll_ctl', handle);
+  const handle = open(lastId);
+  if (typeof handle === 'number') throw errnoError('socket', handle);
   listeners.set(lastId, listener);
   return [handle, lastId];
 }
@@ -86,9 +106,9 @@ function dispatch(id: number, event: number, value: number): number {
   if (listener === undefined) return 0;
   switch (event) {
     case 0:
-      return listener.onData(value === buffer.length ? buffer : buffer.subarray(0, value));
+      return listener.onData?.(value === buffer.length ? buffer : buffer.subarray(0, value)) ?? 0;
     case 1:
-      listener.onEnd();
+      listener.onEnd?.();
       return 0;
     case 2:
       listener.onFailed(value);
@@ -96,7 +116,10 @@ function dispatch(id: number, event: number, value: number): number {
     case 3:
       listener.onWritable();
       return 0;
+    case 4:
+      return listener.onReadable?.() ?? 0;
     default:
-      return listener.onReadable();
+      listener.onDatagrams?.(value);
+      return 0;
   }
 }

@@ -1,5 +1,11 @@
 /** A stream socket, as whoever reads and writes it sees it; over the kernel's (`native-socket.ts`) or Node's (`duplex-socket.ts`). */
 
+/** An address (4 or 16 bytes) and a port. */
+export interface SocketEndpoint {
+  readonly address: Uint8Array;
+  readonly port: number;
+}
+
 /** What happens on a socket. Nothing is called any more after `onClose`. */
 export interface SocketHandler {
   /** A connection that was on its way is there. */

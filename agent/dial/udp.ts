@@ -12,9 +12,10 @@
  * cannot be connected is served by the unconnected socket.
  */
 
-import {createSocket, type RemoteInfo, type Socket} from 'node:dgram';
-import {formatAddress, parseAddress} from '../../sockets/address.ts';
+import {packEndpoint} from '../../sockets/address.ts';
+import {DatagramSocket} from '../../sockets/datagram-socket.ts';
 import {
+  addressBytes,
   emitUdpFailure,
   emitUdpHead,
   type Family,
@@ -26,18 +27,18 @@ import type {MuxStream} from '../../tunnel/types.ts';
 import {errnoOf} from '../errno.ts';
 
 const CONNECTED_SOCKETS = 64;
-/** Datagrams that wait for a socket to be bound; the kernel's queue is not longer for bursts. */
-const WAITING_DATAGRAMS = 64;
-/** Addresses whose bytes are remembered, for senders without a connected socket. */
-const KNOWN_SENDERS = 256;
+/** Ports that are found taken by another mapping, before it is given up. */
+const PORT_ATTEMPTS = 64;
 
-/** A destination, and its connected socket once that is there. */
+/** A destination. */
 interface Peer {
   readonly key: string;
   readonly endpoint: TunnelEndpoint;
-  readonly address: string;
-  socket: Socket | undefined;
-  isConnected: boolean;
+  /** The same, as datagrams to it begin. */
+  readonly head: Uint8Array;
+  /** The same, for the socket that is not connected. */
+  readonly packed: Uint8Array;
+  socket: DatagramSocket | undefined;
 }
 
 /** Ports of the pod that the agent itself uses: they are not the target's. */
@@ -52,7 +53,15 @@ export function dialUdp(
   body: Uint8Array,
   {ownPorts, onClosed}: {readonly ownPorts: OwnPorts; readonly onClosed: () => void},
 ): void {
-  new UdpMapping(stream, {family: parseFamily(body), ownPorts, onClosed}).start();
+  const family = parseFamily(body);
+  try {
+    const mapping = new UdpMapping(stream, {family, ownPorts, onClosed});
+    stream.accept(new Uint8Array(0));
+    mapping.start();
+  } catch (error) {
+    stream.refuse(errnoOf(error));
+    onClosed();
+  }
 }
 
 class UdpMapping {
@@ -60,16 +69,18 @@ class UdpMapping {
   readonly #family: Family;
   readonly #ownPorts: OwnPorts;
   readonly #onClosed: () => void;
-  readonly #socket: Socket;
+  readonly #any: Uint8Array;
+  readonly #port: number;
+  readonly #socket: DatagramSocket;
   /** In the order of their last use. */
   readonly #peers = new Map<string, Peer>();
-  /** By `address port`: what goes in front of a datagram from there. */
-  readonly #heads = new Map<string, Uint8Array>();
-  readonly #waiting: {peer: Peer; payload: Uint8Array}[] = [];
-  #reserved: number | undefined;
-  #port: number | undefined;
+  /** Where the last datagram went, and where one came from that no connected socket stands for. */
+  #last: Peer | undefined;
+  #sender: Uint8Array = new Uint8Array(0);
+  #senderHead: Uint8Array = new Uint8Array(0);
   #isClosed = false;
 
+  /** Throws what the kernel says against the sockets. */
   constructor(
     stream: MuxStream,
     options: {
@@ -82,7 +93,10 @@ class UdpMapping {
     this.#family = options.family;
     this.#ownPorts = options.ownPorts;
     this.#onClosed = options.onClosed;
-    this.#socket = this.#newSocket();
+    this.#any = new Uint8Array(addressBytes(options.family));
+    this.#port = this.#freePort();
+    this.#socket = this.#newSocket(undefined);
+    this.#ownPorts.add(this.#port);
   }
 
   start(): void {
@@ -91,80 +105,48 @@ class UdpMapping {
       onEnd: () => this.#finish(() => this.#stream.end()),
       onReset: () => this.#finish(() => {}),
     };
-    this.#stream.accept(new Uint8Array(0));
-    this.#socket.on('error', (error) => {
-      // Only binding can fail here: an unconnected socket hears of no ICMP error.
-      if (this.#port === undefined) this.#finish(() => this.#stream.reset(errnoOf(error)));
-    });
-    this.#bind();
   }
 
   /**
-   * Binds to a port that nobody has, as a socket of its own tells: one that shares its port may get one
-   * that others share too, the target's or another mapping's, and with it their datagrams.
+   * A port that nobody has, as a socket of its own tells: one that shares its port may get one that others share too,
+   * the target's or another mapping's, and with it their datagrams.
    */
-  #bind(): void {
-    const probe = this.#newSocket({reuseAddr: false});
-    probe.on('error', (error) => {
-      probe.close();
-      this.#finish(() => this.#stream.reset(errnoOf(error)));
-    });
-    probe.bind(0, () => {
-      const {port} = probe.address();
-      probe.close();
-      if (this.#isClosed) return;
-      if (this.#ownPorts.has(port)) {
-        this.#bind(); // another mapping has found it just now
-        return;
+  #freePort(): number {
+    for (let attempt = 0; attempt < PORT_ATTEMPTS; attempt++) {
+      const probe = new DatagramSocket(this.#family, {onDatagram() {}, onError() {}});
+      try {
+        probe.bind({address: this.#any, port: 0});
+        if (!this.#ownPorts.has(probe.port)) return probe.port;
+      } finally {
+        probe.close();
       }
-      this.#reserved = port;
-      this.#ownPorts.add(port);
-      this.#socket.bind(port, () => this.#onBound());
-    });
+    }
+    throw Object.assign(new Error('no port is free'), {code: 'EADDRINUSE'});
   }
 
   // ---- from the layer ----
 
   #onDatagram(bytes: Uint8Array): void {
-    const {to, payload} = parseUdpSend(bytes);
-    const peer = this.#peerFor(to);
+    const peer = this.#peerOf(bytes);
     if (peer === undefined) return;
-    if (this.#port !== undefined && (peer.isConnected || peer.socket === undefined)) {
-      this.#send(peer, payload);
-    } else if (this.#waiting.length < WAITING_DATAGRAMS) {
-      this.#waiting.push({peer, payload: new Uint8Array(payload)});
-    }
+    const payload = bytes.subarray(peer.head.length);
+    if (peer.socket === undefined) this.#socket.send(payload, peer.packed);
+    else peer.socket.send(payload);
   }
 
-  #send(peer: Peer, payload: Uint8Array): void {
-    const done = (error: Error | null): void => {
-      if (error !== null) this.#fail(peer, error);
-    };
-    if (peer.isConnected) peer.socket?.send(payload, done);
-    else this.#socket.send(payload, peer.endpoint.port, peer.address, done);
+  /** Most datagrams go where the one before went. */
+  #peerOf(bytes: Uint8Array): Peer | undefined {
+    const last = this.#last;
+    if (last !== undefined && startsWith(bytes, last.head)) return last;
+    this.#last = this.#peerFor(bytes);
+    return this.#last;
   }
 
-  #onBound(): void {
-    if (this.#isClosed) return;
-    this.#port = this.#socket.address().port;
-    for (const peer of this.#peers.values()) this.#connect(peer);
-    this.#flush();
-  }
-
-  /** Sends what waits for sockets that are ready by now. */
-  #flush(): void {
-    for (const {peer, payload} of this.#waiting.splice(0)) {
-      if (peer.isConnected || peer.socket === undefined) this.#send(peer, payload);
-      else this.#waiting.push({peer, payload});
-    }
-  }
-
-  // ---- destinations ----
-
-  #peerFor(to: TunnelEndpoint): Peer | undefined {
-    if (to.port === 0 || (to.address.length === 4 ? 4 : 6) !== this.#family) return undefined;
-    // Any one-to-one text will do as a key, and this one costs no formatting.
-    const key = String.fromCharCode(...to.address, to.port);
+  #peerFor(bytes: Uint8Array): Peer | undefined {
+    const {to} = parseUdpSend(bytes);
+    if (to.port === 0 || to.address.length !== this.#any.length) return undefined;
+    const head = bytes.slice(0, 3 + to.address.length);
+    const key = String.fromCharCode(...head);
     const known = this.#peers.get(key);
     if (known !== undefined) {
       this.#peers.delete(key);
@@ -172,11 +154,10 @@ class UdpMapping {
       return known;
     }
     const endpoint = {address: new Uint8Array(to.address), port: to.port};
-    const address = formatAddress(endpoint.address);
-    const peer: Peer = {key, endpoint, address, socket: undefined, isConnected: false};
+    const peer: Peer = {key, endpoint, head, packed: packEndpoint(endpoint), socket: undefined};
     this.#peers.set(key, peer);
     if (this.#peers.size > CONNECTED_SOCKETS) this.#evict();
-    if (this.#port !== undefined) this.#connect(peer);
+    this.#connect(peer);
     return peer;
   }
 
@@ -187,78 +168,78 @@ class UdpMapping {
     this.#drop(oldest);
   }
 
+  /** Gives it a socket of its own, unless the kernel is against it. */
   #connect(peer: Peer): void {
-    const socket = this.#newSocket();
-    peer.socket = socket;
-    socket.on('error', (error) => {
-      // After the connect: an ICMP error. Before: this destination goes without a socket.
-      if (peer.isConnected) this.#fail(peer, error);
-      else this.#drop(peer);
-    });
-    socket.bind(this.#port ?? 0, () => {
-      if (peer.socket !== socket) return;
-      socket.connect(peer.endpoint.port, peer.address, (error?: Error) => {
-        if (peer.socket !== socket) return;
-        peer.isConnected = error === undefined;
-        if (error === undefined) this.#flush();
-        else this.#drop(peer);
-      });
-    });
+    try {
+      peer.socket = this.#newSocket(peer);
+      peer.socket.connect(peer.endpoint);
+    } catch {
+      this.#drop(peer);
+    }
   }
 
   #drop(peer: Peer): void {
-    const {socket} = peer;
+    peer.socket?.close();
     peer.socket = undefined;
-    peer.isConnected = false;
-    socket?.close();
-    if (!this.#isClosed && this.#port !== undefined) this.#flush();
-  }
-
-  #fail(peer: Peer, error: Error): void {
-    if (this.#isClosed) return;
-    this.#stream.sendDatagram(emitUdpFailure(peer.endpoint, errnoOf(error)));
   }
 
   // ---- from the pod's network ----
 
-  #newSocket({reuseAddr} = {reuseAddr: true}): Socket {
-    const type = this.#family === 4 ? 'udp4' : 'udp6';
-    const socket = createSocket({
-      type,
-      reuseAddr,
-      ipv6Only: this.#family === 6,
-      // Addresses are never names here, and looking them up would cost a turn of the event loop.
-      lookup: (host, _options, callback) => callback(null, host, this.#family),
-    });
-    socket.on('message', (payload, from) => this.#onMessage(payload, from));
+  /** Throws what the kernel says. */
+  #newSocket(peer: Peer | undefined): DatagramSocket {
+    const known = peer && emitUdpHead(peer.endpoint);
+    const socket = new DatagramSocket(
+      this.#family,
+      {
+        onDatagram: (payload, from) =>
+          this.#stream.sendDatagram(payload, known ?? this.#headOf(from)),
+        onError: (error, to) => this.#fail(peer ?? this.#peerAt(to), error),
+      },
+      {isShared: true},
+    );
+    try {
+      socket.bind({address: this.#any, port: this.#port});
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
     return socket;
   }
 
-  #onMessage(payload: Uint8Array, from: RemoteInfo): void {
-    const head = this.#headFor(from);
-    if (head !== undefined && !this.#isClosed) this.#stream.sendDatagram(payload, head);
+  #headOf(from: Uint8Array): Uint8Array {
+    if (from.length !== this.#sender.length || !startsWith(from, this.#sender)) {
+      this.#sender = from.slice();
+      const port = ((from[0] ?? 0) << 8) | (from[1] ?? 0);
+      this.#senderHead = emitUdpHead({address: this.#sender.subarray(2), port});
+    }
+    return this.#senderHead;
   }
 
-  #headFor(from: RemoteInfo): Uint8Array | undefined {
-    const key = `${from.address} ${from.port}`;
-    const known = this.#heads.get(key);
-    if (known !== undefined) return known;
-    const address = parseAddress(from.address);
-    if (address === undefined) return undefined;
-    if (this.#heads.size >= KNOWN_SENDERS) this.#heads.clear();
-    const head = emitUdpHead({address, port: from.port});
-    this.#heads.set(key, head);
-    return head;
+  /** The socket that is not connected hears of no ICMP error, but of what the kernel refuses at once. */
+  #peerAt(to: Uint8Array | undefined): Peer | undefined {
+    for (const peer of this.#peers.values()) if (peer.packed === to) return peer;
+    return undefined;
+  }
+
+  #fail(peer: Peer | undefined, error: Error): void {
+    if (this.#isClosed || peer === undefined) return;
+    this.#stream.sendDatagram(emitUdpFailure(peer.endpoint, errnoOf(error)));
   }
 
   #finish(leave: () => void): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#reserved !== undefined) this.#ownPorts.delete(this.#reserved);
+    this.#ownPorts.delete(this.#port);
     for (const peer of this.#peers.values()) this.#drop(peer);
     this.#peers.clear();
     this.#socket.close();
     leave();
     this.#onClosed();
   }
+}
+
+function startsWith(bytes: Uint8Array, beginning: Uint8Array): boolean {
+  if (bytes.length < beginning.length) return false;
+  for (let i = 0; i < beginning.length; i++) if (bytes[i] !== beginning[i]) return false;
+  return true;
 }

@@ -33,13 +33,12 @@
 #include <unistd.h>
 
 #include "napi-arguments.h"
+#include "socket.h"
 #include "uv-abi.h"
 
 enum { READ_ROUNDS = 4, MAX_PARTS = 64 };
 /* Besides UV_…_EVENT: to be asked before it is read how much. */
 enum { ASK = 16 };
-/* What the callback is told, in the order of native.ts. */
-enum event { DATA, END, FAILED, WRITABLE, READABLE };
 
 /* All sockets of the process: where they read, and whom they tell. */
 static struct {
@@ -64,8 +63,7 @@ static struct sock *sock_argument(napi_env env, napi_value value) {
   return result;
 }
 
-/* Calls back; returns what the callback does, or 0. */
-static int64_t tell(struct sock *s, enum event event, int64_t value) {
+int64_t sockets_tell(uint32_t id, enum event event, int64_t value) {
   napi_env env = shared.env;
   napi_handle_scope scope;
   napi_value callback, global, arguments[3], result = NULL;
@@ -73,7 +71,7 @@ static int64_t tell(struct sock *s, enum event event, int64_t value) {
   napi_open_handle_scope(env, &scope);
   napi_get_reference_value(env, shared.callback, &callback);
   napi_get_global(env, &global);
-  napi_create_uint32(env, s->id, &arguments[0]);
+  napi_create_uint32(env, id, &arguments[0]);
   napi_create_int32(env, event, &arguments[1]);
   napi_create_int64(env, value, &arguments[2]);
   if (napi_make_callback(env, NULL, global, callback, 3, arguments, &result) == napi_pending_exception) {
@@ -99,7 +97,7 @@ static void apply(struct sock *s) {
 static int take(struct sock *s, int rounds) {
   if (s->watched & ASK) {
     s->is_told = 0;
-    int64_t room = tell(s, READABLE, 0);
+    int64_t room = sockets_tell(s->id, READABLE, 0);
     if (s->fd < 0) return 0;
     if (!s->is_told) s->room = room > 0 ? (size_t)room : 0;
     if (!s->room) apply(s);
@@ -113,11 +111,11 @@ static int take(struct sock *s, int rounds) {
       int64_t failure = n < 0 ? -errno : 0;
       s->watched &= n < 0 ? 0 : ~UV_READABLE_EVENT;
       apply(s);
-      tell(s, n < 0 ? FAILED : END, failure);
+      sockets_tell(s->id, n < 0 ? FAILED : END, failure);
       return 0;
     }
     s->is_told = 0;
-    int64_t room = tell(s, DATA, n);
+    int64_t room = sockets_tell(s->id, DATA, n);
     if (s->fd < 0) return 0;
     /* Ticks and microtasks, which come after the answer, may know better. */
     if (!s->is_told) s->room = room > 0 ? (size_t)room : 0;
@@ -140,13 +138,13 @@ static void on_event(uv_poll_t *poll, int status, int events) {
     getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &failure, &size);
     s->watched = 0;
     apply(s);
-    tell(s, FAILED, failure ? -failure : -EPIPE);
+    sockets_tell(s->id, FAILED, failure ? -failure : -EPIPE);
     return;
   }
   if (events & UV_WRITABLE_EVENT) {
     s->watched &= ~UV_WRITABLE_EVENT;
     apply(s);
-    tell(s, WRITABLE, 0);
+    sockets_tell(s->id, WRITABLE, 0);
   }
   if (events & UV_READABLE_EVENT) take(s, READ_ROUNDS);
 }
@@ -252,20 +250,30 @@ static napi_value close_sock(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
-static int as_address(struct sockaddr_storage *to, const uint8_t *endpoint, size_t length) {
+socklen_t endpoint_to_sockaddr(struct sockaddr_storage *to, const uint8_t *endpoint, size_t length) {
   struct sockaddr_in *v4 = (void *)to;
   struct sockaddr_in6 *v6 = (void *)to;
-  memset(to, 0, sizeof *to);
+  memset(to, 0, sizeof *v6);
   if (length == 6) {
     v4->sin_family = AF_INET;
     memcpy(&v4->sin_port, endpoint, 2);
     memcpy(&v4->sin_addr, endpoint + 2, 4);
     return sizeof *v4;
   }
+  if (length != ENDPOINT_BYTES) return 0;
   v6->sin6_family = AF_INET6;
   memcpy(&v6->sin6_port, endpoint, 2);
   memcpy(&v6->sin6_addr, endpoint + 2, 16);
   return sizeof *v6;
+}
+
+size_t endpoint_of_sockaddr(uint8_t *endpoint, const struct sockaddr_storage *from) {
+  int is_v6 = from->ss_family == AF_INET6;
+  const struct sockaddr_in *v4 = (const void *)from;
+  const struct sockaddr_in6 *v6 = (const void *)from;
+  memcpy(endpoint, is_v6 ? &v6->sin6_port : &v4->sin_port, 2);
+  memcpy(endpoint + 2, is_v6 ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr, is_v6 ? 16 : 4);
+  return is_v6 ? ENDPOINT_BYTES : 6;
 }
 
 /* connect(endpoint, keepAliveSeconds) -> fd | -errno: port (big-endian) and address. Made or on its way when it
@@ -283,7 +291,7 @@ static napi_value connect_to(napi_env env, napi_callback_info info) {
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
   struct sockaddr_storage to;
-  socklen_t size = (socklen_t)as_address(&to, endpoint, length);
+  socklen_t size = endpoint_to_sockaddr(&to, endpoint, length);
   if (connect(fd, (struct sockaddr *)&to, size) < 0 && errno != EINPROGRESS) {
     int failure = errno;
     close(fd);
@@ -307,29 +315,32 @@ static napi_value local_endpoint(napi_env env, napi_callback_info info) {
   arguments(env, info, args, 2);
   struct sock *s = sock_argument(env, args[0]);
   uint8_t *endpoint = bytes_argument(env, args[1], &room);
-  if (!s || s->fd < 0 || !endpoint || room < 18) return number(env, -EINVAL);
+  if (!s || s->fd < 0 || !endpoint || room < ENDPOINT_BYTES) return number(env, -EINVAL);
   struct sockaddr_storage own;
   socklen_t size = sizeof own;
   if (getsockname(s->fd, (struct sockaddr *)&own, &size) < 0) return number(env, -errno);
-  int is_v6 = own.ss_family == AF_INET6;
-  const struct sockaddr_in *v4 = (const void *)&own;
-  const struct sockaddr_in6 *v6 = (const void *)&own;
-  memcpy(endpoint, is_v6 ? &v6->sin6_port : &v4->sin_port, 2);
-  memcpy(endpoint + 2, is_v6 ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr, is_v6 ? 16 : 4);
-  return number(env, is_v6 ? 18 : 6);
+  return number(env, (int64_t)endpoint_of_sockaddr(endpoint, &own));
+}
+
+void export_functions(napi_env env, napi_value exports, const struct exported *functions) {
+  for (; functions->name; functions++) {
+    napi_value function;
+    napi_create_function(env, functions->name, NAPI_AUTO_LENGTH, functions->function, NULL, &function);
+    napi_set_named_property(env, exports, functions->name, function);
+  }
 }
 
 NAPI_MODULE_INIT() {
-  static const struct { const char *name; napi_callback function; } exported[] = {
-      {"start", start},           {"open", open_sock},
-      {"watch", watch},           {"write", write_parts},
-      {"close", close_sock},      {"shutdownWrite", shutdown_write},
-      {"connect", connect_to},    {"duplicate", duplicate},
-      {"localEndpoint", local_endpoint}};
-  for (size_t i = 0; i < sizeof exported / sizeof *exported; i++) {
-    napi_value function;
-    napi_create_function(env, exported[i].name, NAPI_AUTO_LENGTH, exported[i].function, NULL, &function);
-    napi_set_named_property(env, exports, exported[i].name, function);
-  }
+  export_functions(env, exports, (const struct exported[]){{"start", start},
+                                                           {"open", open_sock},
+                                                           {"watch", watch},
+                                                           {"write", write_parts},
+                                                           {"close", close_sock},
+                                                           {"shutdownWrite", shutdown_write},
+                                                           {"connect", connect_to},
+                                                           {"duplicate", duplicate},
+                                                           {"localEndpoint", local_endpoint},
+                                                           {0}});
+  export_datagrams(env, exports);
   return exports;
 }

@@ -1,0 +1,249 @@
+/*
+ * Datagram sockets on Node's loop, many datagrams a call: the other half of the socket addon (socket.c).
+ *
+ * Theory of operation. All sockets of a process receive into one ring of slots by recvmmsg(2); the callback is called
+ * once for what came, and takes or copies it in the same breath. Sending is sendmmsg(2) of what JavaScript has gathered.
+ * Of both, a call costs little beside what the kernel does for each datagram.
+ *
+ * An ICMP error is the socket's until somebody is told (SO_ERROR): recvmmsg, sendmmsg or epoll, whichever is first.
+ * It ends nothing. libuv stops to watch a socket that epoll has an error of, so it is watched again.
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 9
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "napi-arguments.h"
+#include "socket.h"
+#include "uv-abi.h"
+
+enum { SLOTS = 32, SLOT_BYTES = 65536, NOTE_BYTES = 24, READ_ROUNDS = 4, MOST_PARTS = 64 };
+
+/* Where all of them receive: SLOTS of SLOT_BYTES, and of each slot a note: uint32 length, length of the sender's
+ * endpoint, the endpoint. */
+static struct {
+  napi_ref references[2];
+  uint8_t *slots, *notes;
+  struct mmsghdr messages[SLOTS];
+  struct iovec vectors[SLOTS];
+  struct sockaddr_storage senders[SLOTS];
+} ring;
+
+/* Lives until its poll handle is closed. */
+struct datagrams {
+  uv_poll_t *poll;
+  int fd, watched; /* UV_…_EVENT */
+  uint32_t id;
+};
+
+static struct datagrams *datagrams_argument(napi_env env, napi_value value) {
+  void *result = NULL;
+  napi_get_value_external(env, value, &result);
+  struct datagrams *d = result;
+  return d && d->fd >= 0 ? d : NULL;
+}
+
+static void on_event(uv_poll_t *poll, int status, int events);
+
+static void apply(struct datagrams *d) {
+  if (d->watched) uv_poll_start(d->poll, d->watched, on_event);
+  else uv_poll_stop(d->poll);
+}
+
+static void note(int slot) {
+  uint8_t *at = ring.notes + slot * NOTE_BYTES;
+  uint32_t length = ring.messages[slot].msg_len;
+  memcpy(at, &length, sizeof length);
+  at[4] = (uint8_t)endpoint_of_sockaddr(at + 5, &ring.senders[slot]);
+}
+
+/* Receives until nothing is there or others are to have a turn. Returns whether an error was told. */
+static int take(struct datagrams *d) {
+  for (int round = 0; round < READ_ROUNDS && d->fd >= 0 && (d->watched & UV_READABLE_EVENT); round++) {
+    for (int i = 0; i < SLOTS; i++) ring.messages[i].msg_hdr.msg_namelen = sizeof ring.senders[i];
+    int count = recvmmsg(d->fd, ring.messages, SLOTS, MSG_DONTWAIT, NULL);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      if (errno == EAGAIN) return 0;
+      sockets_tell(d->id, FAILED, -errno);
+      return 1;
+    }
+    for (int i = 0; i < count; i++) note(i);
+    sockets_tell(d->id, DATAGRAMS, count);
+    if (count < SLOTS) return 0;
+  }
+  return 0;
+}
+
+static void on_event(uv_poll_t *poll, int status, int events) {
+  struct datagrams *d = uv_handle_get_data((uv_handle_t *)poll);
+  if (status < 0) {
+    int failure = 0;
+    socklen_t size = sizeof failure;
+    if (!take(d) && d->fd >= 0 && getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &failure, &size) == 0 && failure)
+      sockets_tell(d->id, FAILED, -failure);
+    if (d->fd >= 0) apply(d);
+    return;
+  }
+  if (events & UV_WRITABLE_EVENT) {
+    d->watched &= ~UV_WRITABLE_EVENT;
+    apply(d);
+    sockets_tell(d->id, WRITABLE, 0);
+  }
+  if (d->fd >= 0 && (events & UV_READABLE_EVENT)) take(d);
+}
+
+/* startDatagrams(slots, notes) -> 0 | -errno: after start(), once. */
+static napi_value start_datagrams(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  size_t sizes[2];
+  arguments(env, info, args, 2);
+  if (ring.slots) return number(env, -EBUSY);
+  uint8_t *slots = bytes_argument(env, args[0], &sizes[0]);
+  uint8_t *notes = bytes_argument(env, args[1], &sizes[1]);
+  if (!slots || !notes || sizes[0] < SLOTS * SLOT_BYTES || sizes[1] < SLOTS * NOTE_BYTES) return number(env, -EINVAL);
+  for (int i = 0; i < 2; i++) napi_create_reference(env, args[i], 1, &ring.references[i]);
+  ring.slots = slots;
+  ring.notes = notes;
+  for (int i = 0; i < SLOTS; i++) {
+    ring.vectors[i] = (struct iovec){slots + i * SLOT_BYTES, SLOT_BYTES};
+    ring.messages[i].msg_hdr = (struct msghdr){.msg_name = &ring.senders[i], .msg_iov = &ring.vectors[i], .msg_iovlen = 1};
+  }
+  return number(env, 0);
+}
+
+/* openDatagrams(family, id, isShared) -> handle | -errno: an IPv4 or IPv6 socket, whose port others may share. Nothing is
+ * watched yet. */
+static napi_value open_datagrams(napi_env env, napi_callback_info info) {
+  napi_value args[3], handle;
+  bool shared = false;
+  int on = 1, failure = -ENOMEM;
+  arguments(env, info, args, 3);
+  int family = int_argument(env, args[0]) == 4 ? AF_INET : AF_INET6;
+  napi_get_value_bool(env, args[2], &shared);
+  int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return number(env, -errno);
+  if (family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  if (shared) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  struct datagrams *d = calloc(1, sizeof *d);
+  uv_poll_t *poll = calloc(1, uv_handle_size(UV_POLL_HANDLE_TYPE));
+  uv_loop_t *loop;
+  if (d && poll && napi_get_uv_event_loop(env, &loop) == napi_ok) failure = uv_poll_init(loop, poll, fd);
+  if (failure < 0) {
+    close(fd);
+    free(d);
+    free(poll);
+    return number(env, failure);
+  }
+  *d = (struct datagrams){.poll = poll, .fd = fd, .id = (uint32_t)int_argument(env, args[1])};
+  uv_handle_set_data((uv_handle_t *)poll, d);
+  napi_create_external(env, d, NULL, NULL, &handle);
+  return handle;
+}
+
+static int own_port(int fd) {
+  uint8_t endpoint[ENDPOINT_BYTES];
+  struct sockaddr_storage own;
+  socklen_t size = sizeof own;
+  if (getsockname(fd, (struct sockaddr *)&own, &size) < 0) return -errno;
+  endpoint_of_sockaddr(endpoint, &own);
+  return endpoint[0] << 8 | endpoint[1];
+}
+
+/* Binds or connects; the result is the socket's own port, or a negative errno. */
+static napi_value with_endpoint(napi_env env, napi_callback_info info,
+                                int (*act)(int, const struct sockaddr *, socklen_t)) {
+  napi_value args[2];
+  size_t length;
+  arguments(env, info, args, 2);
+  struct datagrams *d = datagrams_argument(env, args[0]);
+  uint8_t *endpoint = bytes_argument(env, args[1], &length);
+  if (!d) return number(env, -EBADF);
+  struct sockaddr_storage to;
+  socklen_t size = endpoint ? endpoint_to_sockaddr(&to, endpoint, length) : 0;
+  if (size == 0) return number(env, -EINVAL);
+  return number(env, act(d->fd, (struct sockaddr *)&to, size) < 0 ? -errno : own_port(d->fd));
+}
+
+/* bindDatagrams(handle, endpoint) -> own port | -errno */
+static napi_value bind_datagrams(napi_env env, napi_callback_info info) { return with_endpoint(env, info, bind); }
+
+/* connectDatagrams(handle, endpoint) -> own port | -errno */
+static napi_value connect_datagrams(napi_env env, napi_callback_info info) { return with_endpoint(env, info, connect); }
+
+/* watchDatagrams(handle, events): UV_…_EVENT. */
+static napi_value watch_datagrams(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  arguments(env, info, args, 2);
+  struct datagrams *d = datagrams_argument(env, args[0]);
+  if (!d) return number(env, -EBADF);
+  d->watched = int_argument(env, args[1]) & (UV_READABLE_EVENT | UV_WRITABLE_EVENT);
+  apply(d);
+  return number(env, 0);
+}
+
+/* sendDatagrams(handle, payloads, endpoints, begin, end) -> how many | -errno of the first: at most MOST_PARTS. An
+ * endpoint may be undefined, for a socket that is connected. */
+static napi_value send_datagrams(napi_env env, napi_callback_info info) {
+  napi_value args[5], element;
+  struct mmsghdr messages[MOST_PARTS];
+  struct iovec vectors[MOST_PARTS];
+  struct sockaddr_storage destinations[MOST_PARTS];
+  size_t length;
+  arguments(env, info, args, 5);
+  struct datagrams *d = datagrams_argument(env, args[0]);
+  int32_t begin = int_argument(env, args[3]), count = int_argument(env, args[4]) - begin;
+  if (!d) return number(env, -EBADF);
+  if (begin < 0 || count <= 0 || count > MOST_PARTS) return number(env, -EINVAL);
+  for (int32_t i = 0; i < count; i++) {
+    if (napi_get_element(env, args[1], (uint32_t)(begin + i), &element) != napi_ok) return number(env, -EINVAL);
+    uint8_t *bytes = bytes_argument(env, element, &length);
+    vectors[i] = (struct iovec){bytes, length};
+    messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+    if (napi_get_element(env, args[2], (uint32_t)(begin + i), &element) != napi_ok) return number(env, -EINVAL);
+    uint8_t *endpoint = bytes_argument(env, element, &length);
+    if (!endpoint) continue;
+    socklen_t size = endpoint_to_sockaddr(&destinations[i], endpoint, length);
+    if (size == 0) return number(env, -EINVAL);
+    messages[i].msg_hdr.msg_name = &destinations[i];
+    messages[i].msg_hdr.msg_namelen = size;
+  }
+  int sent;
+  do sent = sendmmsg(d->fd, messages, (unsigned)count, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (sent < 0 && errno == EINTR);
+  return number(env, sent < 0 ? -errno : sent);
+}
+
+static void on_closed(uv_handle_t *handle) {
+  free(uv_handle_get_data(handle));
+  free(handle);
+}
+
+/* closeDatagrams(handle): once only. */
+static napi_value close_datagrams(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  arguments(env, info, args, 1);
+  struct datagrams *d = datagrams_argument(env, args[0]);
+  if (!d) return number(env, -EBADF);
+  uv_poll_stop(d->poll);
+  close(d->fd);
+  d->fd = -1;
+  uv_close((uv_handle_t *)d->poll, on_closed);
+  return number(env, 0);
+}
+
+void export_datagrams(napi_env env, napi_value exports) {
+  export_functions(env, exports, (const struct exported[]){{"startDatagrams", start_datagrams},
+                                                           {"openDatagrams", open_datagrams},
+                                                           {"bindDatagrams", bind_datagrams},
+                                                           {"connectDatagrams", connect_datagrams},
+                                                           {"watchDatagrams", watch_datagrams},
+                                                           {"sendDatagrams", send_datagrams},
+                                                           {"closeDatagrams", close_datagrams},
+                                                           {0}});
+}

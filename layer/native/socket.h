@@ -1,0 +1,26 @@
+/* What the files of the socket addon share: whom they tell, and addresses as JavaScript has them. */
+#ifndef MIRRORD_SOCKET_H
+#define MIRRORD_SOCKET_H
+#include <node_api.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* What the callback is told, in the order of sockets/native.ts. */
+enum event { DATA, END, FAILED, WRITABLE, READABLE, DATAGRAMS };
+
+/* Calls back with (id, event, value); returns what the callback does, or 0. */
+int64_t sockets_tell(uint32_t id, enum event event, int64_t value);
+
+/* An endpoint is a port (big-endian) and an address: 6 or 18 bytes. */
+enum { ENDPOINT_BYTES = 18 };
+socklen_t endpoint_to_sockaddr(struct sockaddr_storage *to, const uint8_t *endpoint, size_t length);
+size_t endpoint_of_sockaddr(uint8_t *endpoint, const struct sockaddr_storage *from);
+
+struct exported { const char *name; napi_callback function; };
+/* Up to one without a name. */
+void export_functions(napi_env env, napi_value exports, const struct exported *functions);
+
+/* datagrams.c */
+void export_datagrams(napi_env env, napi_value exports);
+#endif

@@ -132,6 +132,7 @@ interface UdpPeer {
 }
 
 function isSame(a: Endpoint, b: Endpoint): boolean {
+  if (a === b) return true; // the stack gives the same one again and again
   return a.port === b.port && a.address.every((byte, i) => byte === b.address[i]);
 }
 

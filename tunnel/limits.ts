@@ -56,6 +56,8 @@ export const DATAGRAM_FLOOR_BYTES = 2048;
 /** Datagrams that one stream may have waiting; whichever is reached first. */
 export const DATAGRAM_QUEUE_COUNT = 128;
 export const DATAGRAM_QUEUE_BYTES = 262_144;
+/** What is sent of one stream's datagrams at a time, unless a single one is larger. */
+export const DATAGRAM_RUN_BYTES = 16_384;
 /** A datagram that has waited longer is of no use: its sender has asked again. */
 export const DATAGRAM_LATE_MS = 1000;
 

@@ -29,9 +29,9 @@ import {Ring} from './ring.ts';
 export interface Sender {
   /** Bytes that it may send in this turn; the scheduler's own note. */
   deficitBytes: number;
-  /** Returns the length of its next frame with header; undefined: it has none. Drops what is late. */
+  /** Returns the length of its next frame with header, or of several datagrams'; undefined: it has none. Drops what is late. */
   nextFrameBytes(now: number): number | undefined;
-  /** Takes the next frame out; it belongs to the caller. */
+  /** Takes that out; it belongs to the caller. */
   takeFrame(): Uint8Array | undefined;
   /** Makes the frame of the credit that is due; undefined: none is. */
   takeCredit(now: number): Uint8Array | undefined;

@@ -185,7 +185,7 @@ export class Stream implements MuxStream, Sender {
       this.#host.counters.datagramsDroppedFull++;
       return;
     }
-    if (this.#datagrams.push(this.id, {head, payload}, this.#host.stamp)) this.#queue();
+    if (this.#datagrams.push(this.id, payload, head, this.#host.stamp)) this.#queue();
   }
 
   // ---- what the scheduler asks ----

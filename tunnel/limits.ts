@@ -54,7 +54,7 @@ export const QUEUED_FLOOR_BYTES = 131_072;
 export const DATAGRAM_FLOOR_BYTES = 2048;
 
 /** Datagrams that one stream may have waiting; whichever is reached first. */
-export const DATAGRAM_QUEUE_COUNT = 128;
+export const DATAGRAM_QUEUE_COUNT = 1024;
 export const DATAGRAM_QUEUE_BYTES = 262_144;
 /** What is sent of one stream's datagrams at a time, unless a single one is larger. */
 export const DATAGRAM_RUN_BYTES = 16_384;

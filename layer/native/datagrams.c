@@ -5,6 +5,10 @@
  * once for what came, and takes or copies it in the same breath. Sending is sendmmsg(2) of what JavaScript has gathered.
  * Of both, a call costs little beside what the kernel does for each datagram.
  *
+ * Datagrams of one size to one place cross the kernel as one, which is divided where it has to be (UDP_SEGMENT,
+ * Documentation/networking/segmentation-offloads.rst): by the receiving socket, or the device. A path on which that can't be, or a size
+ * that the path does not take whole, is met once for a socket.
+ *
  * An ICMP error is the socket's until somebody is told (SO_ERROR): recvmmsg, sendmmsg or epoll, whichever is first.
  * It ends nothing. libuv stops to watch a socket that epoll has an error of, so it is watched again.
  */
@@ -12,6 +16,7 @@
 #define NAPI_VERSION 9
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,6 +28,8 @@
 #include "uv-abi.h"
 
 enum { SLOTS = 32, SLOT_BYTES = 65536, NOTE_BYTES = 24, READ_ROUNDS = 4, MOST_PARTS = 64 };
+/* Of datagrams that cross as one: what fits a path at all, and an IPv6 packet. The kernel's limit is 64 of them. */
+enum { MOST_SEGMENT = 16384, MOST_BYTES = 65000 };
 
 /* Where all of them receive: SLOTS of SLOT_BYTES, and of each slot a note: uint32 length, length of the sender's
  * endpoint, the endpoint. */
@@ -38,6 +45,7 @@ static struct {
 struct datagrams {
   uv_poll_t *poll;
   int fd, watched; /* UV_…_EVENT */
+  int is_plain;    /* each datagram goes by itself */
   uint32_t id;
 };
 
@@ -187,36 +195,96 @@ static napi_value watch_datagrams(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/* What goes out in one call: datagrams, and the messages that they are gathered in. */
+struct batch {
+  int count, messages;
+  struct iovec payloads[MOST_PARTS];
+  const uint8_t *endpoints[MOST_PARTS]; /* NULL: where the socket is connected to */
+  size_t endpoint_lengths[MOST_PARTS];
+  struct mmsghdr headers[MOST_PARTS];
+  struct sockaddr_storage destinations[MOST_PARTS];
+  union {
+    char bytes[CMSG_SPACE(sizeof(uint16_t))];
+    struct cmsghdr align;
+  } controls[MOST_PARTS];
+};
+
+/* How many from `first` on may cross as one: of one size and to one place; the last one may be smaller. */
+static int alike(const struct batch *b, int first) {
+  size_t size = b->payloads[first].iov_len, bytes = size;
+  int n = 1;
+  if (size == 0 || size > MOST_SEGMENT) return n;
+  for (; first + n < b->count; n++) {
+    const struct iovec *next = &b->payloads[first + n];
+    bytes += next->iov_len;
+    if (next->iov_len == 0 || next->iov_len > size || bytes > MOST_BYTES) break;
+    if (b->endpoints[first + n] != b->endpoints[first]) break;
+    if (next->iov_len < size) return n + 1;
+  }
+  return n;
+}
+
+/* Gathers the datagrams into messages. Returns 0, or -EINVAL of an endpoint that is none. */
+static int gather(struct batch *b, int is_plain) {
+  b->messages = 0;
+  for (int i = 0; i < b->count;) {
+    int n = is_plain ? 1 : alike(b, i), m = b->messages++;
+    struct msghdr *header = &b->headers[m].msg_hdr;
+    *header = (struct msghdr){.msg_iov = &b->payloads[i], .msg_iovlen = (size_t)n};
+    if (b->endpoints[i]) {
+      header->msg_namelen = endpoint_to_sockaddr(&b->destinations[m], b->endpoints[i], b->endpoint_lengths[i]);
+      header->msg_name = &b->destinations[m];
+      if (header->msg_namelen == 0) return -EINVAL;
+    }
+    if (n > 1) {
+      uint16_t size = (uint16_t)b->payloads[i].iov_len;
+      header->msg_control = b->controls[m].bytes;
+      header->msg_controllen = sizeof b->controls[m].bytes;
+      struct cmsghdr *control = CMSG_FIRSTHDR(header);
+      *control = (struct cmsghdr){.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof size)};
+      memcpy(CMSG_DATA(control), &size, sizeof size);
+    }
+    i += n;
+  }
+  return 0;
+}
+
+/* sendmmsg(2): how many datagrams went out, or a negative errno of the first. */
+static int offer(struct datagrams *d, struct batch *b) {
+  int sent, datagrams = 0;
+  do sent = sendmmsg(d->fd, b->headers, (unsigned)b->messages, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (sent < 0 && errno == EINTR);
+  if (sent < 0) return -errno;
+  for (int m = 0; m < sent; m++) datagrams += (int)b->headers[m].msg_hdr.msg_iovlen;
+  return datagrams;
+}
+
 /* sendDatagrams(handle, payloads, endpoints, begin, end) -> how many | -errno of the first: at most MOST_PARTS. An
  * endpoint may be undefined, for a socket that is connected. */
 static napi_value send_datagrams(napi_env env, napi_callback_info info) {
   napi_value args[5], element;
-  struct mmsghdr messages[MOST_PARTS];
-  struct iovec vectors[MOST_PARTS];
-  struct sockaddr_storage destinations[MOST_PARTS];
-  size_t length;
+  struct batch b;
   arguments(env, info, args, 5);
   struct datagrams *d = datagrams_argument(env, args[0]);
-  int32_t begin = int_argument(env, args[3]), count = int_argument(env, args[4]) - begin;
+  int32_t begin = int_argument(env, args[3]);
+  b.count = int_argument(env, args[4]) - begin;
   if (!d) return number(env, -EBADF);
-  if (begin < 0 || count <= 0 || count > MOST_PARTS) return number(env, -EINVAL);
-  for (int32_t i = 0; i < count; i++) {
+  if (begin < 0 || b.count <= 0 || b.count > MOST_PARTS) return number(env, -EINVAL);
+  for (int i = 0; i < b.count; i++) {
     if (napi_get_element(env, args[1], (uint32_t)(begin + i), &element) != napi_ok) return number(env, -EINVAL);
-    uint8_t *bytes = bytes_argument(env, element, &length);
-    vectors[i] = (struct iovec){bytes, length};
-    messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+    b.payloads[i].iov_base = bytes_argument(env, element, &b.payloads[i].iov_len);
     if (napi_get_element(env, args[2], (uint32_t)(begin + i), &element) != napi_ok) return number(env, -EINVAL);
-    uint8_t *endpoint = bytes_argument(env, element, &length);
-    if (!endpoint) continue;
-    socklen_t size = endpoint_to_sockaddr(&destinations[i], endpoint, length);
-    if (size == 0) return number(env, -EINVAL);
-    messages[i].msg_hdr.msg_name = &destinations[i];
-    messages[i].msg_hdr.msg_namelen = size;
+    b.endpoints[i] = bytes_argument(env, element, &b.endpoint_lengths[i]);
   }
-  int sent;
-  do sent = sendmmsg(d->fd, messages, (unsigned)count, MSG_NOSIGNAL | MSG_DONTWAIT);
-  while (sent < 0 && errno == EINTR);
-  return number(env, sent < 0 ? -errno : sent);
+  int result = gather(&b, d->is_plain);
+  if (result == 0) result = offer(d, &b);
+  int is_gathered = b.headers[0].msg_hdr.msg_iovlen > 1;
+  if (is_gathered && (result == -EINVAL || result == -EIO || result == -EMSGSIZE || result == -EOPNOTSUPP)) {
+    d->is_plain = 1;
+    result = gather(&b, 1);
+    if (result == 0) result = offer(d, &b);
+  }
+  return number(env, result);
 }
 
 static void on_closed(uv_handle_t *handle) {

@@ -1,0 +1,113 @@
+import test from 'ava';
+import {useDemo} from '../helpers/e2e.ts';
+
+const world = useDemo(test);
+const write = {flags: ['--fs-mode', 'write']};
+
+/** Runs a script in the pod, with its files and all rights there. */
+async function inPod(script: string): Promise<string> {
+  const {pid} = await world.pod('gateway');
+  const enter = [world.launcherPath, 'enter', String(pid), '--mount', '--keep-capabilities', '--'];
+  const {status, stdout, stderr} = await world.run([...enter, '/bin/sh', '-ec', script]);
+  if (status !== 0) throw new Error(`in the pod: ${stderr}`);
+  return stdout;
+}
+
+async function errorOf(command: string): Promise<string> {
+  return (await world.startExec(['sh', '-c', command], {...write, input: ''}).ended).stderr;
+}
+
+test.serial("what the pod's file system refuses is refused with its own words", async (t) => {
+  await inPod(`
+    mkdir /app/small /app/fixed
+    mount -t tmpfs -o size=64k none /app/small
+    mount -t tmpfs -o ro none /app/fixed`);
+  t.regex(
+    await errorOf('dd if=/dev/zero of=/app/small/x bs=4k count=100 conv=fsync'),
+    /No space left on device/,
+  );
+  t.regex(await errorOf('echo x > /app/small/x && cat /dev/zero >> /app/small/x'), /No space/);
+  t.regex(await errorOf('touch /app/fixed/x'), /Read-only file system/);
+  await inPod('umount /app/small /app/fixed; rmdir /app/small /app/fixed');
+});
+
+test.serial(
+  'a file that is made while it is read says that it is empty, and is read',
+  async (t) => {
+    await inPod(': > /app/version; mount --bind /proc/version /app/version');
+    t.regex(await world.exec(['cat', '/app/version']), /^Linux version /);
+    t.is(await world.exec(['stat', '-c', '%s', '/app/version']), '0\n');
+    await inPod('umount /app/version; rm /app/version');
+  },
+);
+
+test.serial('a directory of 100,000 entries: each name once, with its attributes', async (t) => {
+  await inPod('mkdir /app/many; cd /app/many; seq 100000 | xargs touch');
+  const count = async (command: string) => (await world.exec(['sh', '-c', command])).trim();
+  t.is(await count('ls -f /app/many | sort -u | wc -l'), '100002');
+  t.is(await count('find /app/many -type f -size 0 | sort -u | wc -l'), '100000');
+  await inPod('rm -r /app/many');
+});
+
+test.serial('names that no text has, and as long as they can be, come from the pod', async (t) => {
+  const long = 'n'.repeat(255);
+  const deep = Array.from({length: 15}, () => 'd'.repeat(250)).join('/');
+  await inPod(`
+    mkdir -p /app/strange/${deep}
+    cd /app/strange
+    echo 1 > "$(printf '\\377\\376')"; echo 2 > "$(printf 'a\\nb')"; echo 3 > ${long}; echo 4 > ${deep}/x; echo 5 > ' '`);
+  const script = [
+    'cd /app/strange',
+    `cat "$(printf '\\377\\376')" "$(printf 'a\\nb')" ${long} ${deep}/x ' '`,
+    'find . -type f -print0 | tr -cd "\\0" | wc -c',
+  ].join('; ');
+  t.is(await world.exec(['sh', '-c', script]), '1\n2\n3\n4\n5\n5\n');
+  await inPod('rm -r /app/strange');
+});
+
+test.serial('a file that grows is read to its new end', async (t) => {
+  const read = `
+import sys
+print('reading', flush=True)
+with open('/app/growing') as file:
+    text = ''
+    while not text.endswith('end\\n'):
+        text += file.read()
+print(text == ''.join(f'line {i}\\n' for i in range(1, 301)) + 'end\\n')`;
+  await inPod(': > /app/growing');
+  const running = world.startExec(['python3', '-c', read], {input: ''});
+  await running.said(/reading/);
+  await inPod(
+    'i=1; while [ $i -le 300 ]; do echo line $i; i=$((i + 1)); done >> /app/growing; echo end >> /app/growing',
+  );
+  t.is((await running.ended).stdout, 'reading\nTrue\n');
+  await inPod('rm /app/growing');
+});
+
+test.serial('O_DIRECT, and locks between programs', async (t) => {
+  const script = `
+    cd /app
+    dd if=/dev/urandom of=direct bs=4096 count=100 oflag=direct status=none
+    dd if=direct bs=8192 iflag=direct status=none | cmp - direct && echo same
+    exec 9> lock; flock 9
+    flock -n lock true || echo busy
+    flock -u 9; flock -n lock echo free
+    rm direct lock`;
+  t.is(await world.exec(['sh', '-c', script], write), 'same\nbusy\nfree\n');
+});
+
+test.serial("what another process of the pod's changes is seen a second later", async (t) => {
+  await inPod('mkdir /app/shared; echo one > /app/shared/x');
+  const script = `
+    cd /app/shared; cat x; test -e y || echo none; read _
+    while ! grep -q two x || ! test -e y; do :; done
+    cat x y`;
+  const running = world.startExec(['sh', '-c', script]);
+  await running.said(/one\nnone\n/);
+  await inPod(
+    'echo two > /app/shared/x; mv /app/shared/x /app/shared/z; cp /app/shared/z /app/shared/x; echo new > /app/shared/y',
+  );
+  running.child.stdin?.end('\n');
+  t.is((await running.ended).stdout, 'one\nnone\ntwo\nnew\n');
+  await inPod('rm -r /app/shared');
+});

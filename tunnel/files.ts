@@ -16,7 +16,7 @@
  *     stat       which -> attributes
  *     readlink   path -> bytes
  *     open       uint32 flags, path, uint32 most -> uint32 handle, attributes, all of a file of at most so many bytes;
- *                `most` may be left out
+ *                `most` may be left out; of a link, with OPEN_NO_FOLLOW: ESTALE
  *     create     uint32 flags, uint32 mode, path -> uint32 handle, attributes
  *     read       uint32 handle, uint64 offset, uint32 length -> bytes; fewer only at the end
  *     write      uint32 handle, uint64 offset, bytes -> uint32 count
@@ -84,6 +84,8 @@ export const FILE_OPERATION = {
 
 export type FileOperation = keyof typeof FILE_OPERATION;
 
+/** Of open's flags, besides Linux': not to follow a link at the end of the path. */
+export const OPEN_NO_FOLLOW = 1 << 30;
 /** The version that `hello` answers with. */
 export const FILES_VERSION = 2;
 /** Bytes of a file in one request or answer. */

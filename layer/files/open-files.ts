@@ -11,6 +11,7 @@ import {ProtocolError} from '../../tunnel/errors.ts';
 import {
   ATTRIBUTE_BYTES,
   FileRequest,
+  OPEN_NO_FOLLOW,
   type OpenedDirectory,
   parseOpenedDirectory,
 } from '../../tunnel/files.ts';
@@ -113,7 +114,9 @@ export class OpenFiles {
     const path = tree.path(node);
     const spot = isWriting ? sources.spot(path, 'write') : sources.at(path, node.source);
     if ((flags & constants.O_TRUNC) !== 0) this.changing(node);
-    const fields = await this.#openAt(spot, flags, isWriting && spot.source !== node.source);
+    // Should it be a link by now, the kernel is to look at its name again.
+    const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
+    const fields = await this.#openAt(spot, how, isWriting && spot.source !== node.source);
     if (isWriting) this.#changed(path, spot);
     const handle = this.#keepFile(node, spot.source, {flags, fields});
     // Files that are made while they are read (proc(5)) say that they are empty. Who writes may map it later.

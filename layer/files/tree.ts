@@ -5,6 +5,9 @@
  * renames what is in it. It lives for as long as the kernel remembers it (FORGET); how many there are is the
  * kernel's business, which forgets when memory is short.
  *
+ * A name that has become another file's is another node: what is open under the old one is not what is found now. Of a
+ * directory that doesn't count, since things may be mounted in it.
+ *
  * A file with several names (link(2)) is one node, for the kernel keeps sizes, links and pages by node: what is
  * written by one name would else be seen late by another. Its path is that of the name that was looked at last.
  */
@@ -21,7 +24,7 @@ export interface Place {
   readonly name: string;
 }
 
-/** What there is to know of a file that may have other names. */
+/** What a file is told by from another one that takes its name, and found by under its other names. */
 export interface Linked {
   readonly ino: bigint;
   /** Whether it has. */
@@ -37,6 +40,8 @@ export interface FileNode {
   name: string;
   /** Its other names. */
   readonly others: Place[];
+  /** Which file it is; undefined of a directory. */
+  readonly ino: bigint | undefined;
   /** What it is known by to have other names. */
   linked: Linked | undefined;
   readonly source: Source;
@@ -61,6 +66,7 @@ export class FileTree {
     parent: undefined,
     name: '',
     others: [],
+    ino: undefined,
     linked: undefined,
     source: 'scaffold',
     isFollowed: false,
@@ -108,11 +114,11 @@ export class FileTree {
     const place = {parent, name};
     const known = this.#byName.get(keyOf(place));
     if (known !== undefined && known.source === source && known.isFollowed === isFollowed) {
-      if (known.linked === undefined || known.linked.ino === linked?.ino) {
+      if (known.ino === linked?.ino) {
         this.#share(known, linked);
         return this.#refer(known, place);
       }
-      // The name is another file's by now.
+      // The name is another file's by now: the one that may still be open must not be taken for it.
       this.remove(parent, name);
     }
     const shared =
@@ -123,6 +129,7 @@ export class FileTree {
       parent,
       name,
       others: [],
+      ino: linked?.ino,
       linked: undefined,
       source,
       isFollowed,

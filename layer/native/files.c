@@ -239,17 +239,20 @@ static void put_content(int fd, off_t size, size_t most) {
 
 /* What a handle may be opened with, besides the access. Not O_APPEND: what was written through a mapping is written by
  * any handle of the file, and has its place. */
+#define NO_FOLLOW (1 << 30) /* a bit of our own: O_NOFOLLOW is another one on every architecture */
 #define OPEN_FLAGS (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC)
 
 static int open_file(void) {
   char path[PATH_MAX], name[32];
   struct stat status;
-  int flags = (int)take(4) & OPEN_FLAGS;
+  int flags = (int)take(4), follows = !(flags & NO_FOLLOW);
+  flags &= OPEN_FLAGS;
   if (!take_string(path, sizeof path)) return 0;
   size_t content = at < end ? take(4) : 0;
-  int entry = resolve_entry(path, 1);
+  int entry = resolve_entry(path, follows);
   if (entry < 0) return -1;
   if (fstat(entry, &status) < 0) return close_with(entry, -1);
+  if (S_ISLNK(status.st_mode)) return close(entry), errno = ESTALE, -1;
   if (!S_ISREG(status.st_mode)) return close(entry), errno = S_ISDIR(status.st_mode) ? EISDIR : ENXIO, -1;
   name_of(entry, name, sizeof name);
   int fd = open(name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -270,7 +273,8 @@ static int create_file(void) {
   if (parent < 0) return -1;
   int fd = openat(parent, name, flags | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
   close_with(parent, 0);
-  if (fd < 0) return -1;
+  /* A link that has just been made there: the caller is to look again. */
+  if (fd < 0) return errno == ELOOP ? (errno = ESTALE, -1) : -1;
   if (fstat(fd, &status) < 0) return close_with(fd, -1);
   if (!S_ISREG(status.st_mode)) return close(fd), errno = ENXIO, -1;
   return put_opened(fd);

@@ -221,6 +221,7 @@ static int obey(char **f, int count, struct answer *a) {
   if (IS("unix", 2)) return open_unix(args, n, a);
   if (IS("unix-make", 1)) return make_unix(args[0], a);
   if (IS("unix-cover", 1)) return cover_with_unix(args[0]);
+  if (IS("unix-forget", 0)) return forget_unix();
   if (IS("run", 2)) {
     f[count] = NULL;
     return run_helper(args[0], args + 1);

@@ -69,6 +69,7 @@ int open_diagnostics(struct answer *a);
 int open_unix(char **args, int count, struct answer *a);
 int make_unix(const char *type, struct answer *a);
 int cover_with_unix(const char *path);
+int forget_unix(void);
 
 /* No IPv6 sockets from now on, for the program and for us. */
 int forbid_ipv6(void);

@@ -2,7 +2,7 @@
  * Listening unix sockets under paths of the pod, in the sandbox only.
  *
  *   unix stream|seqpacket PATH              unix stream|seqpacket @NAME LENGTH
- *   unix-make stream|seqpacket, then in a batch: unix-cover PATH
+ *   unix-make stream|seqpacket, then in a batch: unix-cover PATH, then unix-forget
  *
  * Theory of operation. The path belongs to the pod; what is there here decides how the socket comes under it:
  *
@@ -203,10 +203,17 @@ static int open_socket(const char *type) {
 /* The last one that was made, for the batch that covers something with it. */
 static int made_socket = -1;
 
+/* As long as we have it, it listens. */
+int forget_unix(void) {
+  if (made_socket >= 0) close(made_socket);
+  made_socket = -1;
+  return 0;
+}
+
 int make_unix(const char *type, struct answer *a) {
   int fd = open_socket(type);
   if (fd < 0) return failed("socket");
-  if (made_socket >= 0) close(made_socket);
+  forget_unix();
   made_socket = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (made_socket < 0) return close(fd), failed("fcntl");
   a->fd = fd;

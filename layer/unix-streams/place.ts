@@ -50,6 +50,7 @@ export async function coverSocket(launcher: Launcher, {type, name}: UnixSocket):
   try {
     ({fd} = launcher.open('unix-make', type));
     await launcher.batch([['unix-cover', name]]);
+    launcher.command('unix-forget');
     return fd;
   } catch (error) {
     if (fd !== undefined) closeFd(fd);

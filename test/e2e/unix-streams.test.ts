@@ -215,7 +215,7 @@ test.serial(
       ['seqpacket', `/var/run/${own}.sock`],
     ] as const) {
       const server = await serve(t, type, path);
-      const running = demo.startExec(unix('watch', type, path), options(`^${path}$`));
+      const running = demo.startExec(unix('watch', type, path), options(own));
       await running.said(/^answered\n/);
       server.child.kill('SIGKILL');
       await running.said(/ECONNREFUSED\n$/);

@@ -229,11 +229,14 @@ static int put_opened(int fd) {
 }
 
 /* All of a file that has no more than so many bytes, after its attributes: whoever opens it mostly wants it. What has a
- * size of 0 may be made by reading it, so that is left to who asks. */
+ * size of 0 may be made by reading it, so that is left to who asks. Nobody has read it yet, so its time stays as it is,
+ * if the file is ours. */
 static void put_content(int fd, off_t size, size_t most) {
   if (most > CONTENT_MAX) most = CONTENT_MAX;
   if (size <= 0 || (uint64_t)size > most) return;
+  int flags = fcntl(fd, F_GETFL), quietly = flags >= 0 && fcntl(fd, F_SETFL, flags | O_NOATIME) == 0;
   ssize_t n = pread(fd, answer + 12 + length, (size_t)size, 0);
+  if (quietly) fcntl(fd, F_SETFL, flags);
   if (n > 0) length += (size_t)n;
 }
 

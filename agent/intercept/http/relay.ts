@@ -33,6 +33,7 @@ export async function relayRedirected(
 ): Promise<void> {
   const {socket} = connection;
   try {
+    socket.on('error', () => {}); // it closes, which everybody hears of
     socket.setKeepAlive(true, KEEPALIVE_MS);
     await relay({connection, options, router, counters: httpCounters});
   } catch {

@@ -171,6 +171,8 @@ export class Http1Relay {
   // ---- for whom a request is ----
 
   #readRequest(): void {
+    // Who does not read his answers is not asked for more of them.
+    if (!this.#client.isWritable) return;
     const exchange = this.#reader.read();
     if (exchange === 'wait') return;
     if (exchange === 'raw') this.#relayRest();

@@ -115,6 +115,7 @@ export class Leg {
     }
     this.#queue.unshift(chunk);
     this.#queued += chunk.length;
+    if (this.#queued >= QUEUE_BYTES) this.#socket.readBytes = 0;
   }
 
   /** Sends bytes, which may be lent. To be called while it is writable, but takes them anyway. */

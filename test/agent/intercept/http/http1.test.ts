@@ -1,7 +1,9 @@
 import {once} from 'node:events';
 import {Agent, createServer, get, request} from 'node:http';
 import {createServer as createTcpServer, type Socket} from 'node:net';
+import {setTimeout as delay} from 'node:timers/promises';
 import test from 'ava';
+import {held} from '../../../../agent/intercept/pass.ts';
 import {
   ask,
   dial,
@@ -411,4 +413,32 @@ test('backpressure: what nobody reads is not taken from the application', async 
   }
   t.true(written < 40_000_000, `${written} bytes were taken`);
   response.destroy();
+});
+
+test('backpressure: who asks and does not read is not asked for, however short the answers', async (t) => {
+  const [count, length] = [8_000, 4_000];
+  const answer = `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n${'x'.repeat(length)}`;
+  const server = createTcpServer((socket) => {
+    socket.on('error', () => {});
+    // Heads have 18 bytes, however they come.
+    let heard = 0;
+    socket.on('data', (chunk) => {
+      const before = Math.floor(heard / 18);
+      heard += chunk.length;
+      for (let each = before; each < Math.floor(heard / 18); each++) socket.write(answer);
+    });
+  });
+  const {port} = await relay(t, await listen(t, server), []);
+  const socket = await dial(port);
+  socket.write('GET / HTTP/1.1\r\n\r\n'.repeat(count));
+  while (held.bytes === 0) await delay(10);
+  // What is kept would go on to grow now.
+  for (let turn = 0; turn < 30; turn++) await delay(10);
+  t.true(held.peakBytes < 400_000, `${held.peakBytes}`);
+  let received = 0;
+  for await (const chunk of socket) {
+    received += chunk.length;
+    if (received === count * answer.length) break;
+  }
+  t.pass();
 });

@@ -29,6 +29,8 @@ export interface Agent extends AsyncDisposable {
   readonly token: string;
   /** The agent's end, once it has come, as an error. */
   readonly ended: Promise<MirrordError>;
+  /** Whether the files that it serves are the target's. */
+  readonly hasFiles: boolean;
   /** Where volumes are mounted in the target, as far as that is known (not of a process of this machine). */
   readonly volumeMounts: readonly string[];
   /** The target, where it is a pod of a Kubernetes cluster. */
@@ -69,6 +71,7 @@ async function openLocalAgent(target: LocalTarget, {progress}: AgentStart): Prom
     connection: agent.connection,
     token: agent.token,
     ended: agent.ended.then((reason) => explainAgentEnd(reason, pid)),
+    hasFiles: true,
     volumeMounts: [],
     async [Symbol.asyncDispose]() {
       await agent[Symbol.asyncDispose]();
@@ -106,6 +109,8 @@ async function openKubeAgent(
       return connection;
     },
     token: agent.token,
+    // One beside the target has only its own; that they are missing was said.
+    hasFiles: agent.mode !== 'beside',
     volumeMounts: volumeMounts(found),
     ...(found.podName !== undefined && {pod: found.pod}),
     ended: agent.ended.then(

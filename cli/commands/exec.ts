@@ -125,9 +125,11 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     incoming: incomingOptions(config, target, debuggers.ports, agent.pod),
     hostPorts: hostPorts(config),
     unixStreams: config.feature.network.outgoing.unix_streams ?? [],
-    files: filesOptions(config, surroundings(argv[0], process.env), {
-      isTargetless: target.kind === 'targetless',
-      volumeMounts: agent.volumeMounts,
+    ...(agent.hasFiles && {
+      files: filesOptions(config, surroundings(argv[0], process.env), {
+        isTargetless: target.kind === 'targetless',
+        volumeMounts: agent.volumeMounts,
+      }),
     }),
     skip: skipOptions(config),
     ...(pcap !== undefined && {pcap}),

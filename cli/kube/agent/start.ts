@@ -18,7 +18,7 @@ import {hasStatus} from '../errors.ts';
 import {apiPath, resources} from '../path.ts';
 import type {KubeTarget} from '../target/resolve.ts';
 import {type AgentPlace, creationFailure} from './failures.ts';
-import {type AgentConfig, agentMode, missingAbilities} from './mode.ts';
+import {type AgentConfig, type AgentMode, agentMode, missingAbilities} from './mode.ts';
 import {checkMetricsPort, choosePort} from './ports.ts';
 import {connectOnce, connectReady} from './ready.ts';
 import {checkRoom, mayPinTo, readNode} from './room.ts';
@@ -40,6 +40,8 @@ export interface KubeAgent extends AsyncDisposable {
   readonly token: string;
   /** Why the agent is over, once it is. */
   readonly ended: Promise<string>;
+  /** How it gets to its target. */
+  readonly mode: AgentMode;
   /** Where it runs. */
   readonly namespace: string;
   readonly podName: string;
@@ -108,6 +110,7 @@ export async function startKubeAgent(
       },
       token: token.toString('hex'),
       ended: watch.ended,
+      mode: plan.mode,
       namespace: plan.namespace,
       podName,
       async [Symbol.asyncDispose]() {

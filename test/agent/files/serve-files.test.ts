@@ -1,9 +1,17 @@
-import {constants, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync} from 'node:fs';
+import {
+  appendFileSync,
+  constants,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
 import {FileClient, FileError, podFiles} from '../../../layer/files/file-client.ts';
-import {FILE_DATA_BYTES, FileRequest, parseEntries} from '../../../tunnel/files.ts';
+import {FILE_DATA_BYTES, FileRequest, OPEN_NO_FOLLOW, parseEntries} from '../../../tunnel/files.ts';
 import {startAgent} from '../../helpers/agent.ts';
 import {
   attributes,
@@ -133,6 +141,29 @@ test('a file is created, written, renamed and removed', async (t) => {
     'still open',
   );
   t.is(await errnoOf(files.request(stat('/new'))), errno.ENOENT);
+});
+
+test('what is appended goes to the end, what is written to its place, by the same handle', async (t) => {
+  const {root, files} = await openTarget(t);
+  const flags = constants.O_RDWR | constants.O_APPEND;
+  const handle = first(await files.request(create('/log', flags)));
+  const append = (text: string) =>
+    files.request(new FileRequest('append').u32(handle), Buffer.from(text));
+  t.is(first(await append('one ')), 4);
+  appendFileSync(join(root, 'log'), 'another ');
+  t.is(first(await append('two')), 3);
+  await files.request(write(handle, 0), Buffer.from('ONE'));
+  t.is(readFileSync(join(root, 'log'), 'utf8'), 'ONE another two');
+});
+
+test('a link is opened only by who means what it leads to', async (t) => {
+  const {root, files} = await openTarget(t);
+  writeFileSync(join(root, 'file'), 'content');
+  symlinkSync('file', join(root, 'link'));
+  t.is(await errnoOf(files.request(open('/link', OPEN_NO_FOLLOW))), errno.ESTALE);
+  t.is(await errnoOf(files.request(open('/file', OPEN_NO_FOLLOW))), 0);
+  t.is(await content(files, '/link'), 'content');
+  t.is(await errnoOf(files.request(create('/link', constants.O_WRONLY))), errno.ESTALE);
 });
 
 test('a directory of 5,000 entries comes in pieces, with names that are no UTF-8', async (t) => {

@@ -118,7 +118,8 @@ export function serveListening(options: ListeningOptions, log: Log): void {
   }
   // Half-open connections end as whole ones: nobody says more after an end.
   const listeners = sockets.map((fd) =>
-    createServer((connection) => agent.serve(connection))
+    // What is written is whole: the rest of an answer is not to wait for what came of its beginning (Nagle).
+    createServer({noDelay: true}, (connection) => agent.serve(connection))
       .on('error', (error) => log.error('listening', {error: error.message}))
       .listen({fd}),
   );

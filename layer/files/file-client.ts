@@ -72,6 +72,8 @@ export class FileClient implements Disposable {
   /** What the stream has not taken yet. */
   readonly #queue = new WriteQueue();
   readonly #onDispose: () => void;
+  /** Sends what somebody holds back. */
+  #held: (() => void) | undefined;
   #received = 0;
   #lastId = 0;
   #isOver = false;
@@ -99,6 +101,7 @@ export class FileClient implements Disposable {
 
   /** Asks, with `data` at the end, which is copied. Rejects with FileError; EIO when the stream is over. */
   request(request: FileRequest, data?: Uint8Array): Promise<Uint8Array> {
+    this.release();
     this.counters.requests++;
     if (this.#isOver) return Promise.reject(new FileError(EIO));
     const bytes = data?.length ?? 0;
@@ -113,6 +116,19 @@ export class FileClient implements Disposable {
       this.#send(request.finish(id, bytes));
       if (data !== undefined && bytes > 0) this.#send(data);
     });
+  }
+
+  /** Notes that somebody holds a request back, in the place of which `send` is called before any other. */
+  hold(send: () => void): void {
+    this.release();
+    this.#held = send;
+  }
+
+  /** Has what is held back sent. */
+  release(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    held?.();
   }
 
   /** Asks whom we are looking as. Rejects with FileError: EACCES where the files may not be looked at. */

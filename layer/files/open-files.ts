@@ -176,15 +176,14 @@ export class OpenFiles {
     const {data, offset, isAppend, isMapped} = request;
     const client = this.#client(file);
     this.changing(file.node);
-    const isBehind = behind !== undefined && !isMapped;
-    const ask = isAppend
-      ? new FileRequest(isBehind ? 'appendall' : 'append').u32(remote)
-      : new FileRequest(isBehind ? 'writeall' : 'write').u32(remote).u64(offset);
-    if (isBehind) {
+    if (behind !== undefined && !isMapped) {
       const {length} = data; // the bytes are gone when this waits
-      await behind.write(length, () => client.request(ask, data));
+      await behind.write(isAppend ? 'end' : offset, data);
       return emitCount(length);
     }
+    const ask = isAppend
+      ? new FileRequest('append').u32(remote)
+      : new FileRequest('write').u32(remote).u64(offset);
     return emitCount(numberAt(await client.request(ask, data)));
   }
 
@@ -280,7 +279,7 @@ export class OpenFiles {
       now: this.#options.now,
     });
     const isBehind = source === 'pod' && (flags & accessMask) !== 0 && (flags & surely) === 0;
-    const behind = isBehind ? new WriteBehind(this.#behind) : undefined;
+    const behind = isBehind ? new WriteBehind(client, remote, this.#behind) : undefined;
     return this.#keep({kind: 'file', node, source, remote, ahead, behind});
   }
 

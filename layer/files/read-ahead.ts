@@ -4,10 +4,11 @@
  * Theory of operation. The kernel asks for 128 KiB at most beyond what the program wants. So the first read gets
  * as much as `feature.fs.readonly_file_buffer` says, and from then on as much is asked for ahead as was read in order,
  * up to AHEAD_BYTES, but not beyond the size that the file had when it was opened. Whoever jumps about is served by
- * single requests; after a jump nothing is read ahead before RUN_BYTES were read in order from there, for one who reads
- * large blocks from anywhere would wait behind what nobody wants. Pieces are kept for who comes a little late, since
- * the kernel asks by several threads. What was read longer ago than KEEP_MS is not believed any more: the kernel has
- * its own cache, which it checks by then.
+ * single requests, and nothing is read ahead before more than RUN_BYTES were read in order after a jump, for one who reads blocks from
+ * anywhere would wait behind what nobody wants. But who reads large blocks will go on to do so: if the kernel's first
+ * question after a jump is as large as its questions are, the rest of a block is asked for that is as long as the one before.
+ * Pieces are kept for who comes a little late, since the kernel asks by several threads. What was read longer ago than
+ * KEEP_MS is not believed any more: the kernel has its own cache, which it checks by then.
  *
  * A small file comes whole with the answer to its opening, as a piece that is there already.
  */
@@ -57,10 +58,12 @@ export class ReadAhead {
   readonly #memory: ReadAheadMemory;
   readonly #pieces = new Map<number, Piece>();
   readonly #size: number;
-  #windowBytes: number;
+  readonly #firstBytes: number;
   /** Where reading in order began, and where the next such read begins. */
   #start = 0;
   #next = 0;
+  /** How long the block will be that is being read, as it seems; 0: nobody knows. */
+  #blockBytes = 0;
   /** No piece beyond is asked for before somebody wants it: it would be empty. */
   #end: number;
 
@@ -74,23 +77,21 @@ export class ReadAhead {
     this.#now = now;
     this.#isOff = firstBytes === 0;
     this.#memory = memory;
-    this.#windowBytes = Math.min(firstBytes, AHEAD_BYTES);
+    this.#firstBytes = firstBytes;
     if (content !== undefined) this.#keep(0, Promise.resolve(content));
   }
 
   /** Reads `length` bytes, or fewer at the end. Returns parts, in order, which are not to be written to. */
   async read(offset: number, length: number): Promise<Uint8Array[]> {
-    const isInOrder =
-      offset <= this.#next + this.#windowBytes && offset >= this.#next - BEHIND_BYTES;
-    if (this.#isOff || !isInOrder) {
-      if (!isInOrder) this.#restart(offset, offset + length);
-      return [await this.#read(offset, length)];
+    const isInOrder = offset <= this.#aheadEnd && offset >= this.#next - BEHIND_BYTES;
+    if (this.#isOff) return [await this.#read(offset, length)];
+    if (!isInOrder) {
+      this.#jump(offset, length);
+      const read = this.#read(offset, length);
+      if (this.#aheadEnd > this.#next) this.#ask(this.#next, this.#next);
+      return [await read];
     }
     this.#next = Math.max(this.#next, offset + length);
-    const run = this.#next - this.#start;
-    if (this.#start === 0 || run > RUN_BYTES) {
-      this.#windowBytes = Math.min(Math.max(this.#windowBytes, run), AHEAD_BYTES);
-    }
     const pieces = this.#ask(offset, offset + length);
     const parts: Uint8Array[] = [];
     let at = offset;
@@ -115,21 +116,32 @@ export class ReadAhead {
     this.#end = this.#size;
   }
 
-  #restart(start: number, next: number): void {
+  /** Up to where it makes sense to read. */
+  get #aheadEnd(): number {
+    const run = this.#next - this.#start;
+    const isFromStart = this.#start === 0 && this.#blockBytes === 0;
+    if (isFromStart) return this.#next + Math.min(Math.max(this.#firstBytes, run), AHEAD_BYTES);
+    if (run > Math.max(RUN_BYTES, this.#blockBytes)) return this.#next + Math.min(run, AHEAD_BYTES);
+    return Math.max(this.#next, this.#start + this.#blockBytes);
+  }
+
+  #jump(offset: number, length: number): void {
+    const run = this.#next - this.#start;
     this.clear();
-    this.#start = start;
-    this.#next = next;
-    this.#windowBytes = 0;
+    this.#start = offset;
+    this.#next = offset + length;
+    this.#blockBytes = length < PIECE_BYTES ? length : Math.min(Math.max(run, length), RUN_BYTES);
   }
 
   /** The pieces from `offset` to `end`; asks for more beyond. */
   #ask(offset: number, end: number): {start: number; piece: Piece}[] {
     const wanted: {start: number; piece: Piece}[] = [];
     const first = offset - (offset % PIECE_BYTES);
+    const aheadEnd = Math.max(end, this.#aheadEnd);
     for (const start of this.#pieces.keys()) {
       if (start < first - BEHIND_BYTES) this.#drop(start);
     }
-    for (let start = first; start < end + this.#windowBytes; start += PIECE_BYTES) {
+    for (let start = first; start < aheadEnd; start += PIECE_BYTES) {
       if (start >= end) {
         if (start >= this.#end) break;
         if (this.#memory.bytes >= TOTAL_BYTES) {

@@ -8,13 +8,22 @@
  * waits for all: what has been closed without an error is there for others.
  *
  * Who opened the file to be sure (O_SYNC, O_DSYNC, O_DIRECT) waits for each write.
+ *
+ * Small writes in order are gathered: they go out when GATHER_BYTES are together, when anything else is asked of the
+ * pod, or after GATHER_MS. Only one file gathers at a time.
  */
 
-import {FileError} from './file-client.ts';
+import {FileRequest} from '../../tunnel/files.ts';
+import {type FileClient, FileError} from './file-client.ts';
 
 /** 3.2 Gbit/s at 20 ms. */
 const FILE_BYTES = 8_388_608;
 const TOTAL_BYTES = 67_108_864;
+/** What is gathered, and how large a write is that is worth it. */
+const GATHER_BYTES = 131_072;
+const SMALL_BYTES = 32_768;
+/** How long others may not see what was written, at most. */
+const GATHER_MS = 1;
 
 /** What all files have under way, together. */
 export class WriteBehindMemory {
@@ -23,6 +32,8 @@ export class WriteBehindMemory {
   waits = 0;
   /** Failures that were told later than by the write. */
   failures = 0;
+  /** Where a file gathers what it writes. */
+  readonly gathered = new Uint8Array(GATHER_BYTES);
   readonly #waiting: (() => void)[] = [];
 
   get isFull(): boolean {
@@ -42,25 +53,42 @@ export class WriteBehindMemory {
   }
 }
 
+/** Where something is written: at an offset, or at the end of the file. */
+export type WritePlace = bigint | 'end';
+
 export class WriteBehind {
   readonly #memory: WriteBehindMemory;
+  readonly #client: FileClient;
+  readonly #remote: number;
   #bytes = 0;
   #failure: FileError | undefined;
+  /** What this file gathers now. */
+  #gathering:
+    | {readonly place: WritePlace; length: number; readonly timer: NodeJS.Timeout}
+    | undefined;
 
-  constructor(memory: WriteBehindMemory) {
+  /** `remote`: the handle of the file. */
+  constructor(client: FileClient, remote: number, memory: WriteBehindMemory) {
+    this.#client = client;
+    this.#remote = remote;
     this.#memory = memory;
   }
 
   /**
-   * Sends a write of so many bytes, and resolves when the program may go on. Rejects with the failure of an earlier
-   * one, and then sends nothing.
+   * Sends or gathers `data`, which is not used after this returns, and resolves when the program may go on. Rejects with
+   * the failure of an earlier write, and then sends nothing.
    */
-  async write(bytes: number, send: () => Promise<unknown>): Promise<void> {
+  async write(place: WritePlace, data: Uint8Array): Promise<void> {
     this.#tell();
     const memory = this.#memory;
-    this.#bytes += bytes;
-    memory.bytes += bytes;
-    void this.#follow(send(), bytes);
+    this.#bytes += data.length;
+    memory.bytes += data.length;
+    if (!this.#goesOn(place, data.length)) {
+      this.#client.release();
+      if (data.length > SMALL_BYTES) this.#send(place, data);
+      else this.#begin(place);
+    }
+    if (this.#gathering !== undefined) this.#gather(this.#gathering, data);
     if (!memory.isFull && this.#bytes <= FILE_BYTES) return;
     memory.waits++;
     while (this.#bytes > 0 && (memory.isFull || this.#bytes > FILE_BYTES)) await memory.change();
@@ -68,8 +96,44 @@ export class WriteBehind {
 
   /** Resolves when all has arrived. Rejects with the first failure that was not told yet. */
   async settled(): Promise<void> {
+    if (this.#gathering !== undefined) this.#client.release();
     while (this.#bytes > 0) await this.#memory.change();
     this.#tell();
+  }
+
+  #goesOn(place: WritePlace, bytes: number): boolean {
+    const now = this.#gathering;
+    if (now === undefined || now.length + bytes > GATHER_BYTES) return false;
+    if (now.place === 'end' || place === 'end') return now.place === place;
+    return now.place + BigInt(now.length) === place;
+  }
+
+  #begin(place: WritePlace): void {
+    const release = (): void => this.#client.release();
+    this.#gathering = {place, length: 0, timer: setTimeout(release, GATHER_MS)};
+    this.#client.hold(() => this.#release());
+  }
+
+  #gather(gathering: {length: number}, data: Uint8Array): void {
+    this.#memory.gathered.set(data, gathering.length);
+    gathering.length += data.length;
+    if (gathering.length === GATHER_BYTES) this.#client.release();
+  }
+
+  #release(): void {
+    const gathering = this.#gathering;
+    if (gathering === undefined) return;
+    this.#gathering = undefined;
+    clearTimeout(gathering.timer);
+    this.#send(gathering.place, this.#memory.gathered.subarray(0, gathering.length));
+  }
+
+  #send(place: WritePlace, data: Uint8Array): void {
+    const ask =
+      place === 'end'
+        ? new FileRequest('appendall').u32(this.#remote)
+        : new FileRequest('writeall').u32(this.#remote).u64(place);
+    void this.#follow(this.#client.request(ask, data), data.length);
   }
 
   async #follow(sent: Promise<unknown>, bytes: number): Promise<void> {

@@ -58,7 +58,7 @@ function throughput(
   title: string,
   rest: Pick<Row, 'before' | 'command' | 'count'>,
 ): Row {
-  return {id, title, unit: 'MiB/s', digits: 0, ...rest};
+  return {id, title, unit: 'MiB/s', digits: 1, ...rest};
 }
 
 function perFile(
@@ -120,10 +120,10 @@ export const rows: readonly Row[] = [
   }),
   {
     id: 'bytes',
-    title: 'read 1 MiB byte by byte',
+    title: 'read 64 KiB byte by byte',
     unit: 'ms',
     digits: 0,
-    prepare: (own) => [`write ${own} ${mebibyte} ${mebibyte}`],
+    prepare: (own) => [`write ${own} 65536 65536`],
     command: ({own}) => `read ${own} 1`,
     count: () => 1,
   },

@@ -77,6 +77,27 @@ test('who jumps about gets what is asked for, and no more', async (t) => {
   ]);
 });
 
+test('who reads large blocks from anywhere gets the next one at once, and nothing beyond', async (t) => {
+  const bytes = pattern(6_000_000);
+  const {asked, read} = file(bytes);
+  const question = 131_072; // as large as the kernel's are
+  const block = async (start: number) => {
+    const from = asked.length;
+    for (let offset = start; offset < start + 4 * question; offset += question) {
+      t.deepEqual(
+        await read(offset, question),
+        Buffer.from(bytes.slice(offset, offset + question)),
+      );
+      if (offset === start && start !== 8 * question) t.is(asked.length, from + 4);
+    }
+    const ends = asked.slice(from).map(({offset, length}) => offset + length);
+    t.true(Math.max(...ends) <= start + 4 * question);
+  };
+  await block(8 * question);
+  await block(24 * question);
+  await block(16 * question);
+});
+
 test('without a buffer nothing is read ahead', async (t) => {
   const {asked, read} = file(pattern(200_000), 0);
   await read(0, 4096);

@@ -1,85 +1,156 @@
 import test from 'ava';
-import {FileError} from '../../../layer/files/file-client.ts';
+import {FileClient} from '../../../layer/files/file-client.ts';
 import {WriteBehind, WriteBehindMemory} from '../../../layer/files/write-behind.ts';
+import {FILE_OPERATION} from '../../../tunnel/files.ts';
+import type {StreamHandler} from '../../../tunnel/types.ts';
+import {stat} from '../../helpers/file-requests.ts';
+import {fields} from '../../helpers/fuse-kernel.ts';
 
 const MiB = 1_048_576;
 
-/** A far side that answers when it is told to. */
+interface Sent {
+  readonly id: number;
+  readonly operation: number;
+  readonly offset: bigint;
+  readonly bytes: Buffer;
+}
+
+/** A client whose far side answers when it is told to. */
 function farSide() {
-  const sent: PromiseWithResolvers<void>[] = [];
-  const send = async (): Promise<void> => {
-    const answer = Promise.withResolvers<void>();
-    sent.push(answer);
-    await answer.promise;
+  let handler: StreamHandler | undefined;
+  let waiting = Buffer.alloc(0);
+  const sent: Sent[] = [];
+  const client = new FileClient((given) => {
+    handler = given;
+    return {
+      writable: 1e9,
+      write(chunk: Uint8Array) {
+        waiting = Buffer.concat([waiting, chunk]);
+        for (let size = 0; waiting.length >= 4; waiting = waiting.subarray(size)) {
+          size = 4 + waiting.readUInt32LE(0);
+          if (waiting.length < size) return;
+          sent.push({
+            id: waiting.readUInt32LE(4),
+            operation: waiting[8] ?? 0,
+            offset: size >= 21 ? waiting.readBigUInt64LE(13) : 0n,
+            bytes: Buffer.from(waiting.subarray(Math.min(21, size), size)),
+          });
+        }
+      },
+      end() {},
+      reset() {},
+      consumed() {},
+    };
+  });
+  const answer = (index: number, errno = 0): void => {
+    const {id = 0, operation, bytes} = sent[index] ?? {};
+    const isWrite = operation === FILE_OPERATION.writeall;
+    const payload = errno === 0 && isWrite ? fields(bytes?.length ?? 0) : new Uint8Array(0);
+    handler?.onLentData?.(fields(8 + payload.length, id, errno, payload));
   };
-  return {sent, send};
+  return {client, sent, answer};
 }
 
 /** Whether a promise is settled by now. */
 async function isDone(promise: Promise<unknown>): Promise<boolean> {
   let done = false;
-  promise.then(
-    () => {
-      done = true;
-    },
-    () => {
-      done = true;
-    },
-  );
+  const note = (): void => {
+    done = true;
+  };
+  promise.then(note, note);
   await new Promise(setImmediate);
   return done;
 }
 
+const large = new Uint8Array(MiB);
+
 test('writes go on until too much of a file is under way, and on again when some has arrived', async (t) => {
+  const {client, sent, answer} = farSide();
   const memory = new WriteBehindMemory();
-  const file = new WriteBehind(memory);
-  const {sent, send} = farSide();
-  for (let index = 0; index < 8; index++) t.true(await isDone(file.write(MiB, send)));
-  const ninth = file.write(MiB, send);
+  const file = new WriteBehind(client, 1, memory);
+  for (let index = 0; index < 8; index++) t.true(await isDone(file.write(0n, large)));
+  const ninth = file.write(0n, large);
   t.false(await isDone(ninth));
   t.is(sent.length, 9, 'it is on its way all the same');
   t.is(memory.waits, 1);
-  sent[0]?.resolve();
+  answer(0);
   t.true(await isDone(ninth));
 });
 
 test('files share what may be under way', async (t) => {
+  const {client, sent, answer} = farSide();
   const memory = new WriteBehindMemory();
-  const {sent, send} = farSide();
   for (let index = 0; index < 64; index++) {
-    t.true(await isDone(new WriteBehind(memory).write(MiB, send)));
+    t.true(await isDone(new WriteBehind(client, index, memory).write(0n, large)));
   }
-  const file = new WriteBehind(memory);
-  const more = file.write(MiB, send);
+  const file = new WriteBehind(client, 64, memory);
+  const more = file.write(0n, large);
   t.false(await isDone(more));
-  sent[0]?.resolve();
+  answer(0);
   t.true(await isDone(more));
-  for (const each of sent) each.resolve();
+  for (let index = 1; index < sent.length; index++) answer(index);
   await file.settled();
   t.is(memory.bytes, 0);
 });
 
 test('a failure is told by the next write, which is not sent, and by nobody else', async (t) => {
-  const file = new WriteBehind(new WriteBehindMemory());
-  const {sent, send} = farSide();
-  await file.write(1, send);
-  await file.write(1, send);
-  sent[0]?.reject(new FileError(28));
-  sent[1]?.reject(new FileError(5));
+  const {client, sent, answer} = farSide();
+  const file = new WriteBehind(client, 1, new WriteBehindMemory());
+  await file.write(0n, large);
+  await file.write(0n, large);
+  answer(0, 28);
+  answer(1, 5);
   await new Promise(setImmediate);
-  await t.throwsAsync(file.write(1, send), {message: 'errno 28'});
+  await t.throwsAsync(file.write(0n, large), {message: 'errno 28'});
   t.is(sent.length, 2);
   await file.settled();
 });
 
 test('all is waited for at the end, and the first failure is told', async (t) => {
-  const file = new WriteBehind(new WriteBehindMemory());
-  const {sent, send} = farSide();
-  await file.write(1, send);
-  await file.write(1, send);
+  const {client, answer} = farSide();
+  const file = new WriteBehind(client, 1, new WriteBehindMemory());
+  await file.write(0n, large);
+  await file.write(0n, large);
   const settled = file.settled();
-  sent[1]?.reject(new FileError(28));
+  answer(1, 28);
   t.false(await isDone(settled));
-  sent[0]?.resolve();
+  answer(0);
   await t.throwsAsync(settled, {message: 'errno 28'});
+});
+
+test('small writes in order go out together, before anything else that is asked', async (t) => {
+  const {client, sent, answer} = farSide();
+  const memory = new WriteBehindMemory();
+  const [one, other] = [new WriteBehind(client, 1, memory), new WriteBehind(client, 2, memory)];
+  await one.write(7n, Buffer.from('ab'));
+  await one.write(9n, Buffer.from('c'));
+  t.is(sent.length, 0);
+  client.request(stat('/')).catch(() => undefined);
+  t.is(sent.length, 2);
+  t.deepEqual([sent[0]?.offset, sent[0]?.bytes.toString()], [7n, 'abc']);
+  t.is(sent[1]?.operation, FILE_OPERATION.stat);
+
+  await one.write(10n, Buffer.from('d'));
+  await one.write(20n, Buffer.from('e'));
+  t.deepEqual([sent[2]?.offset, sent[2]?.bytes.toString()], [10n, 'd'], 'what is elsewhere is not');
+  await other.write(21n, Buffer.from('f'));
+  t.deepEqual([sent[3]?.offset, sent[3]?.bytes.toString()], [20n, 'e'], 'nor is another file’s');
+  const settled = other.settled();
+  t.is(sent[4]?.bytes.toString(), 'f');
+  answer(4);
+  await settled;
+});
+
+test('a lot that was gathered goes out by itself, and so does a little that nothing follows', async (t) => {
+  const {client, sent} = farSide();
+  const file = new WriteBehind(client, 1, new WriteBehindMemory());
+  for (let index = 0; index < 32; index++) {
+    await file.write(BigInt(4096 * index), Buffer.alloc(4096, index));
+  }
+  t.is(sent.length, 1);
+  t.is(sent[0]?.bytes.length, 131_072);
+  t.is(sent[0]?.bytes[131_071], 31);
+  await file.write(131_072n, Buffer.from('x'));
+  while (sent.length === 1) await new Promise(setImmediate);
+  t.is(sent[1]?.bytes.toString(), 'x');
 });

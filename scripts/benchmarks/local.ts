@@ -1,0 +1,207 @@
+/**
+ * `scripts/bench local`: what one does in the working directory, which is this machine's, inside of `mirrord exec` beside the same
+ * outside: a build must not be slower for it. Both take turns in each run; medians count.
+ */
+
+import {chownSync, mkdirSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import {parseArgs} from 'node:util';
+import {ordinaryUser} from '../../test/helpers/user.ts';
+import {BenchError} from './network/error.ts';
+import {compile} from './network/far-end.ts';
+import {becomePerson, mirrordPath, type Person} from './network/person.ts';
+import {Processes, pidOf} from './network/processes.ts';
+import {busyShare} from './network/usage.ts';
+import {median, table} from './values.ts';
+
+const probeSource = fileURLToPath(new URL('files/probe.c', import.meta.url));
+/** Slower by no more than this. */
+const limit = 1.05;
+
+const {values: flags} = parseArgs({
+  options: {
+    runs: {type: 'string', default: '7'},
+    only: {type: 'string'},
+    output: {type: 'string', default: 'bench-results'},
+  },
+});
+const runs = Number(flags.runs);
+
+function say(text: string): void {
+  process.stderr.write(`bench: ${text}\n`);
+}
+
+interface Row {
+  readonly id: string;
+  readonly title: string;
+  /** Shell commands, in the directory: what is done once, before each time, and timed. */
+  readonly once: string;
+  readonly before?: string;
+  readonly command: string;
+}
+
+const rows: readonly Row[] = [
+  {
+    id: 'git',
+    title: 'git status in 30,000 files',
+    once: `mkdir git && cd git && git init -q && seq 30000 | while read n; do
+      [ $((n % 100)) = 1 ] && d=d$n && mkdir $d; echo $n > $d/$n; done && git add -A`,
+    command: 'cd git && for n in 1 2 3; do touch d1/1 && git status --short | wc -l; done',
+  },
+  {
+    id: 'tar',
+    title: 'tar x of 10,000 files',
+    once: `mkdir many && (cd many && seq 10000 | while read n; do head -c 2000 /dev/zero > $n; done) &&
+      tar cf many.tar many`,
+    before: 'rm -rf out',
+    command: 'mkdir out && tar xf many.tar -C out',
+  },
+  {
+    id: 'cc',
+    title: 'make of 60 C files, two at a time',
+    once: `mkdir c && cd c && seq 60 | while read n; do
+      printf '#include <stdio.h>\\n#include <stdlib.h>\\nint f%s(void){return puts("x");}\\n' $n > $n.c; done &&
+      printf 'all: $(patsubst %%.c,%%.o,$(wildcard *.c))\\n' > Makefile`,
+    before: 'rm -f c/*.o',
+    command: 'make -s -j2 -C c',
+  },
+  {
+    id: 'go',
+    title: 'go build of a small program and its libraries',
+    once: `mkdir go && cd go && printf 'module x\\ngo 1.19\\n' > go.mod &&
+      printf 'package main\\nimport "encoding/json"\\nimport "os"\\nfunc main() { json.NewEncoder(os.Stdout).Encode(1) }\\n' > main.go`,
+    before: 'rm -rf go/cache',
+    command: 'cd go && GOFLAGS=-mod=mod GOCACHE=$PWD/cache go build -o x .',
+  },
+  {
+    id: 'grep',
+    title: 'grep -r in 10,000 files',
+    once: 'true',
+    command: 'for n in 1 2 3 4 5; do grep -rq nothing many; [ $? = 1 ] || exit 2; done',
+  },
+];
+
+/** A command whose words the probe takes apart: a script in a file. */
+class Scripts {
+  readonly #directory: string;
+  #count = 0;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** Returns what the probe is to run. */
+  add(text: string): string {
+    this.#count += 1;
+    const path = join(this.#directory, `script-${this.#count}`);
+    writeFileSync(path, `cd "$(dirname "$0")/work" || exit\n${text}\n`, {mode: 0o644});
+    return `run sh ${path}`;
+  }
+}
+
+function wantedRows(): readonly Row[] {
+  const names = flags.only?.split(',');
+  if (names === undefined) return rows;
+  const unknown = names.find((name) => !rows.some(({id}) => id === name));
+  if (unknown !== undefined)
+    throw new BenchError(`--only ${unknown}? There are: ${rows.map(({id}) => id).join(', ')}`);
+  return rows.filter(({id}) => names.includes(id));
+}
+
+function openWork(person: Person): string {
+  const path = join(person.directory, 'work');
+  mkdirSync(path);
+  const {uid, gid} = ordinaryUser();
+  chownSync(path, uid, gid);
+  return path;
+}
+
+interface Result {
+  readonly row: Row;
+  readonly outside: number[];
+  readonly inside: number[];
+}
+
+async function bench(): Promise<void> {
+  if (!(Number.isInteger(runs) && runs >= 1)) throw new BenchError('--runs is a number above 0');
+  const wanted = wantedRows();
+  using person = await becomePerson();
+  const work = openWork(person);
+  const scripts = new Scripts(person.directory);
+  const probe = compile(probeSource, join(person.directory, 'probe'));
+  await using processes = new Processes(person);
+  const target = processes.start('target', ['cat']);
+  const nothing = 'run true';
+  const inDirectory = ['env', '-C', work];
+  const outside = await processes.startClient('outside', [...inDirectory, probe], nothing);
+  const exec = ['exec', '-t', `process/${pidOf(target)}`, '--fs-mode', 'read', '--', probe];
+  const inside = await processes.startClient(
+    'inside',
+    [...inDirectory, mirrordPath, ...exec],
+    nothing,
+  );
+  const busy = await busyShare();
+  const ask = async (where: typeof outside, command: string): Promise<number> => {
+    const {seconds, error} = await where.ask<{seconds: number; error?: string}>(command);
+    if (error !== undefined) throw new BenchError(`${command}: ${error}`);
+    return seconds;
+  };
+  const results: Result[] = [];
+  for (const row of wanted) {
+    await ask(outside, scripts.add(row.once));
+    const before = scripts.add(row.before ?? 'true');
+    const command = scripts.add(row.command);
+    const result: Result = {row, outside: [], inside: []};
+    // The first run of each warms the caches, and does not count.
+    for (let run = 0; run <= runs; run += 1) {
+      const both = [
+        [outside, result.outside],
+        [inside, result.inside],
+      ] as const;
+      for (const [where, samples] of run % 2 === 0 ? both : both.toReversed()) {
+        await ask(outside, before);
+        const seconds = await ask(where, command);
+        if (run > 0) samples.push(seconds);
+      }
+    }
+    say(`${row.id}: ${median(result.outside).toFixed(3)} s, ${median(result.inside).toFixed(3)} s`);
+    results.push(result);
+  }
+  console.log(report(results));
+  write(results, busy);
+}
+
+function report(results: readonly Result[]): string {
+  const lines = results.map(({row, outside, inside}) => {
+    const ratio = median(inside) / median(outside);
+    const least = Math.min(...inside) / Math.min(...outside);
+    return [
+      `${row.title}, s`,
+      median(outside).toFixed(3),
+      median(inside).toFixed(3),
+      ratio <= limit ? ratio.toFixed(3) : `**${ratio.toFixed(3)}**`,
+      least.toFixed(3),
+    ];
+  });
+  return table([['', 'outside', 'inside', 'inside : outside', 'of the fastest'], ...lines]);
+}
+
+function write(results: readonly Result[], busy: number): void {
+  const json = {
+    date: new Date().toISOString(),
+    busyShare: busy,
+    runs,
+    rows: results.map(({row: {id, title}, ...samples}) => ({id, title, ...samples})),
+  };
+  mkdirSync(flags.output, {recursive: true});
+  writeFileSync(join(flags.output, 'local.json'), `${JSON.stringify(json, null, 2)}\n`);
+}
+
+try {
+  await bench();
+} catch (error) {
+  if (!(error instanceof BenchError)) throw error;
+  say(error.message);
+  process.exitCode = 1;
+}

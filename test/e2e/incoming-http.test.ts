@@ -67,6 +67,27 @@ test.serial(
   },
 );
 
+test.serial(
+  'two sessions each get what fits, and the second goes on without the first',
+  async (t) => {
+    const [first, second] = [
+      await start(t, {...steal, MIRRORD_HTTP_HEADER_FILTER: '^x-user: me$'}),
+      await start(t, {...steal, MIRRORD_HTTP_HEADER_FILTER: '^x-user: you$'}),
+    ];
+    const you = ['-H', 'X-User: you', 'http://10.244.0.10/for-you'];
+    await waitFor('the second to answer', async () => mine.test(await ask(...you)));
+    t.regex(await ask('-H', 'X-User: me', 'http://10.244.0.10/for-me'), mine);
+    t.regex(await ask(url), theirs);
+    t.notRegex(await finish(first), /can't share|no traffic/);
+    t.regex(await ask(...you), mine, 'not one request goes elsewhere');
+    t.notRegex(await finish(second), /can't share|no traffic/);
+    t.notRegex(first.output.stdout, /for-you/);
+    t.notRegex(second.output.stdout, /for-me/);
+    t.regex(await ask(...you), theirs);
+    t.is(await rules(), '', 'no rule is left');
+  },
+);
+
 test.serial('steal: requests over HTTP/1.0 without a filter’s header pass', async (t) => {
   const running = await start(t, {...steal, MIRRORD_HTTP_PATH_FILTER: '^/mine(?!/not)'});
   t.regex(await ask('--http1.0', 'http://10.244.0.10/mine/1'), mine);

@@ -29,6 +29,8 @@ for (const [first, second] of names.flatMap((one) => names.map((other) => [one, 
       },
       hasLeavings: false,
       sees: 'EADDRINUSE',
+      inherited: ['redirected', 'EADDRINUSE'],
+      isBuried: true,
       free: 'redirected',
     });
     t.notRegex(left.join('\n'), /mirrord|MRDIN|MRDSTD|REDIRECT/, 'no rule is left');

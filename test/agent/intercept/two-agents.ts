@@ -21,10 +21,10 @@ const restores = {
 } as const;
 
 /** An agent that loads its rules by one tool, and sees what all of them show. */
-function agent(id: string, name: string): Redirect {
+function agent(id: string, name: string, predecessor?: string): Redirect {
   const all = findBackends(id);
   const backends = all.toSorted((one, other) => rank(one, name) - rank(other, name));
-  return new Redirect({to: 4_000, backends, isInUse: () => false, log});
+  return new Redirect({to: 4_000, backends, isInUse: () => false, predecessor, log});
 }
 
 const rank = (backend: Backend, name: string): number => (backend.name === name ? 0 : 1);
@@ -88,9 +88,18 @@ if (second === 'nftables') {
 await other.add(82);
 const sees = await outcome(one, 82);
 
+// Who takes another one's ports over has them at once, and no one else's; then that one is gone.
+const heir = agent('00000003', first, '00000002');
+const inherited = [await outcome(heir, 82), await outcome(heir, 80)];
+await heir.bury('00000002');
+const isBuried = !rules().includes('00000002');
+heir.close();
+
 one.close();
 const free = await outcome(other, 80);
 other.close();
 listener.close();
 const names = [one.backendName, other.backendName];
-process.stdout.write(JSON.stringify({names, hadLeavings, outcomes, hasLeavings, sees, free}));
+process.stdout.write(
+  JSON.stringify({names, hadLeavings, outcomes, hasLeavings, sees, inherited, isBuried, free}),
+);

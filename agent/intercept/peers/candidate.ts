@@ -1,0 +1,174 @@
+/**
+ * Finds the place where this agent's subscriptions are made: at itself, as the one who leads or alone, or at another agent
+ * of the pod. See `shared-interceptor.ts`.
+ */
+
+import {randomBytes} from 'node:crypto';
+import {setTimeout as delay} from 'node:timers/promises';
+import type {Memory} from '../../../tunnel/memory.ts';
+import {errnoOf} from '../../errno.ts';
+import type {Log} from '../../log.ts';
+import {Interceptor, type InterceptorOptions} from '../interceptor.ts';
+import {Follower} from './follower.ts';
+import {gather, type Subscribe} from './gather.ts';
+import {Leader} from './leader.ts';
+import {mayRedirect} from './may-redirect.ts';
+import {MEETING_POINT} from './protocol.ts';
+
+/** How long it is tried to lead or to follow, ms: a leader answers in some ten, a stopped one never. */
+const ELECTION_MS = 5_000;
+/** Between two attempts at most, ms: a leader that ends gives the name up a moment before it lets go of its peers. */
+const PAUSE_MS = 20;
+/** What says that there was nobody just now. */
+const TRANSIENT = ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'EAGAIN'];
+
+export interface CandidateOptions extends Pick<InterceptorOptions, 'relayHttp' | 'backends'> {
+  readonly log: Log;
+  readonly random: () => number;
+  /** For the tunnels between agents, shared with the clients'. */
+  readonly memory?: Memory;
+}
+
+/** Who led before, and how it ended. */
+export interface Predecessor {
+  readonly id: string;
+  readonly isGone: boolean;
+  /** Subscriptions that move to the next one. */
+  readonly moving: number;
+}
+
+/** Where subscriptions are made. */
+export interface Place {
+  readonly isOver: boolean;
+  readonly subscribe: Subscribe;
+}
+
+export class Candidate {
+  readonly counters = {elections: 0, led: 0, followed: 0, alone: 0};
+  readonly #options: CandidateOptions;
+  readonly #onOver: (predecessor: Predecessor) => void;
+  #interceptor: Interceptor | undefined;
+  #leader: Leader | undefined;
+  #follower: Follower | undefined;
+  #complaint: string | undefined;
+
+  /** `onOver`: the last place is over, and everything is to move. */
+  constructor(options: CandidateOptions, onOver: (predecessor: Predecessor) => void) {
+    this.#options = options;
+    this.#onOver = onOver;
+  }
+
+  /** Why we are alone, if that is not as it should be. */
+  get complaint(): string | undefined {
+    return this.#complaint;
+  }
+
+  /** Listening ports of agents, which are none of the target's. */
+  get ports(): number[] {
+    return [this.#interceptor?.port, this.#follower?.leader.port].filter(
+      (port) => port !== undefined,
+    );
+  }
+
+  /** Finds a place, which there always is. */
+  async elect(predecessor?: Predecessor): Promise<Place> {
+    this.counters.elections++;
+    if (!mayRedirect()) return this.#beAlone(predecessor);
+    const endsAt = performance.now() + ELECTION_MS;
+    let errno = '';
+    do {
+      try {
+        return (await this.#lead(predecessor)) ?? (await this.#follow(endsAt));
+      } catch (error) {
+        errno = errnoOf(error);
+        if (!TRANSIENT.includes(errno)) break;
+      }
+      await delay(PAUSE_MS * this.#options.random());
+    } while (performance.now() < endsAt);
+    this.#complaint = `this session can't share ports with others: what holds the place in the pod where agents meet does not answer as an agent (${errno})`;
+    this.#options.log.warn('not joined', {errno});
+    return this.#beAlone(predecessor);
+  }
+
+  /** Hands over to others, redirects nothing more; resolves when what was passed on is over, or has had its time. */
+  async drain(): Promise<void> {
+    await this.#leader?.leave();
+    await this.#interceptor?.drain();
+  }
+
+  /** Ends what is open, and then removes every rule, before it returns. */
+  close(): void {
+    this.#leader?.close();
+    this.#follower?.close();
+    this.#interceptor?.close();
+  }
+
+  /** Undefined: somebody else leads. */
+  async #lead(predecessor: Predecessor | undefined): Promise<Place | undefined> {
+    const id = randomBytes(4).toString('hex');
+    const interceptor = this.#intercept(id, predecessor);
+    const {memory, random, log} = this.#options;
+    const direct: Subscribe = (...args) => interceptor.subscribe(...args);
+    const moving = predecessor?.moving ?? 0;
+    const subscribe = moving > 1 ? gather(direct, moving) : direct;
+    const leader = new Leader({...{id, interceptor, subscribe}, ...{memory, random, log}});
+    if (!(await leader.listen(MEETING_POINT))) return undefined;
+    this.counters.led++;
+    this.#interceptor = interceptor;
+    this.#leader = leader;
+    log.info('leading', {id, predecessor: predecessor?.id});
+    if (predecessor?.isGone === true) await this.#bury(predecessor.id);
+    return {isOver: false, subscribe};
+  }
+
+  async #follow(endsAt: number): Promise<Place> {
+    const {memory, random, log} = this.#options;
+    const follower = await Follower.join({
+      name: MEETING_POINT,
+      timeoutMs: Math.max(0, endsAt - performance.now()),
+      ...{memory, random},
+      onLeft: ({leader}, {moving}) => this.#onOver({id: leader.id, isGone: false, moving}),
+      onGone: (gone, hadLeft) => this.#onGone(gone, hadLeft),
+    });
+    this.counters.followed++;
+    this.#follower = follower;
+    log.info('following', {id: follower.leader.id});
+    return follower;
+  }
+
+  #onGone(follower: Follower, hadLeft: boolean): void {
+    const {id} = follower.leader;
+    if (this.#follower === follower) this.#follower = undefined;
+    // It may have been killed on its way.
+    if (hadLeft) void this.#bury(id);
+    else this.#onOver({id, isGone: true, moving: 0});
+  }
+
+  #beAlone(predecessor: Predecessor | undefined): Place {
+    this.counters.alone++;
+    const interceptor = this.#intercept(randomBytes(4).toString('hex'), predecessor);
+    this.#interceptor = interceptor;
+    return {isOver: false, subscribe: (...args) => interceptor.subscribe(...args)};
+  }
+
+  #intercept(id: string, predecessor: Predecessor | undefined): Interceptor {
+    const {log, relayHttp, backends} = this.#options;
+    return new Interceptor({
+      ...{id, log, predecessor: predecessor?.id},
+      ...(relayHttp !== undefined && {relayHttp}),
+      ...(backends !== undefined && {backends}),
+    });
+  }
+
+  /** What is left of it redirects to nobody. */
+  async #bury(id: string): Promise<void> {
+    try {
+      await this.#interceptor?.bury(id);
+    } catch (error) {
+      this.#options.log.warn('rules of a dead agent are left to expire', {
+        id,
+        reason: String(error),
+      });
+    }
+  }
+}

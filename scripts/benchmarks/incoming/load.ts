@@ -17,6 +17,7 @@ export interface Load {
   readonly id: string;
   readonly title: string;
   readonly tool: 'wrk' | 'h2load';
+  readonly port: number;
   readonly body: Body;
   readonly connections: number;
   /** Requests at a time in each. */
@@ -28,6 +29,7 @@ export const loads: readonly Load[] = [
     id: 'http1',
     title: 'HTTP/1.1, 64 B, 16 connections',
     tool: 'wrk',
+    port: ports.http1,
     body: 'small',
     connections: 16,
     streams: 1,
@@ -36,6 +38,7 @@ export const loads: readonly Load[] = [
     id: 'http1-one',
     title: 'HTTP/1.1, 64 B, 1 connection',
     tool: 'wrk',
+    port: ports.http1,
     body: 'small',
     connections: 1,
     streams: 1,
@@ -44,7 +47,17 @@ export const loads: readonly Load[] = [
     id: 'http1-large',
     title: 'HTTP/1.1, 64 KiB, 16 connections',
     tool: 'wrk',
+    port: ports.http1,
     body: 'large',
+    connections: 16,
+    streams: 1,
+  },
+  {
+    id: 'http1-node',
+    title: 'HTTP/1.1, 64 B of Node, 16 connections',
+    tool: 'wrk',
+    port: ports.node,
+    body: 'small',
     connections: 16,
     streams: 1,
   },
@@ -52,6 +65,7 @@ export const loads: readonly Load[] = [
     id: 'h2c',
     title: 'h2c, 64 B, 4 connections of 8 streams',
     tool: 'h2load',
+    port: ports.h2c,
     body: 'small',
     connections: 4,
     streams: 8,
@@ -60,6 +74,7 @@ export const loads: readonly Load[] = [
     id: 'h2c-large',
     title: 'h2c, 64 KiB, 4 connections of 8 streams',
     tool: 'h2load',
+    port: ports.h2c,
     body: 'large',
     connections: 4,
     streams: 8,
@@ -117,19 +132,19 @@ export async function measure(
   load: Load,
   {name, pod, seconds}: {readonly name: PodName; readonly pod: Pod; readonly seconds: number},
 ): Promise<Sample> {
-  const {body, connections, streams} = load;
+  const {port, body, connections, streams} = load;
   const paths = name === 'filter, half fit' ? [`/mine/${body}`, `/${body}`] : [`/${body}`];
   const before = cpuSeconds(pod.agents);
   let outcome: Outcome;
   if (load.tool === 'wrk') {
     const options = ['-t1', `-c${connections}`, `-d${seconds}`, '-s', script];
-    const url = `http://127.0.0.1:${ports.http1}/`;
+    const url = `http://127.0.0.1:${port}/`;
     const said = await output(person, [...pod.enter, 'wrk', ...options, url, '--', ...paths]);
     outcome = JSON.parse(said.trim().split('\n').at(-1) ?? '') as Outcome;
   } else {
     const log = join(person.directory, 'h2load.log');
     const options = [`-c${connections}`, `-m${streams}`, `-D${seconds}`, `--log-file=${log}`];
-    const urls = paths.map((path) => `http://127.0.0.1:${ports.h2c}${path}`);
+    const urls = paths.map((path) => `http://127.0.0.1:${port}${path}`);
     await output(person, [...pod.enter, 'h2load', ...options, ...urls]);
     outcome = readLog(log, seconds);
     rmSync(log);

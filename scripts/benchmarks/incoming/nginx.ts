@@ -3,15 +3,15 @@
 import {chmodSync, mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 
-/** Of HTTP/1 and of h2c. */
-export const ports = {http1: 8080, h2c: 8081} as const;
+/** Of HTTP/1 and of h2c; and where an application in Node is asked (`application.ts`), and nginx in its stead. */
+export const ports = {http1: 8080, h2c: 8081, node: 8082} as const;
 
 /** What is asked for: a body of so many bytes. */
 export const bodies = {small: 64, large: 65_536} as const;
 export type Body = keyof typeof bodies;
 
-/** Writes a configuration for a directory of its own, and returns nginx' arguments. */
-export function configureNginx(directory: string, answerer: string): string[] {
+/** Writes a configuration for a directory of its own, and returns nginx' arguments. The program has all ports. */
+export function configureNginx(directory: string, answerer: 'application' | 'program'): string[] {
   const temporary = join(directory, 'temporary');
   mkdirSync(temporary, {recursive: true});
   // nginx is the ordinary user's, whoever runs this.
@@ -44,6 +44,7 @@ http {
   server {
     listen ${ports.http1};
     listen ${ports.h2c} http2;
+    ${answerer === 'program' ? `listen ${ports.node};` : ''}
     location / { alias ${directory}/; }
     location /mine/ { alias ${directory}/; }
   }

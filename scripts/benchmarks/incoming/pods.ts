@@ -1,6 +1,6 @@
 /**
  * Pods with the same application, and what is done to their incoming traffic: each is a network namespace of an
- * ordinary user's, with nginx; beside most of them is `mirrord exec -t process/PID`.
+ * ordinary user's, with nginx and an application in Node; beside most of them is `mirrord exec -t process/PID`.
  */
 
 import {type ChildProcess, spawnSync} from 'node:child_process';
@@ -8,11 +8,14 @@ import {once} from 'node:events';
 import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
+import {fileURLToPath} from 'node:url';
 import {BenchError} from '../network/error.ts';
 import {mirrordPath, type Person} from '../network/person.ts';
 import {until} from '../network/processes.ts';
 import {descendants} from '../network/usage.ts';
-import {configureNginx, ports} from './nginx.ts';
+import {bodies, configureNginx, ports} from './nginx.ts';
+
+const nodeApplication = fileURLToPath(new URL('application.ts', import.meta.url));
 
 const header = {header_filter: '^x-mine: yes$'};
 const path = {path_filter: '^/mine/'};
@@ -60,9 +63,12 @@ function start(
 /** Whether somebody listens on all ports in a program's network. Throws a BenchError when the program has ended. */
 function listens({pid, exitCode}: ChildProcess): boolean {
   if (exitCode !== null) throw new BenchError('nginx does not run');
-  const table = readFileSync(`/proc/${pid}/net/tcp`, 'latin1');
-  const isThere = (port: number): boolean =>
-    table.includes(`:${port.toString(16).toUpperCase().padStart(4, '0')} 00000000:0000 0A`);
+  const tables = ['tcp', 'tcp6'].map((name) => readFileSync(`/proc/${pid}/net/${name}`, 'latin1'));
+  const isThere = (port: number): boolean => {
+    const place = `:${port.toString(16).toUpperCase().padStart(4, '0')} `;
+    const listening = new RegExp(`${place}0+:0000 0A`);
+    return tables.some((table) => listening.test(table));
+  };
   return Object.values(ports).every(isThere);
 }
 
@@ -83,7 +89,9 @@ export async function openPods(
     const nginx = start(person, name, [...namespaces, 'sh', '-c', script, ...application]);
     const {pid} = nginx;
     const enter = ['nsenter', '--user', '--preserve-credentials', '--net', '-t', `${pid}`, '--'];
-    await until(`${name}: nginx`, () => listens(nginx));
+    const node = [process.execPath, '--disable-warning=ExperimentalWarning', nodeApplication];
+    start(person, name, [...enter, ...node, `${ports.node}`, `${bodies.small}`]);
+    await until(`${name}: the applications`, () => listens(nginx));
     const incoming = settings[name];
     if (incoming === undefined) return {enter, agents: []};
     const config = {target: `process/${pid}`, feature: {network: {incoming}, fs: 'local'}};

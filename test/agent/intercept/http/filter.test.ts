@@ -1,5 +1,6 @@
 import {Agent, createServer, request} from 'node:http';
 import test, {type ExecutionContext} from 'ava';
+import fc from 'fast-check';
 import {httpCounters} from '../../../../agent/intercept/http/counters.ts';
 import {pathsOf} from '../../../../agent/intercept/http/filter/matcher.ts';
 import {compileLinear} from '../../../../agent/intercept/http/filter/pattern.ts';
@@ -167,4 +168,57 @@ test('patterns without look-around never backtrack', (t) => {
   t.false(fits?.('a'.repeat(50_000)));
   t.is(compileLinear(pattern('a(?=b)')), undefined);
   t.is(compileLinear(pattern('(a)\\1')), undefined);
+});
+
+test('patterns say the same as V8, whatever they begin with', (t) => {
+  const piece = fc.constantFrom(
+    ...[
+      'a',
+      'B',
+      'x-',
+      ': ',
+      '^',
+      '$',
+      '.',
+      '*',
+      '+',
+      '?',
+      '{0}',
+      '{2}',
+      '|',
+      '(',
+      ')',
+      '[ab]',
+      '\\d',
+      '\\:',
+      '=',
+      '1',
+    ],
+  );
+  const soup = fc.array(piece, {maxLength: 7}).map((pieces) => pieces.join(''));
+  const text = fc
+    .array(fc.constantFrom('a', 'b', 'A', 'B', 'x-', ': ', '=', '1', '\n'), {maxLength: 8})
+    .map((pieces) => pieces.join(''));
+  let compared = 0;
+  fc.assert(
+    fc.property(
+      soup,
+      fc.constantFrom('', 'i'),
+      fc.array(text, {minLength: 5}),
+      (source, flags, texts) => {
+        const linear = compileLinear({source, flags});
+        let expected: RegExp;
+        try {
+          expected = new RegExp(source, flags);
+        } catch {
+          return true;
+        }
+        if (linear === undefined) return true;
+        compared++;
+        return texts.every((each) => linear(each) === expected.test(each));
+      },
+    ),
+    {numRuns: 3_000},
+  );
+  t.true(compared > 500);
 });

@@ -170,10 +170,11 @@ export function execCommand(): Command {
     .addHelpText(
       'after',
       `
-The program runs on this machine, as you, with your files; its network is the pod's: addresses, host
-name, DNS, and localhost where nothing local listens. What it listens on is on this machine's 127.0.0.1
-too, and this machine is host.mirrord.internal for it. Its exit status is mirrord's (128 + n when signal n
-ended it). Nothing needs root and nothing is left behind.
+The program runs on this machine, as you; its network is the pod's: addresses, host name, DNS, and localhost
+where nothing local listens. What it listens on is on this machine's 127.0.0.1 too, and this machine is
+host.mirrord.internal for it. It reads the pod's files, but for those of your tools, your home and the working
+directory, and writes here (mirrord files explain). Its exit status is mirrord's (128 + n when signal n ended it).
+Nothing needs root and nothing is left behind.
 
 Examples:
   $ mirrord exec -t demo/gateway -- curl -s http://orders/

@@ -77,7 +77,8 @@ export const configFlags: readonly ConfigFlag[] = [
   },
   {
     flags: '--fs-mode <mode>',
-    description: 'where files are',
+    description:
+      "where files are the pod's: read there (the default), written as well, or not at all",
     paths: ['feature.fs.mode'],
     env: 'MIRRORD_FILE_MODE',
     choices: ['write', 'read', 'local', 'local-with-overrides'],

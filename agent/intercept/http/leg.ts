@@ -4,7 +4,8 @@
  * Bytes are pulled. What comes is lent (`sockets/`): whoever reads it while the relay's signal is told, and writes it to
  * another leg, has it passed on without a copy; what is then still unread is copied, and waits here. Above `QUEUE_BYTES`
  * the connection is not read, so that who sends too fast is slowed down by its own kernel. What waits to be written is
- * bounded by whoever writes only while `isWritable`, and over all connections by `held` (../pass.ts).
+ * bounded by whoever writes only while `isWritable`. That is what each may have while all together, also those of
+ * ../pass.ts, keep less than `held` allows, and a little for each above it.
  */
 
 import type {Duplex} from 'node:stream';
@@ -17,11 +18,16 @@ import type {Signal} from './signal.ts';
 const QUEUE_BYTES = 65_536;
 /** What may wait here to be written, before more is; what is read at once comes on top. */
 const WRITE_BYTES = 131_072;
-/** Read at once, and while all connections together have too much waiting. */
+/** Read at once. */
 const READ_BYTES = 131_072;
+/** Instead of each of these, while all connections together have too much waiting. */
 const LITTLE_BYTES = 16_384;
 /** How long the other side may take to end a connection of which we have ended our half. */
 const CLOSE_MS = 5000;
+
+function atMost(bytes: number): number {
+  return held.isFull ? LITTLE_BYTES : bytes;
+}
 
 export class Leg {
   readonly #socket: StreamSocket;
@@ -86,7 +92,7 @@ export class Leg {
 
   /** What was written is on its way far enough for more; if it is not, the signal tells when it is. */
   get isWritable(): boolean {
-    if (this.#isBroken || this.#socket.bufferedBytes < WRITE_BYTES) return true;
+    if (this.#isBroken || this.#socket.bufferedBytes < atMost(WRITE_BYTES)) return true;
     this.#isAwaited = true;
     return false;
   }
@@ -100,9 +106,7 @@ export class Leg {
       return lent;
     }
     this.#queued -= chunk.length;
-    if (this.#queued < QUEUE_BYTES && this.#closing === undefined) {
-      this.#socket.readBytes = READ_BYTES;
-    }
+    this.#setReading();
     return chunk;
   }
 
@@ -115,7 +119,7 @@ export class Leg {
     }
     this.#queue.unshift(chunk);
     this.#queued += chunk.length;
-    if (this.#queued >= QUEUE_BYTES) this.#socket.readBytes = 0;
+    this.#setReading();
   }
 
   /** Sends bytes, which may be lent. To be called while it is writable, but takes them anyway. */
@@ -161,13 +165,18 @@ export class Leg {
       this.#queue.push(Buffer.from(left));
       this.#queued += left.length;
     }
+    this.#setReading();
+  }
+
+  /** After whatever changes what waits to be relayed. */
+  #setReading(): void {
+    this.#count();
     if (this.#isBroken || this.#closing !== undefined) return;
-    if (this.#queued >= QUEUE_BYTES) this.#socket.readBytes = 0;
-    else this.#socket.readBytes = held.isFull ? LITTLE_BYTES : READ_BYTES;
+    this.#socket.readBytes = this.#queued >= atMost(QUEUE_BYTES) ? 0 : atMost(READ_BYTES);
   }
 
   #onFlushed(): void {
-    this.#count(this.#socket.bufferedBytes);
+    this.#count();
     if (!this.#isAwaited || !this.isWritable) return;
     this.#isAwaited = false;
     this.#signal.notify();
@@ -175,13 +184,14 @@ export class Leg {
 
   #onClose(): void {
     clearTimeout(this.#closing);
-    this.#count(0);
+    this.#count();
     // A connection of which both halves have ended is closed as well.
     if (!this.#hasFin || !this.#hasEnded) this.#isBroken = true;
     this.#signal.notify();
   }
 
-  #count(bytes: number): void {
+  #count(): void {
+    const bytes = this.#socket.isClosed ? 0 : this.#queued + this.#socket.bufferedBytes;
     if (bytes === this.#heldBytes) return;
     held.change(bytes - this.#heldBytes);
     this.#heldBytes = bytes;

@@ -7,6 +7,7 @@ import {promisify} from 'node:util';
 import test from 'ava';
 import fc from 'fast-check';
 import {httpCounters} from '../../../../agent/intercept/http/counters.ts';
+import {held} from '../../../../agent/intercept/pass.ts';
 import {dial, listen, readAll, relay, subscription, wantsHeader} from './world.ts';
 
 const connectionsOf = (server: Server) => promisify(server.getConnections).call(server);
@@ -119,5 +120,6 @@ test('clients that break off anywhere leave nothing behind', async (t) => {
   );
   await Promise.all(relays);
   for (const server of servers) while ((await connectionsOf(server)) > 0) await delay(10);
+  while (held.bytes > 0) await delay(10);
   t.is(httpCounters.internalErrors, 0);
 });

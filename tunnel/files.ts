@@ -202,11 +202,17 @@ export class FileRequest {
 
 /** Cuts a stream of bytes into answers. */
 export class FileAnswers {
+  readonly #allocate: (length: number) => Uint8Array;
   readonly #head = new Uint8Array(ANSWER_HEAD_BYTES);
   readonly #view = new DataView(this.#head.buffer);
   #headBytes = 0;
-  #fields = new Uint8Array(0);
+  #fields: Uint8Array = new Uint8Array(0);
   #fieldBytes = 0;
+
+  /** `allocate` gives memory for fields, which need not be zero. */
+  constructor(allocate = (length: number): Uint8Array => new Uint8Array(length)) {
+    this.#allocate = allocate;
+  }
 
   /**
    * Calls `onAnswer` for each answer that `chunk` completes; the fields are the callee's to keep. Throws
@@ -243,7 +249,7 @@ export class FileAnswers {
     if (length < 0 || length > FILE_DATA_BYTES + FIELD_BYTES) {
       throw new ProtocolError('CALL_MALFORMED');
     }
-    this.#fields = new Uint8Array(length);
+    this.#fields = this.#allocate(length);
     this.#fieldBytes = 0;
     return count;
   }

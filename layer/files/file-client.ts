@@ -24,6 +24,7 @@ import type {StreamHandler} from '../../tunnel/types.ts';
 import {launcherPath} from '../native/native.ts';
 import {streamOfSocket} from '../socket-stream.ts';
 import type {ByteStream} from '../streams.ts';
+import {takeBuffer} from './read-buffers.ts';
 
 /** Requests that may wait; the kernel sends one for each thread of the program, and some ahead. */
 const requestLimit = 16_384;
@@ -67,7 +68,7 @@ interface Waiting {
 export class FileClient implements Disposable {
   readonly counters: FileClientCounters = {requests: 0, failed: 0, refused: 0, malformed: 0};
   readonly #stream: ByteStream;
-  readonly #answers = new FileAnswers();
+  readonly #answers = new FileAnswers(takeBuffer);
   readonly #waiting = new Map<number, Waiting>();
   /** What the stream has not taken yet. */
   readonly #queue = new WriteQueue();

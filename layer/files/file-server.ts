@@ -18,6 +18,7 @@ import {MAX_REQUEST_BYTES, OLDEST_MINOR, OUT_HEADER_BYTES, VERSION} from './fuse
 import {emitInit, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {OpenFiles} from './open-files.ts';
+import type {Reading} from './read-ahead.ts';
 import {Snapshots} from './snapshots.ts';
 import type {Sources} from './sources.ts';
 import {type FileNode, FileTree} from './tree.ts';
@@ -148,22 +149,28 @@ export class FileServer implements Disposable {
   async #run(request: FuseRequest): Promise<void> {
     let errno = 0;
     let parts: readonly Uint8Array[] = [];
+    let reading: Reading | undefined;
     try {
-      const answer = await this.#do(request);
-      parts = Array.isArray(answer) ? answer : [answer];
+      if (request.name === 'read') {
+        reading = await this.#files.read(request);
+        ({parts} = reading);
+      } else parts = [await this.#do(request)];
     } catch (error) {
       if (error instanceof ProtocolError) this.counters.badAnswers++;
       else if (!(error instanceof FileError)) this.counters.bugs++;
       errno = error instanceof FileError ? error.errno : EIO;
     }
     const running = this.#running.get(request.unique);
-    if (running === undefined) return; // answered already, or the device is gone
-    clearTimeout(running.timer);
-    this.#running.delete(request.unique);
-    this.#reply(request.unique, errno, parts);
+    if (running !== undefined) {
+      // Else it is answered already, or the device is gone.
+      clearTimeout(running.timer);
+      this.#running.delete(request.unique);
+      this.#reply(request.unique, errno, parts);
+    }
+    reading?.release();
   }
 
-  async #do(request: FuseRequest): Promise<Uint8Array | Uint8Array[]> {
+  async #do(request: FuseRequest): Promise<Uint8Array> {
     const entries = this.#entries;
     const files = this.#files;
     switch (request.name) {
@@ -204,8 +211,6 @@ export class FileServer implements Disposable {
         return await files.open(request, entries.node(request.node));
       case 'create':
         return await files.create(request, entries.node(request.node));
-      case 'read':
-        return await files.read(request);
       case 'write':
         return await files.write(request);
       case 'flush':

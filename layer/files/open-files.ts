@@ -22,7 +22,7 @@ import {OPEN_FLAG} from './fuse/protocol.ts';
 import {emitCount, emitEntry, emitOffset, emitOpened} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
 import {directoryBytes, type Listed, OpenDirectory} from './open-directory.ts';
-import {ReadAhead, ReadAheadMemory} from './read-ahead.ts';
+import {ReadAhead, ReadAheadMemory, type Reading} from './read-ahead.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
 import {WriteBehind, WriteBehindMemory} from './write-behind.ts';
@@ -166,7 +166,7 @@ export class OpenFiles {
     return Buffer.concat([entry, emitOpened(handle, OPEN_FLAG.keepCache)]);
   }
 
-  async read(request: RequestOf<'read'>): Promise<Uint8Array[]> {
+  async read(request: RequestOf<'read'>): Promise<Reading> {
     return await this.#file(request.handle).ahead.read(Number(request.offset), request.size);
   }
 

@@ -13,6 +13,8 @@
  * A small file comes whole with the answer to its opening, as a piece that is there already.
  */
 
+import {giveBack} from './read-buffers.ts';
+
 /** Asks for a piece of the file; fewer bytes than wanted are its end. */
 export type ReadPiece = (offset: number, length: number) => Promise<Uint8Array>;
 
@@ -38,6 +40,17 @@ export class ReadAheadMemory {
 interface Piece {
   readonly bytes: Promise<Uint8Array>;
   readonly readAt: number;
+  /** Who reads it now; its memory is theirs. */
+  uses: number;
+  isDropped: boolean;
+}
+
+/** What was read. */
+export interface Reading {
+  /** In order; not to be written to. */
+  readonly parts: readonly Uint8Array[];
+  /** To be called when they are not needed any more: their memory is used again. */
+  release(): void;
 }
 
 export interface ReadAheadOptions {
@@ -81,18 +94,38 @@ export class ReadAhead {
     if (content !== undefined) this.#keep(0, Promise.resolve(content));
   }
 
-  /** Reads `length` bytes, or fewer at the end. Returns parts, in order, which are not to be written to. */
-  async read(offset: number, length: number): Promise<Uint8Array[]> {
+  /** Reads `length` bytes, or fewer at the end. */
+  async read(offset: number, length: number): Promise<Reading> {
     const isInOrder = offset <= this.#aheadEnd && offset >= this.#next - BEHIND_BYTES;
-    if (this.#isOff) return [await this.#read(offset, length)];
+    if (this.#isOff) return alone(await this.#read(offset, length));
     if (!isInOrder) {
       this.#jump(offset, length);
       const read = this.#read(offset, length);
       if (this.#aheadEnd > this.#next) this.#ask(this.#next, this.#next);
-      return [await read];
+      return alone(await read);
     }
     this.#next = Math.max(this.#next, offset + length);
     const pieces = this.#ask(offset, offset + length);
+    for (const {piece} of pieces) piece.uses++;
+    const release = (): void => {
+      for (const {piece} of pieces.splice(0)) {
+        piece.uses--;
+        recycle(piece);
+      }
+    };
+    try {
+      return {parts: await this.#collect(pieces, offset, length), release};
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async #collect(
+    pieces: readonly {start: number; piece: Piece}[],
+    offset: number,
+    length: number,
+  ): Promise<Uint8Array[]> {
     const parts: Uint8Array[] = [];
     let at = offset;
     for (const {start, piece} of pieces) {
@@ -163,7 +196,7 @@ export class ReadAhead {
 
   #keep(start: number, bytes: Promise<Uint8Array>): Piece {
     this.#drop(start);
-    const piece = {bytes, readAt: this.#now()};
+    const piece: Piece = {bytes, readAt: this.#now(), uses: 0, isDropped: false};
     this.#pieces.set(start, piece);
     this.#memory.bytes += PIECE_BYTES;
     // Whoever waits for it hears of a failure; the next one asks again.
@@ -174,6 +207,20 @@ export class ReadAhead {
   }
 
   #drop(start: number): void {
-    if (this.#pieces.delete(start)) this.#memory.bytes -= PIECE_BYTES;
+    const piece = this.#pieces.get(start);
+    if (piece === undefined) return;
+    this.#pieces.delete(start);
+    this.#memory.bytes -= PIECE_BYTES;
+    piece.isDropped = true;
+    recycle(piece);
   }
+}
+
+function alone(bytes: Uint8Array): Reading {
+  return {parts: [bytes], release: () => giveBack(bytes)};
+}
+
+/** Gives the memory of a piece back if nobody will use it any more. */
+function recycle({bytes, uses, isDropped}: Piece): void {
+  if (isDropped && uses === 0) bytes.then(giveBack, () => undefined);
 }

@@ -2,7 +2,21 @@ import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';
 import {ReadAhead} from '../../../layer/files/read-ahead.ts';
+import {giveBack, takeBuffer} from '../../../layer/files/read-buffers.ts';
 import {pattern} from '../../helpers/tunnel.ts';
+
+/** Reads as the server of files does: what was read is in memory that others get afterwards. */
+async function readOnce(ahead: ReadAhead, offset: number, length: number): Promise<Buffer> {
+  const {parts, release} = await ahead.read(offset, length);
+  const bytes = Buffer.concat(parts);
+  release();
+  const others = Array.from({length: 80}, () => takeBuffer(131_072));
+  for (const each of others) {
+    each.fill(0xee);
+    giveBack(each);
+  }
+  return bytes;
+}
 
 /** A file, and what was asked of it. */
 function file(bytes: Uint8Array, firstBytes = 128_000) {
@@ -11,12 +25,14 @@ function file(bytes: Uint8Array, firstBytes = 128_000) {
   const ahead = new ReadAhead(
     async (offset, length) => {
       asked.push({offset, length});
-      return state.bytes.slice(offset, offset + length);
+      const bytes = state.bytes.subarray(offset, offset + length);
+      const buffer = takeBuffer(bytes.length);
+      buffer.set(bytes);
+      return buffer;
     },
     {firstBytes, size: bytes.length, now: () => state.now},
   );
-  const read = async (offset: number, length: number) =>
-    Buffer.concat(await ahead.read(offset, length));
+  const read = async (offset: number, length: number) => await readOnce(ahead, offset, length);
   return {asked, state, ahead, read};
 }
 
@@ -34,17 +50,24 @@ test('whatever is read, it is what is there', async (t) => {
   const step = fc.record({
     offset: fc.oneof(fc.nat(700_000), fc.constant(-1)),
     length: fc.integer({min: 1, max: 200_000}),
+    waits: fc.boolean(),
   });
   await t.notThrowsAsync(
     fc.assert(
       fc.asyncProperty(fc.array(step, {maxLength: 30}), async (steps) => {
         const {read} = file(bytes);
         let end = 0;
-        for (const {offset, length} of steps) {
+        const reading: Promise<void>[] = [];
+        for (const {offset, length, waits} of steps) {
           const at = offset < 0 ? end : offset;
-          assert.ok((await read(at, length)).equals(bytes.slice(at, at + length)));
+          const check = async (): Promise<void> => {
+            assert.ok((await read(at, length)).equals(bytes.slice(at, at + length)));
+          };
+          reading.push(check());
+          if (waits) await reading.at(-1);
           end = at + length;
         }
+        await Promise.all(reading);
       }),
       {numRuns: 60},
     ),

@@ -44,6 +44,12 @@ export function linksOf(attributes: Uint8Array): number {
   return viewOf(attributes).getUint32(64, true);
 }
 
+/** What changes with a file's content: its size and when it was written to. */
+export function versionOf(attributes: Uint8Array): string {
+  const view = viewOf(attributes);
+  return `${view.getBigUint64(8, true)} ${view.getBigUint64(32, true)} ${view.getUint32(52, true)}`;
+}
+
 /** Whether something is known besides the mode (of an entry of a directory). */
 export function isKnown(attributes: Uint8Array): boolean {
   return linksOf(attributes) > 0;

@@ -13,7 +13,15 @@
 import os from 'node:os';
 import {posix} from 'node:path';
 import {FileRequest} from '../../tunnel/files.ts';
-import {kindOf, onlyIdentity, present, S_IFDIR, S_IFLNK, scaffoldAttributes} from './attributes.ts';
+import {
+  kindOf,
+  onlyIdentity,
+  present,
+  S_IFDIR,
+  S_IFLNK,
+  scaffoldAttributes,
+  versionOf,
+} from './attributes.ts';
 import {type FileClient, FileError, type Identity} from './file-client.ts';
 import {SETATTR} from './fuse/protocol.ts';
 import {emitAttributes, emitEntry, type Lifetimes} from './fuse/reply.ts';
@@ -51,6 +59,8 @@ export interface EntryContext {
   /** Directories that are there whoever has them, and what they hold. */
   readonly scaffold: ReadonlyMap<string, ReadonlySet<string>>;
   readonly snapshots: Snapshots;
+  /** Tells the kernel that its attributes of a node are old. */
+  outdated(node: FileNode): void;
   /** Whom the pod's files are looked at as. */
   readonly identity: Identity;
   /** The agent's handle of an open file, with its file system. */
@@ -69,9 +79,6 @@ export interface Found {
   /** How long ago that was found out. */
   readonly ageMs?: number;
 }
-
-/** There is no such name, as was found out before: who asks again may ask here. */
-class Remembered extends FileError {}
 
 export class Entries {
   readonly #context: EntryContext;
@@ -94,8 +101,7 @@ export class Entries {
       return this.#enter(parent, name, await this.find(this.#context.tree.childPath(parent, name)));
     } catch (error) {
       if (!(error instanceof FileError) || error.errno !== ENOENT) throw error;
-      const isOld = error instanceof Remembered;
-      return emitEntry({node: 0, lifetimes: isOld ? {entryMs: 0, attributeMs: 0} : lifetimes.pod});
+      return emitEntry({node: 0, lifetimes: lifetimes.pod});
     }
   }
 
@@ -104,9 +110,7 @@ export class Entries {
     try {
       const spot = this.#context.sources.spot(path, 'read');
       const seen = spot.source === 'pod' ? this.#context.snapshots.find(spot.path) : undefined;
-      if (seen !== undefined && seen.attributes === undefined) throw new Remembered(ENOENT);
-      const known = seen?.attributes;
-      const attributes = known === undefined ? await this.#stat(spot, false) : present(known);
+      const attributes = seen ? present(seen.attributes) : await this.#stat(spot, false);
       const isFollowed = spot.source === 'pod' || this.#context.scaffold.has(path);
       if (isFollowed && kindOf(attributes) === S_IFLNK) {
         return await this.#findLink(path, spot, attributes);
@@ -151,6 +155,7 @@ export class Entries {
       return emitAttributes(scaffoldAttributes(node.id), attributeMs);
     }
     const fields = await this.#onNode(node, new FileRequest('stat'), 'read', request.handle);
+    node.version = versionOf(fields);
     return emitAttributes(present(fields), lifetimes[node.source].attributeMs);
   }
 
@@ -310,6 +315,7 @@ export class Entries {
     const linked = isFollowed ? undefined : sources.linked(path, attributes);
     const node = tree.intern(parent, name, {source, isFollowed, ...(linked && {linked})});
     const isPassage = scaffold.has(path);
+    node.version = versionOf(attributes);
     return emitEntry({
       node: node.id,
       attributes,

@@ -31,6 +31,10 @@ const requestLimit = 16_384;
 /** Bytes that may wait to be sent: those of 256 threads that write as much as a request holds. */
 const queueLimit = 256 * 1024 * 1024;
 
+/** What goes out together, and how long a little waits for more, at most. */
+const togetherBytes = 131_072;
+const waitMs = 1;
+
 const {EIO, ENOMEM, ENOSYS} = os.constants.errno;
 
 /** A failed operation, by Linux' number of the errno. */
@@ -75,6 +79,7 @@ export class FileClient implements Disposable {
   readonly #onDispose: () => void;
   /** Sends what somebody holds back. */
   #held: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #received = 0;
   #lastId = 0;
   #isOver = false;
@@ -100,9 +105,12 @@ export class FileClient implements Disposable {
     return this.#isOver;
   }
 
-  /** Asks, with `data` at the end, which is copied. Rejects with FileError; EIO when the stream is over. */
-  request(request: FileRequest, data?: Uint8Array): Promise<Uint8Array> {
-    this.release();
+  /**
+   * Asks, with `data` at the end, which is copied. Rejects with FileError; EIO when the stream is over. `mayWait`: whether it
+   * may go out a little later, together with what comes next.
+   */
+  request(request: FileRequest, data?: Uint8Array, mayWait = false): Promise<Uint8Array> {
+    this.#sendHeld();
     this.counters.requests++;
     if (this.#isOver) return Promise.reject(new FileError(EIO));
     const bytes = data?.length ?? 0;
@@ -114,22 +122,49 @@ export class FileClient implements Disposable {
     const id = this.#lastId;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, {operation: request.operation, resolve, reject});
-      this.#send(request.finish(id, bytes));
+      const head = request.finish(id, bytes);
+      if (mayWait && bytes <= togetherBytes) {
+        this.#wait(head);
+        if (data !== undefined) this.#wait(data);
+        return;
+      }
+      this.#flush();
+      this.#send(head);
       if (data !== undefined && bytes > 0) this.#send(data);
     });
   }
 
-  /** Notes that somebody holds a request back, in the place of which `send` is called before any other. */
+  /** Notes that somebody holds a request back; `send` is called before any other is sent, and soon. */
   hold(send: () => void): void {
-    this.release();
+    this.#sendHeld();
     this.#held = send;
+    this.#releaseSoon();
   }
 
-  /** Has what is held back sent. */
+  /** Has all that waits for more sent. */
   release(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#sendHeld();
+    this.#flush();
+  }
+
+  #sendHeld(): void {
     const held = this.#held;
     this.#held = undefined;
     held?.();
+  }
+
+  #releaseSoon(): void {
+    this.#timer ??= setTimeout(() => this.release(), waitMs);
+  }
+
+  /** Keeps a copy of something until it is released, or there is enough. */
+  #wait(bytes: Uint8Array): void {
+    this.#queue.push(bytes, true);
+    this.#queue.keep();
+    if (this.#queue.bytes >= togetherBytes) this.#flush();
+    else this.#releaseSoon();
   }
 
   /** Asks whom we are looking as. Rejects with FileError: EACCES where the files may not be looked at. */
@@ -202,6 +237,8 @@ export class FileClient implements Disposable {
 
   #end(): void {
     this.#isOver = true;
+    clearTimeout(this.#timer);
+    this.#sendHeld(); // it fails as all else
     this.#queue.clear();
     for (const {reject} of this.#waiting.values()) reject(new FileError(EIO));
     this.counters.failed += this.#waiting.size;

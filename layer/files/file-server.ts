@@ -14,8 +14,14 @@ import os from 'node:os';
 import {ProtocolError} from '../../tunnel/errors.ts';
 import {Entries, lifetimes} from './entries.ts';
 import {FileError, type Identity} from './file-client.ts';
-import {MAX_REQUEST_BYTES, OLDEST_MINOR, OUT_HEADER_BYTES, VERSION} from './fuse/protocol.ts';
-import {emitInit, writeHeader} from './fuse/reply.ts';
+import {
+  MAX_REQUEST_BYTES,
+  NOTIFY_INVALIDATE,
+  OLDEST_MINOR,
+  OUT_HEADER_BYTES,
+  VERSION,
+} from './fuse/protocol.ts';
+import {emitInit, emitOutdated, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {OpenFiles} from './open-files.ts';
 import type {Reading} from './read-ahead.ts';
@@ -89,6 +95,7 @@ export class FileServer implements Disposable {
       scaffold,
       identity,
       snapshots: this.#snapshots,
+      outdated: (node: FileNode) => this.#invalidate(node.id),
       handle: (number: number) => this.#files.handle(number),
       changing: (node: FileNode) => this.#files.changing(node),
     };
@@ -243,6 +250,13 @@ export class FileServer implements Disposable {
       return;
     }
     this.#reply(request.unique, 0, [emitInit(request)]);
+  }
+
+  #invalidate(node: number): void {
+    const body = emitOutdated(node);
+    // A message that answers nothing has a kind in the place of an errno.
+    writeHeader(this.#head, 0n, -NOTIFY_INVALIDATE, body.length);
+    this.#options.write(this.#head, [body]);
   }
 
   #interrupt(unique: bigint): void {

@@ -12,7 +12,16 @@ import {
   type OpenedDirectory,
   parseEntries,
 } from '../../tunnel/files.ts';
-import {inoOf, isKnown, kindOf, modeOf, present, S_IFDIR, S_IFLNK} from './attributes.ts';
+import {
+  inoOf,
+  isKnown,
+  kindOf,
+  modeOf,
+  present,
+  S_IFDIR,
+  S_IFLNK,
+  versionOf,
+} from './attributes.ts';
 import {type EntryContext, lifetimes} from './entries.ts';
 import {type FileClient, FileError} from './file-client.ts';
 import {DirectoryReply} from './fuse/reply.ts';
@@ -178,11 +187,12 @@ export class OpenDirectory {
     // References that the kernel doesn't get (READDIR) would never be taken back.
     const linked = sources.linked(path, attributes);
     const node = reply.isPlus
-      ? tree.intern(this.node, name, {source, ...(linked && {linked})}).id
-      : 0;
+      ? tree.intern(this.node, name, {source, ...(linked && {linked})})
+      : undefined;
+    if (node !== undefined) node.version = versionOf(attributes);
     reply.add(entry.name, {
       ...common,
-      node,
+      node: node?.id ?? 0,
       attributes: present(attributes),
       lifetimes: lifetimes[source],
     });

@@ -15,7 +15,7 @@ import {
   type OpenedDirectory,
   parseOpenedDirectory,
 } from '../../tunnel/files.ts';
-import {present, sizeOf} from './attributes.ts';
+import {present, sizeOf, versionOf} from './attributes.ts';
 import {type Entries, type EntryContext, lifetimes} from './entries.ts';
 import {FileError} from './file-client.ts';
 import {OPEN_FLAG} from './fuse/protocol.ts';
@@ -50,7 +50,7 @@ interface OpenFile {
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
 export interface OpenFilesOptions {
-  readonly context: Pick<EntryContext, 'tree' | 'sources' | 'scaffold' | 'snapshots'>;
+  readonly context: Pick<EntryContext, 'tree' | 'sources' | 'scaffold' | 'snapshots' | 'outdated'>;
   /** Bytes that are read at first (`feature.fs.readonly_file_buffer`). */
   readonly firstBytes: number;
   readonly now: () => number;
@@ -118,6 +118,8 @@ export class OpenFiles {
     const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
     const fields = await this.#openAt(spot, how, isWriting && spot.source !== node.source);
     if (isWriting) this.#changed(path, spot);
+    // Who opens a file sees it as it is, whatever the kernel believes: as with NFS.
+    if (spot.source === 'pod' && node.source === 'pod') this.#refresh(node, fields.subarray(4));
     const handle = this.#keepFile(node, spot.source, {flags, fields});
     // Files that are made while they are read (proc(5)) say that they are empty. Who writes may map it later.
     const isDirect =
@@ -127,6 +129,13 @@ export class OpenFiles {
       (isDirect ? OPEN_FLAG.directIo : OPEN_FLAG.keepCache) |
         (this.#file(handle).behind === undefined ? OPEN_FLAG.noFlush : 0),
     );
+  }
+
+  #refresh(node: FileNode, attributes: Uint8Array): void {
+    const version = versionOf(attributes);
+    if (node.version === version) return;
+    node.version = version;
+    this.#context.outdated(node);
   }
 
   #changed(path: string, {source}: Spot): void {

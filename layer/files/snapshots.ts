@@ -4,8 +4,9 @@
  * Theory of operation. The kernel asks for each name by itself. Who looks for a few in the same directory, one soon after the
  * other, will look for more (an interpreter that tries its path, `git status`, `make`): so the directory is asked for
  * with the attributes of all, small ones soon, larger ones when it has gone on for a while, and meanwhile each
- * name as before. What came then answers, also that there is no such name, for as long as an answer to a single
- * question would be believed, counted from when it was asked for. Anything that the program changes makes all of it void, for
+ * name as before. What came then answers for as long as an answer to a single question would be believed, counted from when
+ * it was asked for. A name that is not among them is asked for: somebody in the pod may just have made it, and told us.
+ * What has changed since then is noticed when the file is opened (OpenFiles). Anything that the program changes makes all of it void, for
  * nobody should look up what he has just removed.
  */
 
@@ -33,9 +34,9 @@ interface Directory {
   entries: ReadonlyMap<string, Uint8Array> | undefined;
 }
 
-/** What is known of a name: its attributes, or that it is not there, since so many ms. */
+/** What is known of a name, since so many ms. */
 export interface Seen {
-  readonly attributes: Uint8Array | undefined;
+  readonly attributes: Uint8Array;
   readonly ageMs: number;
 }
 
@@ -75,9 +76,9 @@ export class Snapshots {
     if (directory.entries !== undefined && ageMs < this.#lifetimeMs) {
       const attributes = directory.entries.get(text.slice(slash + 1));
       // Of some only the kind is known: those need a closer look.
-      if (attributes !== undefined && !isKnown(attributes)) return undefined;
+      if (attributes === undefined || !isKnown(attributes)) return undefined;
       this.counters.hits++;
-      return {attributes: attributes?.slice(), ageMs};
+      return {attributes: attributes.slice(), ageMs};
     }
     const step = steps[directory.step];
     if (step !== undefined && directory.names >= step.names && !directory.isAsked) {

@@ -51,6 +51,8 @@ export interface FileNode {
   lookups: number;
   /** Nodes whose parent it is. */
   children: number;
+  /** What the kernel was told last (versionOf). */
+  version: string;
   /** Removed, but maybe still open. */
   isGone: boolean;
   /** What is open of it, newest last, by handle. */
@@ -72,6 +74,7 @@ export class FileTree {
     isFollowed: false,
     lookups: 1,
     children: 0,
+    version: '',
     isGone: false,
     open: new Set(),
   };
@@ -135,6 +138,7 @@ export class FileTree {
       isFollowed,
       lookups: 1,
       children: 0,
+      version: '',
       isGone: false,
       open: new Set(),
     };

@@ -9,8 +9,8 @@
  *
  * Who opened the file to be sure (O_SYNC, O_DSYNC, O_DIRECT) waits for each write.
  *
- * Small writes in order are gathered: they go out when GATHER_BYTES are together, when anything else is asked of the
- * pod, or after GATHER_MS. Only one file gathers at a time.
+ * Small writes in order become one, of GATHER_BYTES at most; what is not in order goes out together all the same, as soon as
+ * anything else is asked of the pod, or after a millisecond (FileClient). Only one file gathers at a time.
  */
 
 import {FileRequest} from '../../tunnel/files.ts';
@@ -22,8 +22,6 @@ const TOTAL_BYTES = 67_108_864;
 /** What is gathered, and how large a write is that is worth it. */
 const GATHER_BYTES = 131_072;
 const SMALL_BYTES = 32_768;
-/** How long others may not see what was written, at most. */
-const GATHER_MS = 1;
 
 /** What all files have under way, together. */
 export class WriteBehindMemory {
@@ -63,9 +61,7 @@ export class WriteBehind {
   #bytes = 0;
   #failure: FileError | undefined;
   /** What this file gathers now. */
-  #gathering:
-    | {readonly place: WritePlace; length: number; readonly timer: NodeJS.Timeout}
-    | undefined;
+  #gathering: {readonly place: WritePlace; length: number} | undefined;
 
   /** `remote`: the handle of the file. */
   constructor(client: FileClient, remote: number, memory: WriteBehindMemory) {
@@ -84,8 +80,7 @@ export class WriteBehind {
     this.#bytes += data.length;
     memory.bytes += data.length;
     if (!this.#goesOn(place, data.length)) {
-      this.#client.release();
-      if (data.length > SMALL_BYTES) this.#send(place, data);
+      if (data.length > SMALL_BYTES) this.#send(place, data, false);
       else this.#begin(place);
     }
     if (this.#gathering !== undefined) this.#gather(this.#gathering, data);
@@ -96,7 +91,7 @@ export class WriteBehind {
 
   /** Resolves when all has arrived. Rejects with the first failure that was not told yet. */
   async settled(): Promise<void> {
-    if (this.#gathering !== undefined) this.#client.release();
+    if (this.#bytes > 0) this.#client.release();
     while (this.#bytes > 0) await this.#memory.change();
     this.#tell();
   }
@@ -109,9 +104,8 @@ export class WriteBehind {
   }
 
   #begin(place: WritePlace): void {
-    const release = (): void => this.#client.release();
-    this.#gathering = {place, length: 0, timer: setTimeout(release, GATHER_MS)};
     this.#client.hold(() => this.#release());
+    this.#gathering = {place, length: 0};
   }
 
   #gather(gathering: {length: number}, data: Uint8Array): void {
@@ -124,16 +118,15 @@ export class WriteBehind {
     const gathering = this.#gathering;
     if (gathering === undefined) return;
     this.#gathering = undefined;
-    clearTimeout(gathering.timer);
-    this.#send(gathering.place, this.#memory.gathered.subarray(0, gathering.length));
+    this.#send(gathering.place, this.#memory.gathered.subarray(0, gathering.length), true);
   }
 
-  #send(place: WritePlace, data: Uint8Array): void {
+  #send(place: WritePlace, data: Uint8Array, mayWait: boolean): void {
     const ask =
       place === 'end'
         ? new FileRequest('appendall').u32(this.#remote)
         : new FileRequest('writeall').u32(this.#remote).u64(place);
-    void this.#follow(this.#client.request(ask, data), data.length);
+    void this.#follow(this.#client.request(ask, data, mayWait), data.length);
   }
 
   async #follow(sent: Promise<unknown>, bytes: number): Promise<void> {

@@ -639,6 +639,24 @@ static int write_all(const uint8_t *bytes, size_t count) {
   return 0;
 }
 
+/* Answers that nobody waits for go out with the next one. */
+static uint8_t out[16 * 1024];
+static size_t out_length;
+
+static int flush_answers(void) {
+  size_t count = out_length;
+  out_length = 0;
+  return write_all(out, count);
+}
+
+static int put_out(const uint8_t *bytes, size_t count) {
+  if (count > sizeof out - out_length && flush_answers() < 0) return -1;
+  if (count > sizeof out) return write_all(bytes, count);
+  memcpy(out + out_length, bytes, count);
+  out_length += count;
+  return 0;
+}
+
 /* Runs one request and answers it; -1 when nobody hears the answer. `broken`: what kept us from having a root. */
 static int answer_request(const uint8_t *request, size_t size, int broken) {
   at = request, end = request + size, bad = 0, length = 0, errno = 0;
@@ -649,7 +667,8 @@ static int answer_request(const uint8_t *request, size_t size, int broken) {
   if (code) length = 0;
   uint32_t head[3] = {htole32((uint32_t)(8 + length)), htole32(id), htole32(code)};
   memcpy(answer, head, sizeof head);
-  return write_all(answer, sizeof head + length);
+  if (put_out(answer, sizeof head + length) < 0) return -1;
+  return operation == WRITEALL || operation == APPENDALL || operation == CLOSE ? 0 : flush_answers();
 }
 
 static int serve_requests(int broken) {
@@ -670,6 +689,7 @@ static int serve_requests(int broken) {
       if (answer_request(input + done + 4, size, broken) < 0) return 0;
       done += 4 + size;
     }
+    if (flush_answers() < 0) return 0;
     memmove(input, input + done, filled - done);
     filled -= done;
   }

@@ -19,6 +19,8 @@ export interface FuseKernel extends Disposable {
   readonly server: FileServer;
   /** Answers that nobody waits for. */
   readonly strays: number;
+  /** Nodes whose attributes are said to be old. */
+  readonly outdated: readonly number[];
   /** Answers by the number of the request, of `send`. */
   readonly errnos: ReadonlyMap<number, number>;
   /** Sends a request with a number of one's own. */
@@ -34,6 +36,7 @@ export function fuseKernel(
 ): FuseKernel {
   const waiting = new Map<number, (answer: FuseAnswer) => void>();
   const errnos = new Map<number, number>();
+  const outdated: number[] = [];
   let last = 1_000_000;
   let strays = 0;
   const policy = filePolicy({...none, mode: 'write'}, around);
@@ -46,6 +49,10 @@ export function fuseKernel(
     write(head, parts) {
       const reply = Buffer.concat([head, ...parts]);
       const unique = Number(reply.readBigUInt64LE(8));
+      if (unique === 0) {
+        outdated.push(Number(reply.readBigUInt64LE(16)));
+        return;
+      }
       if (reply.readUInt32LE(0) !== reply.length) throw new Error('a reply has a wrong length');
       if (errnos.has(unique)) strays++;
       const errno = 0 - reply.readInt32LE(4);
@@ -67,6 +74,7 @@ export function fuseKernel(
   return {
     server,
     errnos,
+    outdated,
     get strays() {
       return strays;
     },

@@ -81,6 +81,9 @@ export const WRITE_CACHE = 1 << 0;
 /** A file's flag, as x86-64 and arm64 have it. */
 export const O_APPEND = 0o2000;
 
+/** FUSE_NOTIFY_INVAL_INODE: what the kernel has of a node is old. */
+export const NOTIFY_INVALIDATE = 2;
+
 /** What SETATTR changes. */
 export const SETATTR = {
   mode: 1 << 0,

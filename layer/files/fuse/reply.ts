@@ -133,6 +133,15 @@ export function emitOffset(offset: bigint): Uint8Array {
   return bytes;
 }
 
+/** Says that the attributes of a node are old (struct fuse_notify_inval_inode_out); its pages they tell. */
+export function emitOutdated(node: number): Uint8Array {
+  const bytes = new Uint8Array(24);
+  const view = viewOf(bytes);
+  view.setBigUint64(0, BigInt(node), true);
+  view.setBigInt64(8, -1n, true); // only the attributes
+  return bytes;
+}
+
 /** Entries of a directory, as many as fit. */
 export class DirectoryReply {
   readonly #bytes: Uint8Array;

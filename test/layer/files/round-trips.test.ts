@@ -90,22 +90,28 @@ test('who looks for many names has the directory, and sees at once what he chang
   }
 });
 
-test('what is known of a directory is believed for a second', async (t) => {
+test('what somebody in the pod makes is there at once, and what he changes when it is opened', async (t) => {
   const {root, files} = await openTarget(t);
-  const clock = {now: 0};
-  const kernel = fuseKernel(files, {now: () => clock.now});
-  const look = async () => nodeOf((await kernel.ask('lookup', Buffer.from('later\0'))).body);
+  for (let index = 0; index < 9; index++) writeFileSync(join(root, `${index}`), 'x');
+  const kernel = fuseKernel(files, {now: () => 0});
+  const look = async (name: string) =>
+    nodeOf((await kernel.ask('lookup', Buffer.from(`${name}\0`))).body);
   await until(async () => {
-    t.is(await look(), 0);
     const before = files.counters.requests;
-    await look();
+    await look('1');
     return files.counters.requests === before;
   });
-  writeFileSync(join(root, 'later'), '');
-  clock.now = 999;
-  t.is(await look(), 0);
-  clock.now = 1000;
-  t.not(await look(), 0);
+  writeFileSync(join(root, 'made'), '');
+  t.not(await look('made'), 0);
+  const node = await look('2');
+  writeFileSync(join(root, '2'), 'changed');
+  t.is(await look('2'), node);
+  t.deepEqual(kernel.outdated, []);
+  const handle = handleOf((await kernel.ask('open', fuse.open(O_RDONLY), node)).body);
+  t.deepEqual(kernel.outdated, [node]);
+  t.is((await kernel.ask('read', fuse.read(handle, 0n, 4096))).body.toString(), 'changed');
+  await kernel.ask('open', fuse.open(O_RDONLY), node);
+  t.is(kernel.outdated.length, 1);
 });
 
 test('a write is not waited for, and a read after it has what was written', async (t) => {

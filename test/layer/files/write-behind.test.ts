@@ -132,11 +132,15 @@ test('small writes in order go out together, before anything else that is asked'
 
   await one.write(10n, Buffer.from('d'));
   await one.write(20n, Buffer.from('e'));
-  t.deepEqual([sent[2]?.offset, sent[2]?.bytes.toString()], [10n, 'd'], 'what is elsewhere is not');
   await other.write(21n, Buffer.from('f'));
-  t.deepEqual([sent[3]?.offset, sent[3]?.bytes.toString()], [20n, 'e'], 'nor is another file’s');
+  t.is(sent.length, 2);
   const settled = other.settled();
-  t.is(sent[4]?.bytes.toString(), 'f');
+  const written = sent.slice(2).map(({offset, bytes}) => [offset, bytes.toString()]);
+  t.deepEqual(written, [
+    [10n, 'd'],
+    [20n, 'e'],
+    [21n, 'f'],
+  ]);
   answer(4);
   await settled;
 });

@@ -13,6 +13,7 @@ import type {Standing} from '../subscriptions.ts';
 /**
  * Where the agents of a pod meet: an abstract unix socket, whose names belong to the network namespace. With the version of
  * all this: agents that would not understand each other do not meet.
+ * Whatever changes what a subscription may ask for is another version: one that the leader does not understand fails.
  */
 export const MEETING_POINT = '\0mirrord/incoming/1';
 

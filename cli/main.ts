@@ -13,6 +13,7 @@ import {dumpCommand} from './commands/dump.ts';
 import {execCommand} from './commands/exec.ts';
 import {filesCommand} from './commands/files.ts';
 import {lsCommand} from './commands/ls.ts';
+import {portForwardCommand} from './commands/port-forward.ts';
 import {rbacCommand} from './commands/rbac.ts';
 import {sessionCommand} from './commands/session.ts';
 import {verifyConfigCommand} from './commands/verify-config.ts';
@@ -38,6 +39,7 @@ Examples:
   .addCommand(lsCommand())
   .addCommand(sessionCommand())
   .addCommand(dumpCommand())
+  .addCommand(portForwardCommand())
   .addCommand(filesCommand())
   .addCommand(demoCommand())
   .addCommand(diagnoseCommand())

@@ -1,0 +1,111 @@
+/**
+ * The addresses of a name, as a program in the pod would find them: its hosts file, then its name servers, through the
+ * agent, completed by its search domains.
+ *
+ * Over UDP alone: what an answer leaves out for want of room is more addresses of the same name, of which one will do.
+ */
+
+import {randomInt} from 'node:crypto';
+import {isIP} from 'node:net';
+import {encode, RECURSION_DESIRED} from 'dns-packet';
+import type {IpAddress} from '../../netstack/types.ts';
+import {emitEndpoint, emitFamily, parseUdpReport} from '../../tunnel/messages.ts';
+import type {Mux} from '../../tunnel/mux.ts';
+import type {TargetInfo} from '../../tunnel/target.ts';
+import {addressBytes} from '../address.ts';
+import {readAddresses} from '../routing/dns/message.ts';
+import {parseHosts} from '../routing/names.ts';
+import {parseResolvConf, plainName} from '../routing/search-domains.ts';
+
+const dnsPort = 53;
+/** How long one name server may take, ms; as the resolver of a program has it, there are three at most. */
+const serverTimeoutMs = 3_000;
+const serverLimit = 3;
+/** What fits into a packet everywhere (the DNS flag day of 2020), bytes. */
+const payloadBytes = 1_232;
+
+/** Names to ask for, in order, as resolv.conf(5) has it: those with few dots are first completed. */
+export function candidates(name: string, resolvConf: string): string[] {
+  const plain = plainName(name);
+  const {searchDomains} = parseResolvConf(resolvConf);
+  if (name.endsWith('.')) return [plain];
+  const dotsWanted = Number(/^\s*options\s.*\bndots:(\d+)/m.exec(resolvConf)?.[1] ?? 1);
+  const completed = searchDomains.map((domain) => `${plain}.${domain}`);
+  const isLong = plain.split('.').length - 1 >= dotsWanted;
+  return isLong ? [plain, ...completed] : [...completed, plain];
+}
+
+/** Asks one name server; undefined when it does not answer. */
+function ask(
+  mux: Mux,
+  server: IpAddress,
+  question: {name: string; type: 'A' | 'AAAA'},
+): Promise<Uint8Array | undefined> {
+  const id = randomInt(0x1_0000);
+  const {promise, resolve} = Promise.withResolvers<Uint8Array | undefined>();
+  const stream = mux.open('udp', emitFamily(server.length === 4 ? 4 : 6), {
+    onDatagram(bytes) {
+      const report = parseUdpReport(bytes);
+      if (report.type === 'failure') resolve(undefined);
+      else if (((report.payload[0] ?? 0) << 8) + (report.payload[1] ?? 0) === id) {
+        resolve(Uint8Array.from(report.payload));
+      }
+    },
+    onRefused: () => resolve(undefined),
+    onReset: () => resolve(undefined),
+  });
+  const query = encode({
+    type: 'query',
+    id,
+    flags: RECURSION_DESIRED,
+    questions: [question],
+    additionals: [
+      {type: 'OPT', name: '.', udpPayloadSize: payloadBytes, flags: 0, options: []} as never,
+    ],
+  });
+  stream.sendDatagram(query, emitEndpoint({address: server, port: dnsPort}));
+  const timer = setTimeout(resolve, serverTimeoutMs, undefined);
+  return promise.finally(() => {
+    clearTimeout(timer);
+    stream.reset('ECANCELED');
+  });
+}
+
+/** The addresses that the first name server which answers knows. */
+async function lookUp(
+  mux: Mux,
+  servers: readonly string[],
+  question: {name: string; type: 'A' | 'AAAA'},
+): Promise<IpAddress[]> {
+  for (const server of servers.filter((each) => isIP(each) > 0).slice(0, serverLimit)) {
+    const answer = await ask(mux, addressBytes(server), question);
+    if (answer === undefined) continue;
+    return readAddresses(answer)
+      .filter(({names}) => names.includes(question.name))
+      .map(({address}) => addressBytes(address));
+  }
+  return [];
+}
+
+/** Returns the addresses, IPv4 first; none for a name that the pod doesn't know. */
+export async function resolveAtPod(
+  mux: Mux,
+  {files}: Pick<TargetInfo, 'files'>,
+  name: string,
+): Promise<IpAddress[]> {
+  if (isIP(name) > 0) return [addressBytes(name)];
+  const [hosts, resolvConf] = ['/etc/hosts', '/etc/resolv.conf'].map((path) =>
+    Buffer.from(files[path] ?? []).toString(),
+  ) as [string, string];
+  const known = parseHosts(hosts).filter(({names}) => names.includes(plainName(name)));
+  if (known.length > 0) return known.map(({address}) => addressBytes(address));
+  if (plainName(name) === 'localhost') return ['127.0.0.1', '::1'].map(addressBytes);
+  const {nameServers} = parseResolvConf(resolvConf);
+  for (const candidate of candidates(name, resolvConf)) {
+    const found = await Promise.all(
+      (['A', 'AAAA'] as const).map((type) => lookUp(mux, nameServers, {name: candidate, type})),
+    );
+    if (found.flat().length > 0) return found.flat();
+  }
+  return [];
+}

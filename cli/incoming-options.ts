@@ -8,25 +8,16 @@ import type {ResolvedConfig} from './config/schema/root.ts';
 import type {Target} from './config/target.ts';
 import {probedPorts} from './kube/target/probes.ts';
 
-/**
- * `feature.network.incoming`, and what `agent` says about HTTP, as the layer takes it; undefined where nothing is to
- * come. `pod`: the target, where it is one of a cluster. Throws MirrordError MIRRORD_HTTP_FILTER_INVALID.
- */
-export function incomingOptions(
-  {feature: {network}, agent}: ResolvedConfig,
-  target: Target,
-  debuggerPorts: readonly PortRange[],
-  pod?: V1Pod,
-): IncomingOptions | undefined {
-  const {mode, ports, ignore_ports: ignored, port_mapping: mapping, ...incoming} = network.incoming;
-  // Nothing comes to where there is no pod of the target's.
-  if (mode === 'off' || target.kind === 'targetless') return undefined;
-  const filter = httpFilterOf(incoming.http_filter);
-  const filterPorts = incoming.http_filter?.ports;
+/** Which requests are meant, and how the agent is to treat HTTP. Throws MirrordError MIRRORD_HTTP_FILTER_INVALID. */
+export function requestOptions({
+  feature: {network},
+  agent,
+}: ResolvedConfig): Pick<IncomingOptions, 'filter' | 'filterPorts' | 'http'> {
+  const {http_filter: written} = network.incoming;
+  const filter = httpFilterOf(written);
   return {
-    mode,
     ...(filter !== undefined && {filter}),
-    ...(filterPorts !== undefined && {filterPorts: new Set(filterPorts)}),
+    ...(written?.ports !== undefined && {filterPorts: new Set(written.ports)}),
     http: {
       detectionTimeoutMs: 1000 * agent.http_detection_timeout,
       maxBodyBytes: agent.max_body_buffer_size,
@@ -35,6 +26,27 @@ export function incomingOptions(
       injectHeaders: agent.inject_headers,
       overrideCacheControl: agent.override_cache_control,
     },
+  };
+}
+
+/**
+ * `feature.network.incoming`, and what `agent` says about HTTP, as the layer takes it; undefined where nothing is to
+ * come. `pod`: the target, where it is one of a cluster. Throws MirrordError MIRRORD_HTTP_FILTER_INVALID.
+ */
+export function incomingOptions(
+  config: ResolvedConfig,
+  target: Target,
+  debuggerPorts: readonly PortRange[],
+  pod?: V1Pod,
+): IncomingOptions | undefined {
+  const {feature, agent} = config;
+  const {network} = feature;
+  const {mode, ports, ignore_ports: ignored, port_mapping: mapping, ...incoming} = network.incoming;
+  // Nothing comes to where there is no pod of the target's.
+  if (mode === 'off' || target.kind === 'targetless') return undefined;
+  return {
+    mode,
+    ...requestOptions(config),
     ...(ports !== undefined && {ports: new Set(ports)}),
     ignorePorts: new Set(ignored),
     portMapping: new Map(mapping?.map(([own = 0, targets = 0]) => [own, targets])),

@@ -3,6 +3,8 @@
  *
  * Bounded: the agent gets credit for what has been taken (`done`), so that a reader who stops, stops it; the agent
  * then cuts the copies off, and never the application.
+ *
+ * Of a filtered port each request that fits is a connection of its own: the agent gives up one that answers nothing.
  */
 
 import type {TunnelEndpoint} from '../tunnel/messages.ts';
@@ -35,6 +37,7 @@ export function dumpPorts(
   link: AgentLink,
   {ports, onEvent, warn, ...options}: DumpOptions,
 ): PortSubscriptions {
+  const {filter, filterPorts} = options;
   let nextId = 1;
   return subscribePorts(
     link,
@@ -44,6 +47,7 @@ export function dumpPorts(
       warn,
       onConnection(stream, {peer, local}, onClosed) {
         const id = nextId++;
+        const isFiltered = filter !== undefined && filterPorts?.has(local.port) !== false;
         let total = 0;
         let isOver = false;
         const end = (type: 'closed' | 'reset'): void => {
@@ -60,7 +64,7 @@ export function dumpPorts(
             onEvent({type: 'data', id, bytes}, () => stream.consumed(offset));
           },
           onEnd: () => end('closed'),
-          onReset: () => end('reset'),
+          onReset: () => end(isFiltered ? 'closed' : 'reset'),
         };
         stream.accept(new Uint8Array(0));
         stream.end();

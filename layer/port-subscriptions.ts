@@ -57,9 +57,10 @@ function failure(port: number, errno: string, message: string): MirrordError {
 export function subscribePorts(
   link: AgentLink,
   ports: readonly number[],
-  {stealWarnings, filterPorts, filter, http, ...options}: PortOptions,
+  options: PortOptions,
   {onConnection, warn}: PortHandler,
 ): PortSubscriptions {
+  const {mode, onConcurrentSteal, flushConnections = false, filter, filterPorts, http} = options;
   const {promise: failed, resolve: fail} = Promise.withResolvers<MirrordError>();
   const said = new Set<string>();
   const warnOnce = (message: string): void => {
@@ -82,12 +83,14 @@ export function subscribePorts(
   const subscribe = (port: number): {call: MuxStream; active: Promise<void>} => {
     const {promise: active, resolve} = Promise.withResolvers<void>();
     const isFiltered = filter !== undefined && filterPorts?.has(port) !== false;
-    const warning = stealWarnings?.get(port);
-    if (warning !== undefined && options.mode === 'steal' && !isFiltered) warnOnce(warning);
+    const warning = options.stealWarnings?.get(port);
+    if (warning !== undefined && mode === 'steal' && !isFiltered) warnOnce(warning);
     const params = {
       id: port, // unique among ours
       port,
-      ...options,
+      mode,
+      onConcurrentSteal,
+      flushConnections,
       ...(isFiltered && {filter}),
       ...(http !== undefined && {http}),
     };

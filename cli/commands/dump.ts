@@ -10,7 +10,7 @@ import {addAgentFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import {formatTarget} from '../config/target.ts';
 import {asJson, asText} from '../dump/format.ts';
-import {incomingOptions} from '../incoming-options.ts';
+import {requestOptions} from '../incoming-options.ts';
 import {declaredPorts} from '../kube/target/containers.ts';
 import {type LinkedAgent, openLinkedAgent} from '../linked-agent.ts';
 import {parsePorts} from '../port.ts';
@@ -61,17 +61,13 @@ async function dump(flags: DumpFlags, command: Command): Promise<void> {
     });
   }
   using progress = createProgress('mirrord dump');
-  if (config.feature.network.incoming.http_filter !== undefined) {
-    progress.warn('http_filter has no effect here: all requests are shown');
-  }
   await using linked = await openLinkedAgent(target, config, progress);
-  const {http} = incomingOptions(config, target, []) ?? {};
   const ports = flags.port ?? (await linked.interruption.orGiveUp(allPorts(linked, name)));
   const output = openStandardOutput();
   const format = flags.json === true || flags.output === 'json' ? asJson : asText;
   using dumped = dumpPorts(linked.link, {
     ports,
-    ...(http !== undefined && {http}),
+    ...requestOptions(config),
     warn: progress.warn,
     onEvent: (event: DumpEvent, done) => output.write(format(event, new Date()), done),
   });
@@ -101,7 +97,7 @@ export function dumpCommand(): Command {
       `
 Shows what clients send over connections that they make from now on, until Ctrl-C; the application answers them
 as ever, and its answers are not shown. Text is shown as it is, anything else in hexadecimals. Without -p: the
-ports that the pod declares, else those that it listens on. It needs no namespaces on this machine.
+ports that the pod declares, else those that it listens on. Of the file's keys http_filter counts. It needs no namespaces on this machine.
 
 With --json, an object a line: {"type": "connection", "id", "time", "from", "to"},
 {"type": "data", "id", "time", "bytes", "text" or "base64"}, {"type": "closed" or "reset", "id", "time", "total"}.

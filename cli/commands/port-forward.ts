@@ -55,18 +55,7 @@ function reverseForwards(
 ): PortSubscriptions | undefined {
   const options = incomingOptions(config, target, [], agent.pod);
   if (options === undefined || forwards.length === 0) return undefined;
-  const {mode, onConcurrentSteal, flushConnections, filter, filterPorts, http} = options;
-  return forwardReversely(link, {
-    forwards,
-    warn,
-    mode,
-    onConcurrentSteal,
-    ...(flushConnections !== undefined && {flushConnections}),
-    ...(filter !== undefined && {filter}),
-    ...(filterPorts !== undefined && {filterPorts}),
-    ...(http !== undefined && {http}),
-    ...(options.stealWarnings !== undefined && {stealWarnings: options.stealWarnings}),
-  });
+  return forwardReversely(link, {...options, forwards, warn});
 }
 
 async function portForward(flags: PortForwardFlags, command: Command): Promise<void> {

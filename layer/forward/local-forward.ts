@@ -34,20 +34,22 @@ export interface LocalForwarding extends Disposable {
 /** Connects to the first of the addresses that accepts; the result comes by one of the two functions, at once. */
 function connectToFirst(
   mux: Mux,
-  [address, ...others]: readonly IpAddress[],
+  addresses: readonly IpAddress[],
   port: number,
   done: {onOpened: (stream: MuxStream) => void; onRefused: (errno: string) => void},
 ): void {
-  if (address === undefined) return;
-  const refused = (errno: string): void => {
-    if (others.length > 0) connectToFirst(mux, others, port, done);
-    else done.onRefused(errno);
+  const attempt = ([address, ...others]: readonly IpAddress[], errno: string): void => {
+    if (address === undefined || mux.isClosed) {
+      done.onRefused(errno);
+      return;
+    }
+    const stream = mux.open('tcp', emitEndpoint({address, port}), {
+      onOpened: () => done.onOpened(stream),
+      onRefused: (reason) => attempt(others, reason),
+      onReset: (reason) => attempt(others, reason),
+    });
   };
-  const stream = mux.open('tcp', emitEndpoint({address, port}), {
-    onOpened: () => done.onOpened(stream),
-    onRefused: refused,
-    onReset: refused,
-  });
+  attempt(addresses, 'ECONNRESET');
 }
 
 class Forwarding implements LocalForwarding {

@@ -93,6 +93,23 @@ test.serial('--json: an object a line, of every byte', async (t) => {
   t.is((await running.ended).status, 0);
 });
 
+test.serial('http_filter: only the requests that fit, each as a connection', async (t) => {
+  const config = JSON.stringify({
+    feature: {network: {incoming: {http_filter: {path_filter: '^/mine'}}}},
+  });
+  const file = `${demo.temporary}/filter.json`;
+  await demo.run(['sh', '-c', 'printf %s "$0" >"$1"', config, file]);
+  const running = await start(t, '-p', '80', '-f', file);
+  const urls = ['/mine/1', '/theirs', '/mine/2'].map((path) => `http://${gateway}${path}`);
+  const {stdout} = await demo.inPod(client, ['curl', '-s', '-m', '5', ...urls]);
+  t.is(stdout.match(/"pod":"gateway"/g)?.length, 3, 'the application answers all');
+  await running.said(/^## Connection ID 2 closed/m);
+  const requests = running.output.stdout.match(/^GET .*(?=\r)/gm);
+  t.deepEqual(requests, ['GET /mine/1 HTTP/1.1', 'GET /mine/2 HTTP/1.1']);
+  running.child.kill('SIGINT');
+  t.is((await running.ended).status, 0);
+});
+
 test.serial('it ends when nobody reads any more', async (t) => {
   const running = await start(t, '-p', '80');
   running.child.stdout?.destroy();

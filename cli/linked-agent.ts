@@ -20,6 +20,16 @@ export interface LinkedAgent extends AsyncDisposable {
   untilInterrupted(...failed: Promise<MirrordError>[]): Promise<void>;
 }
 
+/**
+ * Watches for signals, also for those that mirrord was called to ignore, but for SIGHUP, as `nohup` wants it: a shell calls
+ * whatever runs in a script's background to ignore SIGINT, which nevertheless is how it is ended.
+ */
+function watchAll(mask = '0'): Interruption {
+  const hangUp = BigInt(`0x${mask}`) & 1n;
+  if (hangUp !== 0n) process.on('SIGHUP', () => undefined); // Node does not leave it ignored
+  return watchForInterruption(hangUp.toString(16));
+}
+
 /** Starts the agent and connects. Throws what `openAgent` and `linkAgent` throw, and MIRRORD_INTERRUPTED. */
 export async function openLinkedAgent(
   target: Target,
@@ -28,7 +38,7 @@ export async function openLinkedAgent(
 ): Promise<LinkedAgent> {
   await using disposables = new AsyncDisposableStack();
   const log = createLog(process.env['MIRRORD_LOG']);
-  const interruption = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
+  const interruption = watchAll(process.env['MIRRORD_SIGNALS_IGNORED']);
   const {signal, orGiveUp} = interruption;
   const agent = disposables.use(await openAgent(target, config, {progress, log, signal}));
   const {warn, info} = progress;

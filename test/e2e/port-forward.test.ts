@@ -61,7 +61,7 @@ test.serial(
     const running = await start(
       t,
       ...['-L', `${service}:orders:80`],
-      ...['-L', `${own}:localhost:80,${address}:${client.addresses.v4}:80`],
+      ...['-L', `${own}:localhost:80,${address}:${client.addresses.v4}:8080`],
     );
     t.regex(await fetchText(service), /"pod":"orders-/);
     t.regex(await fetchText(own, '/here'), /"pod":"gateway".*"path":"\/here"/);

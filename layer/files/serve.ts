@@ -16,7 +16,7 @@ import {
   realpathSync,
   statSync,
 } from 'node:fs';
-import {FileRequest, parseEntries} from '../../tunnel/files.ts';
+import {type FileEntry, FileRequest, parseOpenedDirectory} from '../../tunnel/files.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {Log} from '../log.ts';
 import {fuseDevice} from '../native/native.ts';
@@ -41,6 +41,8 @@ import {Sources} from './sources.ts';
 const ringSlots = 8;
 /** Entries of the pod's root that are looked at; no image has so many. */
 const topLimit = 1000;
+/** Room for as many, bytes. */
+const topBytes = 262_144;
 
 export interface FilesOptions {
   readonly rules: FileRules;
@@ -286,34 +288,23 @@ function hostDirectories(path: string): string[] {
   }
 }
 
-/** What is in the pod's root. */
+/** What is in the pod's root: two round trips. */
 async function listTop(pod: FileClient): Promise<TopEntry[]> {
-  const opened = await pod.request(new FileRequest('opendir').string(Buffer.from('/')));
-  const handle = Buffer.from(opened).readUInt32LE(0);
-  const top: TopEntry[] = [];
-  const links: string[] = [];
-  for (let cookie = 0n; top.length + links.length < topLimit; ) {
-    const ask = new FileRequest('readdir').u32(handle).u64(cookie).u32(65_536);
-    const entries = parseEntries(await pod.request(ask));
-    const last = entries.at(-1);
-    if (last === undefined) break;
-    cookie = last.cookie;
-    for (const {name: bytes, attributes} of entries) {
-      const name = Buffer.from(bytes).toString();
-      const kind = kindOf(attributes);
-      if (kind === S_IFLNK) links.push(name);
-      else if (kind === S_IFDIR) top.push({name, kind: 'directory'});
-      else top.push({name, kind: kind === S_IFREG ? 'file' : 'other'});
-    }
-  }
-  const [targets] = await Promise.all([
-    Promise.all(links.map((name) => readLink(pod, `/${name}`))),
+  const ask = new FileRequest('opendir').string(Buffer.from('/')).u32(topBytes);
+  const {handle, entries} = parseOpenedDirectory(await pod.request(ask));
+  const [top] = await Promise.all([
+    Promise.all(entries.slice(0, topLimit).map((entry) => topEntry(pod, entry))),
     pod.request(new FileRequest('close').u32(handle)),
   ]);
-  links.forEach((name, index) => {
-    top.push({name, kind: 'link', target: targets[index] ?? ''});
-  });
   return top;
+}
+
+async function topEntry(pod: FileClient, {name: bytes, attributes}: FileEntry): Promise<TopEntry> {
+  const name = Buffer.from(bytes).toString();
+  const kind = kindOf(attributes);
+  if (kind === S_IFLNK) return {name, kind: 'link', target: await readLink(pod, `/${name}`)};
+  if (kind === S_IFDIR) return {name, kind: 'directory'};
+  return {name, kind: kind === S_IFREG ? 'file' : 'other'};
 }
 
 async function readLink(pod: FileClient, path: string): Promise<string> {

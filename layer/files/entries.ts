@@ -8,6 +8,9 @@
  * A link of the pod's that leads to what is not the pod's here is shown as what it leads to there: `/var/run`, say,
  * which is a link to `/run`, where the secrets are, while our own `/run` is this machine's. So is a link of whoever's
  * on the way to what is mounted over, or what a pattern names.
+ *
+ * Where the pod has nothing, a directory of this machine's is found that may be written to here: else nothing could be
+ * made in it. It isn't listed.
  */
 
 import os from 'node:os';
@@ -121,12 +124,29 @@ export class Entries {
       const ageMs = seen?.ageMs ?? 0;
       return {source: spot.source, isFollowed: false, attributes, ageMs};
     } catch (error) {
-      if (!this.#context.scaffold.has(path) || !(error instanceof FileError)) throw error;
-      return {
-        source: 'scaffold',
-        isFollowed: false,
-        attributes: scaffoldAttributes(path.length + 2),
-      };
+      if (!(error instanceof FileError)) throw error;
+      if (this.#context.scaffold.has(path)) {
+        const attributes = scaffoldAttributes(path.length + 2);
+        return {source: 'scaffold', isFollowed: false, attributes};
+      }
+      const ours = error.errno === ENOENT ? await this.#ourDirectory(path) : undefined;
+      if (ours === undefined) throw error;
+      return {source: 'host', isFollowed: false, attributes: ours};
+    }
+  }
+
+  /** The attributes of this machine's directory, where the program would write into it but read the pod's. */
+  async #ourDirectory(path: string): Promise<Uint8Array | undefined> {
+    const {sources} = this.#context;
+    if (sources.decide(path, 'read') !== 'pod' || sources.decide(path, 'write') !== 'host') {
+      return undefined;
+    }
+    try {
+      const attributes = await this.#stat(sources.at(path, 'host'), false);
+      return kindOf(attributes) === S_IFDIR ? attributes : undefined;
+    } catch (error) {
+      if (error instanceof FileError) return undefined;
+      throw error;
     }
   }
 

@@ -199,7 +199,11 @@ export function planMounts(input: PlanInput): MountPlan {
       (pod !== undefined && pod.kind !== 'other') ||
       carved.includes(path) ||
       inner.some((tree) => isWithin(tree, path)) ||
-      (host !== undefined && host.kind !== 'link' && policy.decide(path, 'read').place === 'local')
+      (host !== undefined &&
+        host.kind !== 'link' &&
+        policy.decide(path, 'read').place === 'local') ||
+      // What is written into it is written here.
+      (host?.kind === 'directory' && policy.decide(path, 'write').place === 'local')
     ) {
       steps.push({show: 'fuse', path});
       fuse.push(path);

@@ -1,4 +1,4 @@
-import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import {useDemo, waitFor} from '../helpers/e2e.ts';
@@ -67,6 +67,17 @@ test.serial(
     t.regex(await world.exec(['cat', '/app/config.json'], files('read')), /hello/);
   },
 );
+
+test.serial("what the pod has no directory for is written into this machine's", async (t) => {
+  mkdirSync(join(world.directory, 'tmp/shared/logs'), {recursive: true, mode: 0o777});
+  chmodSync(join(world.directory, 'tmp/shared/logs'), 0o777);
+  writeFileSync(join(world.directory, 'tmp/shared/logs/old'), 'old');
+  const path = `${world.directory}/tmp/shared`;
+  const options = configured('shared', {read_only: [`^${path}(/|$)`]});
+  const script = `cd ${path}/logs; echo new > new; mkdir more; echo x > more/x; cat new more/x; cat old || echo none`;
+  t.is(await world.exec(['sh', '-c', script], options), 'new\nx\nnone\n');
+  t.is(readFileSync(join(path, 'logs/new'), 'utf8'), 'new\n');
+});
 
 test.serial('a program of the pod is executed', async (t) => {
   t.regex(await world.exec(['/app/node', '--version'], files('read')), /^v\d+/);

@@ -60,7 +60,8 @@ function plan(rules: Partial<FileRules> = {}, around: Partial<PlanInput['around'
 test("whole directories of this machine's are mounts; the pod's are served", (t) => {
   const {shown} = plan();
   t.deepEqual(shown('host'), ['/etc', '/home', '/proc', '/tmp', '/usr', '/var/tmp']);
-  t.deepEqual(shown('fuse'), ['/.dockerenv', '/app', '/etc/ssl/certs', '/root', '/var']);
+  t.deepEqual(shown('fuse'), ['/.dockerenv', '/app', '/etc/ssl/certs', '/root', '/var', '/work']);
+  t.false(plan({mode: 'write'}).shown('fuse').includes('/work'), 'which the pod has not');
   t.deepEqual(shown('empty'), ['/home/ann/.kube']);
 });
 

@@ -22,6 +22,9 @@ import {
 } from './protocol.ts';
 import {relayStream} from './relay.ts';
 
+/** Connections at a time, which is what a leader takes of all clients. More it gives to the application. */
+const MOST_RELAYED = 6_144;
+
 /** A subscription as its client made it. */
 interface Subscription {
   readonly params: InterceptParams;
@@ -87,6 +90,7 @@ export class Follower {
         token: PEER_TOKEN,
         random,
         handshakeTimeoutMs: timeoutMs,
+        limits: {streams: MOST_RELAYED},
         ...(memory !== undefined && {memory}),
       },
       {

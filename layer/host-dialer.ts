@@ -41,7 +41,7 @@ export function refusedStream(handler: StreamHandler, errno: string): OutgoingSt
     end: nothing,
     reset: nothing,
     consumed: nothing,
-    sendDatagram: nothing,
+    sendDatagram: () => true,
   };
 }
 
@@ -105,7 +105,7 @@ function openTcp(
     write: (chunk) => connected?.write(chunk),
     end: () => connected?.end(),
     consumed: (offset) => connected?.consumed(offset),
-    sendDatagram: () => undefined,
+    sendDatagram: () => true,
     reset(errno) {
       isOver = true;
       if (connected === undefined) dialled?.destroy();

@@ -60,11 +60,12 @@ export class HostUdp extends EventEmitter<{close: []}> implements OutgoingStream
   }
 
   /** `head` names the peer (`emitEndpoint`). */
-  sendDatagram(payload: Uint8Array, head: Uint8Array = new Uint8Array()): void {
+  sendDatagram(payload: Uint8Array, head: Uint8Array = new Uint8Array()): boolean {
     const last = this.#last;
     const peer = last?.head === head ? last : this.#peerAt(head);
     if (peer.waiting === undefined) peer.socket?.send(payload);
     else if (peer.waiting.length < waitingLimit) peer.waiting.push(Uint8Array.from(payload));
+    return true;
   }
 
   reset(): void {

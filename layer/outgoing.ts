@@ -45,6 +45,8 @@ export interface OutgoingOptions {
   route: Route;
   /** Something changed on a flow: let the stack dispatch. */
   kick: () => void;
+  /** A datagram was dropped because too many wait. */
+  crowd: () => void;
   /** Gives the program the answer to a ping. */
   echoReply: (reply: Echo) => void;
 }
@@ -136,7 +138,7 @@ function isSame(a: Endpoint, b: Endpoint): boolean {
   return a.port === b.port && a.address.every((byte, i) => byte === b.address[i]);
 }
 
-function openUdp(flow: UdpFlow, {route, kick}: OutgoingOptions): void {
+function openUdp(flow: UdpFlow, {route, kick, crowd}: OutgoingOptions): void {
   // Most programs send to one peer, or to a few in turn: what was found out about each is kept.
   let last: UdpPeer | undefined;
   const peers = new Map<string, UdpPeer>();
@@ -182,7 +184,7 @@ function openUdp(flow: UdpFlow, {route, kick}: OutgoingOptions): void {
   flow.handler = {
     onDatagram(to, payload) {
       if (last === undefined || !isSame(to, last.to)) last = peerAt(to);
-      last.stream.sendDatagram(payload, last.head);
+      if (!last.stream.sendDatagram(payload, last.head)) crowd();
     },
     onClose: closeStreams,
   };

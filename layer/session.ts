@@ -122,6 +122,7 @@ function serveSandbox(
     open,
     route: router.route,
     kick: () => driver.kick(),
+    crowd: () => driver.crowd(),
     echoReply: (reply) => driver.stack.echoReply(reply),
   });
   const capture =

@@ -26,6 +26,8 @@ export class Egress implements StreamHost {
   datagramBytes: number = DEFAULT_LIMITS.datagramBytes;
   /** Called when something is pending after nothing was. */
   onPending: (() => void) | undefined;
+  /** Called when so much is pending that it should not wait for the end of the turn. */
+  onHurry: (() => void) | undefined;
 
   readonly #table: StreamTable;
   readonly #scheduler: Scheduler;
@@ -116,6 +118,10 @@ export class Egress implements StreamHost {
   pushData(stream: Stream): void {
     this.#scheduler.push(stream, stream.isBulk);
     this.#wake();
+  }
+
+  hurry(): void {
+    if (this.#isOpen) this.onHurry?.();
   }
 
   pushSettle(stream: Stream): void {

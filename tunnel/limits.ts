@@ -58,6 +58,8 @@ export const DATAGRAM_QUEUE_COUNT = 1024;
 export const DATAGRAM_QUEUE_BYTES = 262_144;
 /** What is sent of one stream's datagrams at a time, unless a single one is larger. */
 export const DATAGRAM_RUN_BYTES = 16_384;
+/** With so much waiting, datagrams are not kept back until the turn of the event loop is over. */
+export const HURRY_BYTES = 65_536;
 /** A datagram that has waited longer is of no use: its sender has asked again. */
 export const DATAGRAM_LATE_MS = 1000;
 

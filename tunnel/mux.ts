@@ -108,6 +108,10 @@ export class Mux implements Disposable, Resumable {
   }
 
   /** Called when `transmit` has something after it had nothing. Set by the driver. */
+  set onHurry(call: (() => void) | undefined) {
+    this.#egress.onHurry = call;
+  }
+
   set onPending(call: (() => void) | undefined) {
     this.#egress.onPending = call;
   }

@@ -17,7 +17,13 @@ import {ReceiveCredit, type WindowBudget} from './credit.ts';
 import {DatagramQueue, type DropCounters} from './datagrams.ts';
 import {ProtocolError} from './errors.ts';
 import {emitErrno, emitOffset, emitOpened, FRAME} from './frames.ts';
-import {BODY_BYTES, HEADER_BYTES, OUTBOX_TIGHT_BYTES, OUTBOX_TIGHT_TOTAL_BYTES} from './limits.ts';
+import {
+  BODY_BYTES,
+  HEADER_BYTES,
+  HURRY_BYTES,
+  OUTBOX_TIGHT_BYTES,
+  OUTBOX_TIGHT_TOTAL_BYTES,
+} from './limits.ts';
 import {type FramePool, Outbox} from './outbox.ts';
 import type {Sender} from './scheduler.ts';
 import type {ErrnoName, MuxStream, StreamHandler, StreamKind} from './types.ts';
@@ -37,6 +43,8 @@ export interface StreamHost {
   readonly datagramBytes: number;
   pushControl(frame: Uint8Array): void;
   pushCredit(stream: Stream): void;
+  /** Much waits: it should not wait for the end of the turn. */
+  hurry(): void;
   pushData(stream: Stream): void;
   /** Calls `onRoom` of the stream when the pool is not clogged any more. */
   pushCrowded(stream: Stream): void;
@@ -178,14 +186,17 @@ export class Stream implements MuxStream, Sender {
     this.#host.pushCredit(this);
   }
 
-  sendDatagram(payload: Uint8Array, head?: Uint8Array): void {
+  sendDatagram(payload: Uint8Array, head?: Uint8Array): boolean {
     if (!this.hasDatagrams) throw new TypeError('this kind of stream has no datagrams');
-    if (!this.#isLive || this.#sending !== 'open') return;
+    if (!this.#isLive || this.#sending !== 'open') return true;
     if (payload.length + (head?.length ?? 0) > this.#host.datagramBytes) {
       this.#host.counters.datagramsDroppedFull++;
-      return;
+      return true;
     }
-    if (this.#datagrams.push(this.id, payload, head, this.#host.stamp)) this.#queue();
+    if (!this.#datagrams.push(this.id, payload, head, this.#host.stamp)) return false;
+    this.#queue();
+    if (this.#host.pool.queuedBytes >= HURRY_BYTES) this.#host.hurry();
+    return true;
   }
 
   // ---- what the scheduler asks ----

@@ -47,9 +47,9 @@ export interface MuxStream {
   consumed(offset: number): void;
   /**
    * Sends a datagram (kinds udp and echo only): `head`, if any, and then `payload`. Copied, bounded,
-   * dropped and counted when it is late.
+   * dropped and counted when it is late. False: dropped at once, since too many wait.
    */
-  sendDatagram(payload: Uint8Array, head?: Uint8Array): void;
+  sendDatagram(payload: Uint8Array, head?: Uint8Array): boolean;
 }
 
 export interface StreamHandler {

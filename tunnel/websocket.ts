@@ -170,6 +170,7 @@ class Driver {
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #isFlushing = false;
+  #isHurrying = false;
   #isBlocked = false;
   #isClosing = false;
   #retryTimer: NodeJS.Timeout | undefined;
@@ -187,6 +188,7 @@ class Driver {
 
   start(socket: WebSocketConnection): void {
     this.#mux.onPending = () => this.#flushSoon();
+    this.#mux.onHurry = () => this.#flushInTurn();
     this.#attach(socket);
     this.#flush();
   }
@@ -194,6 +196,7 @@ class Driver {
   /** Starts with a connection that is to become a WebSocket. */
   connect(connection: Duplex, timeoutMs: number): void {
     this.#mux.onPending = () => this.#flushSoon();
+    this.#mux.onHurry = () => this.#flushInTurn();
     this.#connecting = connection;
     const open = async (): Promise<void> => {
       const socket = await openWebSocket(connection, timeoutMs);
@@ -278,6 +281,16 @@ class Driver {
     setImmediate(() => {
       this.#isFlushing = false;
       this.#flush();
+    });
+  }
+
+  /** Sends when the call that brings us here is over: what is lent for the turn is copied by then. */
+  #flushInTurn(): void {
+    if (this.#isHurrying || this.#isBlocked) return;
+    this.#isHurrying = true;
+    process.nextTick(() => {
+      this.#isHurrying = false;
+      if (!this.#isBlocked) this.#flush();
     });
   }
 

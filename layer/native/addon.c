@@ -125,7 +125,7 @@ struct reader {
   uint8_t *slots;
   uint32_t *filled;
   size_t slot_size, slot_count;
-  int fd;
+  int fd, is_paused;
   enum source { DEVICE, TRANSPARENT_UDP, LISTENER } source; /* in the order of native.ts */
 };
 
@@ -242,7 +242,7 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
     uv_poll_stop(poll);
     return;
   }
-  for (int round = 0; round < ROUNDS && r->fd >= 0; round++) {
+  for (int round = 0; round < ROUNDS && r->fd >= 0 && !r->is_paused; round++) {
     uint32_t count = fill(r);
     if (!count) return;
     napi_handle_scope scope;
@@ -308,6 +308,20 @@ no_memory:
 static void on_closed(uv_handle_t *handle) {
   free(uv_handle_get_data(handle));
   free(handle);
+}
+
+/* pauseReading(handle, isPaused): what comes waits in the device. */
+static napi_value pause_reading(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  struct reader *r = NULL;
+  bool is_paused = false;
+  arguments(env, info, args, 2);
+  if (napi_get_value_external(env, args[0], (void **)&r) != napi_ok || !r || r->fd < 0) return number(env, -EINVAL);
+  napi_get_value_bool(env, args[1], &is_paused);
+  r->is_paused = is_paused;
+  if (is_paused) uv_poll_stop(r->poll);
+  else uv_poll_start(r->poll, UV_READABLE_EVENT, on_readable);
+  return number(env, 0);
 }
 
 /* stopReading(handle): closes the device too. Once only. */
@@ -415,6 +429,7 @@ NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } exported[] = {
       {"socketPair", socket_pair},     {"exchange", exchange},           {"closeFd", close_fd},
       {"netlinkDump", netlink_dump},   {"startReading", start_reading},  {"stopReading", stop_reading},
+      {"pauseReading", pause_reading},
       {"writePacket", write_packet},   {"sendPacket", send_packet},      {"relaySignals", relay_signals},
       {"becomeSubreaper", become_subreaper}};
   for (size_t i = 0; i < sizeof exported / sizeof *exported; i++) {

@@ -27,6 +27,7 @@ interface Addon {
   ): object | number;
   sendPacket(fd: number, packet: Uint8Array, length: number): number;
   stopReading(handle: object): number;
+  pauseReading(handle: object, isPaused: boolean): number;
   writePacket(
     fd: number,
     head: Uint8Array,
@@ -129,6 +130,13 @@ export function becomeSubreaper(): void {
 export interface TunTap extends Disposable {
   /** Writes one packet. Returns 0 or a negative errno; allocates nothing. */
   write(head: Uint8Array, headLength: number, parts: readonly Uint8Array[], count: number): number;
+  /** Whether it is not read for now: what comes waits in the device. */
+  pause(isPaused: boolean): void;
+}
+
+/** Something that is being read. */
+interface Reading extends Disposable {
+  pause(isPaused: boolean): void;
 }
 
 export interface TunTapOptions {
@@ -145,7 +153,7 @@ export interface TunTapOptions {
 /** What is read, in the order of `enum source` in addon.c. */
 const sources = {device: 0, transparentUdp: 1, listener: 2} as const;
 
-function startReading(options: TunTapOptions, source: keyof typeof sources): Disposable {
+function startReading(options: TunTapOptions, source: keyof typeof sources): Reading {
   const {fd, ring, slotSize, lengths, onBatch} = options;
   const native = addon();
   const lengthBytes = new Uint8Array(lengths.buffer, lengths.byteOffset, lengths.byteLength);
@@ -155,6 +163,9 @@ function startReading(options: TunTapOptions, source: keyof typeof sources): Dis
   ) as object;
   let isOpen = true;
   return {
+    pause(isPaused) {
+      if (isOpen) native.pauseReading(handle, isPaused);
+    },
     [Symbol.dispose]() {
       if (isOpen) native.stopReading(handle);
       isOpen = false;
@@ -171,6 +182,7 @@ export const tunTap = {
     return {
       write: (head, headLength, parts, count) =>
         native.writePacket(fd, head, headLength, parts, count),
+      pause: reading.pause,
       [Symbol.dispose]: () => reading[Symbol.dispose](),
     };
   },

@@ -60,6 +60,10 @@ test.serial('an answer from another port is not received by a connected socket',
   t.deepEqual(await client('udp_strict', echo.v4, '7001', '7'), ['7002', 'answered']);
 });
 
+test.serial('a flood of more than the tunnel takes stops nothing for good', async (t) => {
+  t.deepEqual(await client('udp_flood', echo.v4, '7', '100000'), ['still there?']);
+});
+
 test.serial('400 sockets each get their own answers', async (t) => {
   t.deepEqual(await client('udp_sockets', echo.v4, '7', '400'), ['[]']);
 });

@@ -127,6 +127,17 @@ test('small frames of one turn of the event loop share a message', async (t) => 
   layer.close();
 });
 
+test('many datagrams do not wait for the end of the turn', async (t) => {
+  const {layer} = await joinByLoopback();
+  await sendAndReturn(t, layer, NONE);
+  const stream = layer.open('udp', NONE, {});
+  const before = layer.counters.messagesOut;
+  for (let count = 0; count < 100; count++) stream.sendDatagram(new Uint8Array(1000));
+  await new Promise<void>((resolve) => process.nextTick(resolve));
+  t.true(layer.counters.messagesOut > before);
+  layer.close();
+});
+
 test('a connection that breaks ends both tunnels with CONNECTION_LOST', async (t) => {
   const {layer, layerEnded, agentEnded, cut} = await joinByLoopback();
   await sendAndReturn(t, layer, NONE);

@@ -83,7 +83,9 @@ class DnsTcp implements OutgoingStream {
   }
 
   // Of datagrams; this stream has bytes.
-  sendDatagram(): void {}
+  sendDatagram(): boolean {
+    return true;
+  }
 
   #tellWritable(): void {
     if (!this.#isOver && this.writable > 0) this.#handler.onWritable?.();

@@ -31,10 +31,10 @@ export function openDnsUdp(
       const {side, name} = decide(payload);
       if (side === 'host') {
         void answerHere(Uint8Array.from(payload), name, Uint8Array.from(head));
-        return;
+        return true;
       }
       forwarded ??= forward('udp', body, handler);
-      forwarded.sendDatagram(payload, head);
+      return forwarded.sendDatagram(payload, head);
     },
     reset(errno) {
       isOpen = false;

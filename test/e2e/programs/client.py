@@ -50,6 +50,22 @@ def udp_strict(host, port, good):
     print(s.recv(100).decode())
 
 
+def udp_flood(host, port, count):
+    """Sends more than is carried, and then asks until there is an answer: nothing is stuck."""
+    flood = datagram_socket(host)
+    for _ in range(int(count)):
+        flood.sendto(b"x" * 1200, (host, int(port)))
+    s = datagram_socket(host)
+    s.settimeout(1)
+    for attempt in range(20):
+        s.sendto(b"still there?", (host, int(port)))
+        try:
+            print(s.recv(100).decode())
+            return
+        except TimeoutError:
+            pass
+
+
 def udp_sockets(host, port, count):
     """Many sockets that stay open; prints those that got another's answer. In groups that no queue is too short for."""
     sockets = [datagram_socket(host) for _ in range(int(count))]

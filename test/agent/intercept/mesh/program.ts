@@ -63,7 +63,7 @@ export class Program implements InterceptClient {
       reset: () => void socket.destroy(),
       stop: () => undefined,
       consumed: () => undefined,
-      sendDatagram: () => undefined,
+      sendDatagram: () => true,
     };
   };
 }

@@ -233,19 +233,17 @@ test('slowloris: connections that never finish a head cost others nothing, and r
   const {port} = await relay(t, await listen(t, answer('application')), [
     subscription(await listen(t, answer('program')), {filter: wantsHeader('^x-user: me$')}),
   ]);
+  const ask = async (): Promise<string> => {
+    const response = await fetch(`http://127.0.0.1:${port}/`, {headers: {'X-User': 'me'}});
+    return await response.text();
+  };
+  // Whoever judges has started then: the slow ones have 10 s for their heads.
+  t.is(await ask(), 'program');
   const slow = await Promise.all(Array.from({length: 300}, () => dial(port)));
   for (const socket of slow) socket.write('GET / HTTP/1.1\r\nX-');
   for (let round = 0; round < 3; round++) {
     for (const [at, socket] of slow.entries()) socket.write(`Slow: ${at}\r\nX-`);
-    const {stdout} = await run('curl', [
-      '-sS',
-      '-m',
-      '20',
-      '-H',
-      'X-User: me',
-      `http://127.0.0.1:${port}/`,
-    ]);
-    t.is(stdout, 'program');
+    t.is(await ask(), 'program');
   }
   const answers = slow.map(async (socket, at) => {
     socket.write(`User: ${at % 2 === 0 ? 'me' : 'you'}\r\n\r\n`);

@@ -294,7 +294,8 @@ export function parseEntries(fields: Uint8Array): FileEntry[] {
     const end = nameAt + view.getUint16(nameAt - 2, true);
     // An empty name, or one with a slash, would be an entry of another directory to the kernel.
     const name = fields.subarray(nameAt, end);
-    if (end > fields.length || name.length === 0 || name.length > 255 || name.includes(0x2f)) {
+    const isWhole = end <= fields.length && name.length > 0 && name.length <= 255;
+    if (!isWhole || name.includes(0x2f) || name.includes(0)) {
       throw new ProtocolError('CALL_MALFORMED');
     }
     entries.push({

@@ -1,4 +1,4 @@
-import {readFileSync} from 'node:fs';
+import {existsSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import {chart} from '../../scripts/benchmarks/network/chart.ts';
@@ -82,3 +82,23 @@ test('scripts/bench network measures a row as an ordinary user, and writes value
   }
   t.regex(readFileSync(join(output, 'network.svg'), 'utf8'), /^<svg [\s\S]*<\/svg>\n$/);
 });
+
+/** scripts/setup --bench installs it. */
+const hasSshfs = ['/usr/bin/sshfs', '/usr/sbin/sshd'].every((path) => existsSync(path));
+
+(hasSshfs ? test : test.skip)(
+  'scripts/bench files measures a row beside sshfs as an ordinary user, and leaves no mount',
+  async (t) => {
+    const output = join(world.directory, 'home/files');
+    const program = join(world.checkout, 'scripts/benchmarks/files.ts');
+    const flags = ['--only', 'slurp', '--delays', '0', '--runs', '1', '--output', output];
+    const {status, stdout, stderr} = await world.run([world.nodePath, program, ...flags]);
+    t.is(status, 0, stderr);
+    t.regex(stdout, /^\| open, read, close a file of 4 KiB, ms( \| \d+\.\d{3}){3} \|/m);
+    const {rows} = JSON.parse(readFileSync(join(output, 'files.json'), 'utf8')) as {
+      rows: {samples: Record<string, number[]>}[];
+    };
+    t.deepEqual(Object.keys(rows[0]?.samples ?? {}), ['direct', 'mirrord', 'sshfs']);
+    t.notRegex(readFileSync('/proc/self/mounts', 'utf8'), /fuse\.sshfs/);
+  },
+);

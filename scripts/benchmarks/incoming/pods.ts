@@ -60,8 +60,8 @@ function start(
   return Object.assign(child, {pid: child.pid});
 }
 
-/** Whether somebody listens on all ports in a program's network. Throws a BenchError when the program has ended. */
-function listens({pid, exitCode}: ChildProcess): boolean {
+/** Whether somebody listens on ports in a program's network. Throws a BenchError when the program has ended. */
+function listens({pid, exitCode}: ChildProcess, wanted: readonly number[]): boolean {
   if (exitCode !== null) throw new BenchError('nginx does not run');
   const tables = ['tcp', 'tcp6'].map((name) => readFileSync(`/proc/${pid}/net/${name}`, 'latin1'));
   const isThere = (port: number): boolean => {
@@ -69,7 +69,7 @@ function listens({pid, exitCode}: ChildProcess): boolean {
     const listening = new RegExp(`${place}0+:0000 0A`);
     return tables.some((table) => listening.test(table));
   };
-  return Object.values(ports).every(isThere);
+  return wanted.every(isThere);
 }
 
 /** Starts the pods; all of them answer when this resolves. */
@@ -89,9 +89,10 @@ export async function openPods(
     const nginx = start(person, name, [...namespaces, 'sh', '-c', script, ...application]);
     const {pid} = nginx;
     const enter = ['nsenter', '--user', '--preserve-credentials', '--net', '-t', `${pid}`, '--'];
+    await until(`${name}: nginx`, () => listens(nginx, [ports.http1, ports.h2c]));
     const node = [process.execPath, '--disable-warning=ExperimentalWarning', nodeApplication];
     start(person, name, [...enter, ...node, `${ports.node}`, `${bodies.small}`]);
-    await until(`${name}: the applications`, () => listens(nginx));
+    await until(`${name}: the application in Node`, () => listens(nginx, [ports.node]));
     const incoming = settings[name];
     if (incoming === undefined) return {enter, agents: []};
     const config = {target: `process/${pid}`, feature: {network: {incoming}, fs: 'local'}};

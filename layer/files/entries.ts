@@ -4,28 +4,13 @@
  * A name in a directory is the pod's or this machine's by its own path, not by its directory's: `/app` may be the
  * pod's, and `/app/main.py` ours. Directories that something of this machine is mounted into are there even if
  * neither has them (`scaffold`).
- *
- * A link of the pod's that leads to what is not the pod's here is shown as what it leads to there: `/var/run`, say,
- * which is a link to `/run`, where the secrets are, while our own `/run` is this machine's. So is a link of whoever's
- * on the way to what is mounted over, or what a pattern names.
- *
- * Where the pod has nothing, a directory of this machine's is found that may be written to here: else nothing could be
- * made in it. It isn't listed.
  */
 
 import os from 'node:os';
-import {posix} from 'node:path';
 import {FileRequest} from '../../tunnel/files.ts';
-import {
-  kindOf,
-  onlyIdentity,
-  present,
-  S_IFDIR,
-  S_IFLNK,
-  scaffoldAttributes,
-  versionOf,
-} from './attributes.ts';
+import {onlyIdentity, present, scaffoldAttributes, versionOf} from './attributes.ts';
 import {type FileClient, FileError, type Identity} from './file-client.ts';
+import {type Found, findEntry} from './find-entry.ts';
 import {SETATTR} from './fuse/protocol.ts';
 import {emitAttributes, emitEntry, type Lifetimes} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
@@ -74,15 +59,6 @@ export interface EntryContext {
 
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
-/** What a name is. */
-export interface Found {
-  readonly source: Source;
-  readonly isFollowed: boolean;
-  readonly attributes: Uint8Array;
-  /** How long ago that was found out. */
-  readonly ageMs?: number;
-}
-
 export class Entries {
   readonly #context: EntryContext;
 
@@ -110,62 +86,7 @@ export class Entries {
 
   /** Looks at a path. Rejects with FileError. */
   async find(path: string): Promise<Found> {
-    try {
-      const spot = this.#context.sources.spot(path, 'read');
-      const seen = spot.source === 'pod' ? this.#context.snapshots.find(spot.path) : undefined;
-      const attributes = seen ? present(seen.attributes) : await this.#stat(spot, false);
-      const isFollowed = spot.source === 'pod' || this.#context.scaffold.has(path);
-      if (isFollowed && kindOf(attributes) === S_IFLNK) {
-        return await this.#findLink(path, spot, attributes);
-      }
-      if (this.#context.scaffold.has(path) && kindOf(attributes) !== S_IFDIR) {
-        throw new FileError(ENOENT);
-      }
-      const ageMs = seen?.ageMs ?? 0;
-      return {source: spot.source, isFollowed: false, attributes, ageMs};
-    } catch (error) {
-      if (!(error instanceof FileError)) throw error;
-      if (this.#context.scaffold.has(path)) {
-        const attributes = scaffoldAttributes(path.length + 2);
-        return {source: 'scaffold', isFollowed: false, attributes};
-      }
-      const ours = error.errno === ENOENT ? await this.#ourDirectory(path) : undefined;
-      if (ours === undefined) throw error;
-      return {source: 'host', isFollowed: false, attributes: ours};
-    }
-  }
-
-  /** The attributes of this machine's directory, where the program would write into it but read the pod's. */
-  async #ourDirectory(path: string): Promise<Uint8Array | undefined> {
-    const {sources} = this.#context;
-    if (sources.decide(path, 'read') !== 'pod' || sources.decide(path, 'write') !== 'host') {
-      return undefined;
-    }
-    try {
-      const attributes = await this.#stat(sources.at(path, 'host'), false);
-      return kindOf(attributes) === S_IFDIR ? attributes : undefined;
-    } catch (error) {
-      if (error instanceof FileError) return undefined;
-      throw error;
-    }
-  }
-
-  async #findLink(path: string, spot: Spot, attributes: Uint8Array): Promise<Found> {
-    const link = {source: spot.source, isFollowed: false, attributes};
-    const text = latin1(await spot.client.request(new FileRequest('readlink').string(spot.path)));
-    const target = posix.resolve(posix.dirname(path), text);
-    const isMountedOver = this.#context.scaffold.has(path);
-    if (!isMountedOver && this.#context.sources.decide(target, 'read') === 'pod') return link;
-    try {
-      return {
-        source: spot.source,
-        isFollowed: true,
-        attributes: await this.#stat(spot, true),
-      };
-    } catch (error) {
-      if (!(error instanceof FileError)) throw error;
-      return link; // it leads nowhere
-    }
+    return await findEntry(this.#context, path);
   }
 
   async getattr(request: RequestOf<'getattr'>): Promise<Uint8Array> {
@@ -347,11 +268,6 @@ export class Entries {
   async #change(client: FileClient, request: FileRequest): Promise<Uint8Array> {
     this.#context.snapshots.clear();
     return await client.request(request);
-  }
-
-  async #stat(spot: Spot, follows: boolean): Promise<Uint8Array> {
-    const request = new FileRequest('stat').u8(follows ? 1 : 0).string(spot.path);
-    return present(await spot.client.request(request));
   }
 
   /** Makes something with a path as the last field, and enters it. */

@@ -190,13 +190,16 @@ export function planMounts(input: PlanInput): MountPlan {
     const path = `/${name}`;
     const host = hostNames.get(name);
     const pod = input.podTop.find((entry) => entry.name === name);
-    if (isOurTree(path)) {
+    // A pattern names what is in a directory that only the pod has.
+    const isWay = host === undefined && pod?.kind === 'directory' && ways.has(path);
+    if (isOurTree(path) && !isWay) {
       if (host?.kind === 'link') steps.push({path, link: host.target ?? ''});
       else if (host !== undefined && host.kind !== 'other') steps.push({show: 'host', path});
     } else if (pod?.kind === 'link') {
       steps.push({path, link: pod.target ?? ''});
     } else if (
       (pod !== undefined && pod.kind !== 'other') ||
+      isWay ||
       carved.includes(path) ||
       inner.some((tree) => isWithin(tree, path)) ||
       (host !== undefined &&

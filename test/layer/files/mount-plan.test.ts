@@ -142,6 +142,14 @@ test('directories on the way to what a pattern names are asked for, where they a
   t.deepEqual(plan({readOnly: ['^/etc/other/deep/']}).ways, ['/etc/other', '/etc/other/deep']);
 });
 
+test('a pattern names what is in a directory that only the pod has', (t) => {
+  const local = {mode: 'localwithoverrides'} as const;
+  t.false(plan(local).shown('fuse').includes('/app'));
+  const {shown, scaffold} = plan({...local, mounted: ['/app/config.json']});
+  t.true(shown('fuse').includes('/app'));
+  t.true(scaffold.has('/app'));
+});
+
 test('a file is shown by itself', (t) => {
   const {shown, steps} = plan({readOnly: ['^/etc/os-release$']});
   t.true(shown('fuse').includes('/etc/os-release'));

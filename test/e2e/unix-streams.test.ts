@@ -222,7 +222,7 @@ test.serial(
       await serve(t, type, path);
       await running.said(/ECONNREFUSED\nanswered\n$/);
       running.child.kill('SIGTERM');
-      await running.ended;
+      t.is((await running.ended).stdout.match(/answered/g)?.length, 2);
     }
   },
 );

@@ -306,7 +306,8 @@ export class OpenFiles {
   async #close(open: OpenFile | OpenDirectory): Promise<void> {
     const there = open.kind === 'file' ? open : open.listed;
     if (there === undefined) return;
-    await this.#client(there).request(new FileRequest('close').u32(there.remote));
+    const ask = new FileRequest('close').u32(there.remote);
+    await this.#client(there).request(ask, undefined, true);
   }
 
   #file(handle: number): OpenFile {

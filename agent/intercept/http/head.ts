@@ -14,8 +14,6 @@ export interface RequestHead {
   readonly method: string;
   readonly target: string;
   readonly framing: Framing;
-  /** After a 101, or a 2xx to CONNECT, the connection is no longer HTTP/1. */
-  readonly mayUpgrade: boolean;
   /** The client says that it asks nothing more. */
   readonly isLast: boolean;
   readonly lines: Lines;
@@ -41,7 +39,6 @@ const DISGUISED = /^(?:content_length|transfer_encoding|content-length\W|transfe
 const CONTENT_LENGTH = nameBytes('content-length');
 const TRANSFER_ENCODING = nameBytes('transfer-encoding');
 const CONNECTION = nameBytes('connection');
-const UPGRADE = nameBytes('upgrade');
 
 /** Reads a head with its empty line. */
 export function parseRequestHead(bytes: Buffer): RequestHead | undefined {
@@ -54,14 +51,12 @@ export function parseRequestHead(bytes: Buffer): RequestHead | undefined {
   const declared = readDeclared(bytes, lines);
   if (declared === undefined) return undefined;
   const framing = framingOf(declared, minor === '1');
-  const isConnect = method === 'CONNECT';
   // RFC 9110, section 9.3.6: a CONNECT has no body, yet some servers would read one.
-  if (framing === undefined || (isConnect && framing !== 'none')) return undefined;
+  if (framing === undefined || (method === 'CONNECT' && framing !== 'none')) return undefined;
   return {
     method,
     target,
     framing: framing === 'none' ? NO_BODY : framing,
-    mayUpgrade: isConnect || (declared.hasUpgrade && declared.tokens.includes('upgrade')),
     isLast: isLastOf(minor, declared.tokens),
     lines,
   };
@@ -113,7 +108,6 @@ interface Declared {
   length: string | undefined;
   coding: string | undefined;
   tokens: readonly string[];
-  hasUpgrade: boolean;
 }
 
 const NO_TOKENS: readonly string[] = [];
@@ -124,16 +118,12 @@ function readDeclared(bytes: Buffer, lines: Lines): Declared | undefined {
     length: undefined,
     coding: undefined,
     tokens: NO_TOKENS,
-    hasUpgrade: false,
   };
   for (let at = 0; at < lines.length; at += 3) {
     const start = lines[at] ?? 0;
     const nameEnd = lines[at + 1] ?? 0;
     const lineEnd = lines[at + 2] ?? 0;
     switch (nameEnd - start) {
-      case 7:
-        found.hasUpgrade ||= isNamed(bytes, start, nameEnd, UPGRADE);
-        break;
       case 10:
         if (isNamed(bytes, start, nameEnd, CONNECTION)) {
           const tokens = textOfValue(bytes, nameEnd, lineEnd).split(',');

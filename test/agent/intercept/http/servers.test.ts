@@ -24,9 +24,12 @@ const has = (command: string, ...args: string[]): boolean => {
     return false;
   }
 };
-const withGunicorn = has('gunicorn', '--version') ? test : test.skip;
-const withGrpc = has(python, '-c', 'import grpc') ? test : test.skip;
-const withLoad = ['wrk', 'h2load', 'nginx'].every((name) => has('which', name)) ? test : test.skip;
+// One after the other: each uses the machine, and heads must be there in time.
+const withGunicorn = has('gunicorn', '--version') ? test.serial : test.serial.skip;
+const withGrpc = has(python, '-c', 'import grpc') ? test.serial : test.serial.skip;
+const withLoad = ['wrk', 'h2load', 'nginx'].every((name) => has('which', name))
+  ? test.serial
+  : test.serial.skip;
 
 /** Starts a program that ends with the test. */
 function start(
@@ -221,39 +224,42 @@ withLoad(
   },
 );
 
-test('slowloris: connections that never finish a head cost others nothing, and reach their side when they do', async (t) => {
-  const answer = (name: string) =>
-    createServer((socket) => {
-      socket.on('error', () => {});
-      socket.on('data', (chunk) => {
-        if (chunk.includes('\r\n\r\n'))
-          socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${name.length}\r\n\r\n${name}`);
+test.serial(
+  'slowloris: connections that never finish a head cost others nothing, and reach their side when they do',
+  async (t) => {
+    const answer = (name: string) =>
+      createServer((socket) => {
+        socket.on('error', () => {});
+        socket.on('data', (chunk) => {
+          if (chunk.includes('\r\n\r\n'))
+            socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${name.length}\r\n\r\n${name}`);
+        });
       });
-    });
-  const {port} = await relay(t, await listen(t, answer('application')), [
-    subscription(await listen(t, answer('program')), {filter: wantsHeader('^x-user: me$')}),
-  ]);
-  const ask = async (): Promise<string> => {
-    const response = await fetch(`http://127.0.0.1:${port}/`, {headers: {'X-User': 'me'}});
-    return await response.text();
-  };
-  // Whoever judges has started then: the slow ones have 10 s for their heads.
-  t.is(await ask(), 'program');
-  const slow = await Promise.all(Array.from({length: 300}, () => dial(port)));
-  for (const socket of slow) socket.write('GET / HTTP/1.1\r\nX-');
-  for (let round = 0; round < 3; round++) {
-    for (const [at, socket] of slow.entries()) socket.write(`Slow: ${at}\r\nX-`);
+    const {port} = await relay(t, await listen(t, answer('application')), [
+      subscription(await listen(t, answer('program')), {filter: wantsHeader('^x-user: me$')}),
+    ]);
+    const ask = async (): Promise<string> => {
+      const response = await fetch(`http://127.0.0.1:${port}/`, {headers: {'X-User': 'me'}});
+      return await response.text();
+    };
+    // Whoever judges has started then: the slow ones have 10 s for their heads.
     t.is(await ask(), 'program');
-  }
-  const answers = slow.map(async (socket, at) => {
-    socket.write(`User: ${at % 2 === 0 ? 'me' : 'you'}\r\n\r\n`);
-    let text = '';
-    for await (const chunk of socket) {
-      text += chunk;
-      if (/\r\n\r\n(program|application)$/.test(text)) break;
+    const slow = await Promise.all(Array.from({length: 300}, () => dial(port)));
+    for (const socket of slow) socket.write('GET / HTTP/1.1\r\nX-');
+    for (let round = 0; round < 3; round++) {
+      for (const [at, socket] of slow.entries()) socket.write(`Slow: ${at}\r\nX-`);
+      t.is(await ask(), 'program');
     }
-    return text.split('\r\n').at(-1);
-  });
-  const expected = slow.map((_, at) => (at % 2 === 0 ? 'program' : 'application'));
-  t.deepEqual(await Promise.all(answers), expected);
-});
+    const answers = slow.map(async (socket, at) => {
+      socket.write(`User: ${at % 2 === 0 ? 'me' : 'you'}\r\n\r\n`);
+      let text = '';
+      for await (const chunk of socket) {
+        text += chunk;
+        if (/\r\n\r\n(program|application)$/.test(text)) break;
+      }
+      return text.split('\r\n').at(-1);
+    });
+    const expected = slow.map((_, at) => (at % 2 === 0 ? 'program' : 'application'));
+    t.deepEqual(await Promise.all(answers), expected);
+  },
+);

@@ -9,7 +9,10 @@ import test from 'ava';
 const program = fileURLToPath(new URL('two-agents.ts', import.meta.url));
 const names = ['nftables', 'iptables-nft', 'iptables-legacy'];
 const needed = ['nft', 'iptables-nft-save', 'iptables-legacy-save'];
-const here = needed.every((tool) => existsSync(`/usr/sbin/${tool}`)) ? test : test.skip;
+// One after the other: an agent that gets no time for seconds is dead to the others.
+const here = needed.every((tool) => existsSync(`/usr/sbin/${tool}`))
+  ? test.serial
+  : test.serial.skip;
 
 for (const [first, second] of names.flatMap((one) => names.map((other) => [one, other] as const))) {
   here(`${first}, then ${second}: a port has one agent, and a dead one none`, async (t) => {

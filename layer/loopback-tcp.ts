@@ -7,6 +7,7 @@
  */
 
 import {createServer, type Server, type Socket} from 'node:net';
+import {resetSocket} from '../sockets/reset.ts';
 import {emitEndpoint} from '../tunnel/messages.ts';
 import {addressBytes} from './address.ts';
 import {relay} from './relay.ts';
@@ -20,7 +21,7 @@ export function serveLoopbackTcp(listeners: readonly number[], route: Route): Di
       const address = server.address();
       const own = typeof address === 'object' ? address?.port : undefined;
       // Not handed over, but aimed at the listener itself: nothing is there as far as the program knows.
-      if (socket.localPort === own) return socket.resetAndDestroy();
+      if (socket.localPort === own) return resetSocket(socket);
       sockets.add(socket);
       socket.once('close', () => sockets.delete(socket));
       const destination = {

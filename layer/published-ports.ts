@@ -14,6 +14,7 @@
 
 import {once} from 'node:events';
 import {createServer, isIPv6, type Server, Socket} from 'node:net';
+import {resetSocket} from '../sockets/reset.ts';
 import type {StreamHandler} from '../tunnel/types.ts';
 import {MirrordError} from './errors.ts';
 import type {Listener} from './listeners/listener.ts';
@@ -209,14 +210,14 @@ class Publisher implements PublishedPorts {
     if (this.#connections.size >= connectionLimit) {
       this.counters.refused++;
       this.#sayOnce(`more than ${connectionLimit} connections to published ports: reset`);
-      socket.resetAndDestroy();
+      resetSocket(socket);
       return;
     }
     const bound = this.#published.get(port)?.bound ?? [];
     const inside = this.#dial(dialOrder(bound, isIPv6(socket.localAddress ?? '')), port);
     if (inside === undefined) {
       this.counters.failed++;
-      socket.resetAndDestroy();
+      resetSocket(socket);
       return;
     }
     this.counters.accepted++;

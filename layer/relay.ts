@@ -1,6 +1,7 @@
 /** Joins a TCP or unix socket and a stream, so that each end sees the other as if they were connected. */
 
 import type {Socket} from 'node:net';
+import {resetSocket} from '../sockets/reset.ts';
 import type {StreamHandler} from '../tunnel/types.ts';
 import type {ByteStream} from './streams.ts';
 
@@ -10,10 +11,7 @@ import type {ByteStream} from './streams.ts';
  */
 export function relay(socket: Socket, open: (handler: StreamHandler) => ByteStream): void {
   let consumed = 0;
-  const abort = (): void => {
-    if (socket.remotePort === undefined) socket.destroy();
-    else socket.resetAndDestroy();
-  };
+  const abort = (): void => resetSocket(socket);
   const stream = open({
     onOpened: () => forward(),
     onWritable: () => forward(),

@@ -1,7 +1,9 @@
 /** A stream of Node's as a socket: TLS, a pair in memory, or where the addon is missing. */
 
+import {Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
 import {type LendingRead, lenderOf} from './lending.ts';
+import {resetSocket} from './reset.ts';
 import type {SocketHandler, StreamSocket} from './types.ts';
 
 /** Where reading is not bounded by who reads. */
@@ -95,8 +97,7 @@ export class DuplexSocket implements StreamSocket {
 
   destroy(isReset = false): void {
     const stream = this.#stream;
-    if (isReset && 'resetAndDestroy' in stream && typeof stream.resetAndDestroy === 'function')
-      stream.resetAndDestroy();
+    if (isReset && stream instanceof Socket) resetSocket(stream);
     // That alone would wait until all that is written has left.
     stream.destroy();
   }

@@ -6,6 +6,7 @@
 
 import {Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
+import {resetSocket} from '../../sockets/reset.ts';
 
 /** What was written before a reset gets so long to leave, ms: a reader sees it before the reset, as of one kernel. */
 const FLUSH_MS = 1_000;
@@ -14,7 +15,7 @@ const FLUSH_MS = 1_000;
 export function abort(stream: Duplex): void {
   if (stream.destroyed) return;
   stream.on('error', () => undefined);
-  if (stream instanceof Socket) stream.resetAndDestroy();
+  if (stream instanceof Socket) resetSocket(stream);
   else stream.destroy();
 }
 

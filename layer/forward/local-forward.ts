@@ -8,6 +8,7 @@
 import {once} from 'node:events';
 import {createServer, type Server, type Socket} from 'node:net';
 import type {IpAddress} from '../../netstack/types.ts';
+import {resetSocket} from '../../sockets/reset.ts';
 import {emitEndpoint} from '../../tunnel/messages.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
@@ -74,14 +75,14 @@ class Forwarding implements LocalForwarding {
 
   [Symbol.dispose](): void {
     this.#server.close();
-    for (const socket of this.#connections) socket.resetAndDestroy();
+    for (const socket of this.#connections) resetSocket(socket);
   }
 
   async #onConnection(socket: Socket): Promise<void> {
     socket.on('error', () => undefined); // told as its close
     if (this.#connections.size >= connectionLimit) {
       this.#sayOnce(`more than ${connectionLimit} connections at a time: reset`);
-      socket.resetAndDestroy();
+      resetSocket(socket);
       return;
     }
     this.#connections.add(socket);
@@ -113,7 +114,7 @@ class Forwarding implements LocalForwarding {
   #fail(socket: Socket, reason: string): void {
     const {host, port} = this.#forward;
     this.#sayOnce(`${host}:${port} can't be reached from the pod: ${reason}`);
-    socket.resetAndDestroy();
+    resetSocket(socket);
   }
 
   #sayOnce(message: string): void {

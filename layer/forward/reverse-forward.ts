@@ -6,6 +6,7 @@
  */
 
 import {connect} from 'node:net';
+import {resetSocket} from '../../sockets/reset.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
 import type {AgentLink} from '../agent-link.ts';
 import {PendingStream} from '../incoming/pending-stream.ts';
@@ -39,7 +40,7 @@ function deliverHere(
     socket.once('connect', () => {
       socket.off('error', next);
       socket.once('close', onClosed);
-      if (isOver) socket.resetAndDestroy();
+      if (isOver) resetSocket(socket);
       else pending.relayTo(socket);
     });
   };

@@ -8,6 +8,7 @@
 
 import type {Socket} from 'node:net';
 import {socketOf} from '../../../sockets/of-stream.ts';
+import {resetSocket} from '../../../sockets/reset.ts';
 import type {RelayContext} from './context.ts';
 import {httpCounters} from './counters.ts';
 import {detectProtocol, type Protocol} from './detect.ts';
@@ -39,7 +40,7 @@ export async function relayRedirected(
   } catch {
     // A mistake of ours: it costs this connection, and is seen in the counter.
     httpCounters.internalErrors++;
-    socket.resetAndDestroy();
+    resetSocket(socket);
   }
 }
 

@@ -130,7 +130,16 @@ async function openSshfs(
   const lines = Object.entries(server).map((pair) => `${pair.join(' ')}\n`);
   writeFileSync(at('sshd_config'), lines.join(''), {mode: 0o644});
   // sshd takes who is root for the machine's: in a namespace below the link's it is the person.
-  const asPerson = ['unshare', '--user', `--map-user=${uid}`, `--map-group=${gid}`, '--'];
+  // Its sessions outlive it, and a link that is gone tells them nothing: they end with their process namespace.
+  const ownProcesses = ['--pid', '--fork', '--kill-child'];
+  const asPerson = [
+    'unshare',
+    '--user',
+    `--map-user=${uid}`,
+    `--map-group=${gid}`,
+    ...ownProcesses,
+    '--',
+  ];
   const atTarget = ['nsenter', '-t', String(target), '-U', '-n', '-m', '--preserve-credentials'];
   const daemon = processes.start('sshd', [
     ...[...atTarget, '--', ...asPerson],

@@ -28,10 +28,15 @@ function forward(client: Socket): void {
 }
 
 /**
- * Starts the process, whose network namespace is that of process `pid`. Returns its number and the port on
- * 127.0.0.1. Throws `ClusterError` if it ends at once.
+ * Starts the process, whose network namespace is that of process `pid`. `adopt` gets its number before it has anything
+ * to stay for: should we be killed until then, it ends by itself. Returns the port on 127.0.0.1. Throws `ClusterError` if
+ * it ends at once.
  */
-export async function handOutPort(pid: number, log: number): Promise<{pid: number; port: number}> {
+export async function handOutPort(
+  pid: number,
+  log: number,
+  adopt: (pid: number) => void,
+): Promise<number> {
   const listener = createServer().listen(0, '127.0.0.1');
   await once(listener, 'listening');
   const {port} = listener.address() as AddressInfo;
@@ -44,14 +49,14 @@ export async function handOutPort(pid: number, log: number): Promise<{pid: numbe
   const ended = once(child, 'exit').then(([status]) => {
     throw new ClusterError(`the process for the API server's port ended with ${String(status)}`);
   });
+  if (child.pid !== undefined) adopt(child.pid);
   child.send('listener', listener);
   await Promise.race([taken, ended]);
   listener.close();
   child.unref();
   // From here on its end is nothing to wait for.
   ended.catch(() => undefined);
-  if (child.pid === undefined) throw new ClusterError('the API server has no port');
-  return {pid: child.pid, port};
+  return port;
 }
 
 if (process.argv[1] === self) {

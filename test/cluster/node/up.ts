@@ -114,11 +114,12 @@ async function startNode(programs: string): Promise<number> {
 
 /** Gives the API server a port on this machine, and returns its address. */
 async function openPort(node: number): Promise<string> {
-  const {pid, port} = await handOutPort(node, openSync(inCluster('log/port.log'), 'a'));
-  // It is the node's, too, and ends with it.
-  for (const group of groupsOf(clusterName())) {
-    writeFileSync(join(group, 'system/cgroup.procs'), String(pid));
-  }
+  const port = await handOutPort(node, openSync(inCluster('log/port.log'), 'a'), (pid) => {
+    // It is the node's, too, and ends with it.
+    for (const group of groupsOf(clusterName())) {
+      writeFileSync(join(group, 'system/cgroup.procs'), String(pid));
+    }
+  });
   return `https://127.0.0.1:${port}`;
 }
 

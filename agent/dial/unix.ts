@@ -10,8 +10,7 @@
  * A server whose queue of connections is full makes a connect wait. Node's, which never wait, fail with EAGAIN,
  * and are tried again until the layer gives up.
  *
- * Backpressure is the stream's: the socket is read as far as the stream takes it, and what came is consumed
- * when the kernel has taken it.
+ * Once it is connected, stream and socket are tied (`tie.ts`).
  */
 
 import {type ChildProcess, spawn} from 'node:child_process';
@@ -21,13 +20,14 @@ import {machine} from 'node:os';
 import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {getSystemErrorName} from 'node:util';
+import {socketOf} from '../../sockets/of-stream.ts';
 import {parseUnix, type UnixSocket} from '../../tunnel/messages.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
 import type {Capacity} from '../capacity.ts';
 import {errnoOf} from '../errno.ts';
 import {isMeetingPoint} from '../intercept/peers/protocol.ts';
 import {openRootEntry} from '../target/root-files.ts';
-import {Backlog} from './backlog.ts';
+import {tie} from './tie.ts';
 
 const LAUNCHER = fileURLToPath(new URL(`../../build/linux-${machine()}/launcher`, import.meta.url));
 /** Connections with records at a time, of all clients: each has a process. */
@@ -64,10 +64,9 @@ export function dialUnix(stream: MuxStream, body: Uint8Array, options: UnixDialO
         socket.destroy();
         return;
       }
-      stream.accept(new Uint8Array(0));
-      const handler = join(stream, socket, options.capacity);
-      for (const chunk of early) handler.onData?.(chunk);
-      if (hasEnded) handler.onEnd?.();
+      tieSocket(stream, socket, options.capacity);
+      for (const chunk of early) stream.handler?.onLentData?.(chunk);
+      if (hasEnded) stream.handler?.onEnd?.();
     },
     (error: unknown) => {
       if (!gone.signal.aborted) stream.refuse(errnoOf(error));
@@ -175,60 +174,15 @@ function failure(code: string): Error {
   return Object.assign(new Error(code), {code});
 }
 
-/** Ties an accepted stream to a connected socket; returns the handler, which the stream has. */
-function join(
-  stream: MuxStream,
-  socket: Socket,
-  capacity: Capacity | undefined,
-): NonNullable<MuxStream['handler']> {
-  let received = 0;
-  let isOver = false;
-  let isDiscarding = false;
-  /** Reads no more from the socket than the stream takes. */
-  const forward = (): void => {
-    while (isDiscarding || stream.writable > 0) {
-      const room = isDiscarding ? socket.readableLength : stream.writable;
-      const chunk: Buffer | null = socket.read(Math.min(room, socket.readableLength)) ?? null;
-      if (chunk === null || chunk.length === 0) return;
-      if (!isDiscarding) stream.write(chunk);
-    }
-  };
-  const backlog = new Backlog(socket, capacity, () => {
-    if (!isOver) stream.consumed(received - backlog.bytes);
+/** Accepts the stream, and ties it to a connected socket of Node's. */
+function tieSocket(stream: MuxStream, made: Socket, capacity: Capacity | undefined): void {
+  made.on('error', () => undefined); // told as the stream's end
+  const {socket, head} = socketOf(made, new Uint8Array(0), true);
+  const begin = tie(stream, socket, {
+    capacity,
+    onConnect: () => stream.accept(new Uint8Array(0)),
+    onClosed: () => made.destroy(),
   });
-  const handler = {
-    onData(chunk: Uint8Array): void {
-      received += chunk.length;
-      if (backlog.write(chunk)) return;
-      isOver = true;
-      stream.reset('ENOBUFS');
-      socket.destroy();
-    },
-    onEnd: (): void => backlog.end(),
-    onWritable: forward,
-    onStop(): void {
-      isDiscarding = true;
-      forward();
-    },
-    onReset(): void {
-      isOver = true;
-      socket.destroy();
-    },
-  };
-  stream.handler = handler;
-  socket.on('readable', forward);
-  socket.on('end', () => stream.end());
-  socket.on('error', (error) => {
-    // EPIPE is our writing into a connection that the server has closed.
-    const errno = errnoOf(error);
-    if (!isOver) stream.reset(errno === 'EPIPE' ? 'ECONNRESET' : errno);
-    isOver = true;
-  });
-  socket.on('close', () => {
-    backlog.close();
-    if (!isOver && !(socket.readableEnded && socket.writableFinished)) stream.reset('ECONNRESET');
-    isOver = true;
-  });
-  forward();
-  return handler;
+  begin();
+  if (head.length > 0) socket.handler?.onData(head);
 }

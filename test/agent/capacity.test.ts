@@ -7,13 +7,12 @@ import {text} from 'node:stream/consumers';
 import test from 'ava';
 import {WebSocket} from 'ws';
 import {Capacity, memoryFor} from '../../agent/capacity.ts';
-import {Backlog} from '../../agent/dial/backlog.ts';
 import type {ProtocolError} from '../../tunnel/errors.ts';
 import {INITIAL_WINDOW_BYTES} from '../../tunnel/limits.ts';
 import {emitEndpoint, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import {callPing} from '../../tunnel/target.ts';
-import {dial, listen, socketPair, startAgent, until, WaitingEar} from '../helpers/agent.ts';
+import {dial, listen, startAgent, until, WaitingEar} from '../helpers/agent.ts';
 import {freePort, join, ready, startListeningAgent} from '../helpers/listening-agent.ts';
 import {Ear, feed, pattern} from '../helpers/tunnel.ts';
 
@@ -112,42 +111,6 @@ test('clients that are all stuck, both ways: the agent grows by no more than it 
   await until(async () => (await sample('clients_connected')) === 1);
   await until(async () => (await sample('memory_bytes')) === 0);
   mux.close();
-});
-
-test('a window of single bytes to a server that does not read costs its bytes, and arrives', async (t) => {
-  const [one, other] = await socketPair();
-  t.teardown(() => {
-    one.destroy();
-    other.destroy();
-  });
-  const capacity = new Capacity(8 * MEBIBYTE);
-  const backlog = new Backlog(one, capacity, () => undefined);
-  other.pause();
-  // The kernel's buffers are full first.
-  let sent = 0;
-  while (backlog.bytes === 0) {
-    t.true(backlog.write(new Uint8Array(65_536)));
-    sent += 65_536;
-    await new Promise(setImmediate);
-  }
-  const before = process.memoryUsage();
-  const bytes = pattern(200_000);
-  for (const byte of bytes) t.true(backlog.write(new Uint8Array([byte])));
-  const after = process.memoryUsage();
-  const grown = after.heapUsed + after.external - before.heapUsed - before.external;
-  // Garbage of the test itself included; kept one by one they were 130 MB.
-  t.true(grown < 60e6, `${grown}`);
-  t.is(capacity.memory.held.bytes, backlog.bytes);
-  t.true(one.writableLength < backlog.bytes + 1);
-  const got: Buffer[] = [];
-  other.on('data', (chunk) => got.push(chunk)).resume();
-  backlog.end();
-  await once(other, 'end');
-  const all = Buffer.concat(got);
-  t.is(all.length, sent + bytes.length);
-  t.true(all.subarray(sent).equals(bytes));
-  t.is(capacity.memory.held.bytes, 0);
-  backlog.close();
 });
 
 test('what does not fit into the memory resets its connection with ENOBUFS, and only that', async (t) => {

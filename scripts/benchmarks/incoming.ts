@@ -1,6 +1,7 @@
 /**
- * `scripts/bench incoming`: what it costs an application's clients that requests are filtered. Requests to nginx
- * without an agent, beside an agent, and through it, in turns, so that a disturbance hits all alike; medians count.
+ * `scripts/bench incoming`: what it costs an application's clients that requests are filtered. Requests to applications
+ * without an agent, through haproxy, beside an agent, and through it, in turns, so that a disturbance hits all alike;
+ * medians count.
  */
 
 import {writeFileSync} from 'node:fs';
@@ -17,7 +18,7 @@ import {median, table} from './values.ts';
 const {values: flags} = parseArgs({
   options: {
     only: {type: 'string'},
-    runs: {type: 'string', default: '5'},
+    runs: {type: 'string', default: '3'},
     seconds: {type: 'string', default: '1'},
     output: {type: 'string'},
   },
@@ -41,23 +42,38 @@ function wantedLoads(): readonly Load[] {
 }
 
 function report(results: ReadonlyMap<Load, Samples>): string {
-  const rows = [['', '', ...podNames, 'of no agent']];
+  const rows = [['', '', ...podNames]];
   for (const [{title}, samples] of results) {
     const value = (name: PodName, key: keyof Sample): number =>
       median(samples[name].map((each) => each[key]));
-    const line = (what: string, key: keyof Sample, digits: number): string[] => [
+    const alone = {
+      perSecond: value('no agent', 'perSecond'),
+      medianMs: value('no agent', 'medianMs'),
+    };
+    const line = (what: string, of: (name: PodName) => number, digits: number): string[] => [
       what,
-      ...podNames.map((name) =>
-        key === 'cpuMs' && name === 'no agent' ? '–' : value(name, key).toFixed(digits),
-      ),
+      ...podNames.map((name) => (Number.isNaN(of(name)) ? '–' : of(name).toFixed(digits))),
     ];
-    const share = value('filter, none fits', 'perSecond') / value('no agent', 'perSecond');
-    const added = value('filter, none fits', 'medianMs') - value('no agent', 'medianMs');
+    const beside =
+      (of: (name: PodName) => number) =>
+      (name: PodName): number =>
+        name === 'no agent' ? Number.NaN : of(name);
+    const share = (name: PodName): number => value(name, 'perSecond') / alone.perSecond;
+    const added = (name: PodName): number => value(name, 'medianMs') - alone.medianMs;
     rows.push(
-      [title, ...line('requests/s', 'perSecond', 0), `× ${share.toFixed(2)}`],
-      ['', ...line('median, ms', 'medianMs', 2), `+ ${added.toFixed(2)}`],
-      ['', ...line('p99, ms', 'p99Ms', 2), ''],
-      ['', ...line('CPU of the agent, ms for 1000', 'cpuMs', 0), ''],
+      [title, ...line('requests/s', (name) => value(name, 'perSecond'), 0)],
+      ['', ...line('– of no agent', beside(share), 2)],
+      ['', ...line('median, ms', (name) => value(name, 'medianMs'), 2)],
+      ['', ...line('– added', beside(added), 2)],
+      ['', ...line('p99, ms', (name) => value(name, 'p99Ms'), 2)],
+      [
+        '',
+        ...line(
+          'CPU, µs for a request',
+          beside((name) => value(name, 'cpuMicros')),
+          0,
+        ),
+      ],
     );
   }
   return table(rows);
@@ -70,6 +86,8 @@ async function bench(): Promise<void> {
   needProgram('wrk', 'wrk');
   needProgram('h2load', 'nghttp2-client');
   needProgram('/usr/sbin/nginx', 'nginx-light');
+  needProgram('/usr/sbin/haproxy', 'haproxy');
+  needProgram('go', 'golang-go');
   using person = await becomePerson();
   const busy = await busyShare();
   await using pods = await openPods(person, ordinaryUser().prefix);

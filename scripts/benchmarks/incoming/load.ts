@@ -53,12 +53,57 @@ export const loads: readonly Load[] = [
     streams: 1,
   },
   {
-    id: 'http1-node',
+    id: 'node',
     title: 'HTTP/1.1, 64 B of Node, 16 connections',
     tool: 'wrk',
     port: ports.node,
     body: 'small',
     connections: 16,
+    streams: 1,
+  },
+  {
+    id: 'node-one',
+    title: 'HTTP/1.1, 64 B of Node, 1 connection',
+    tool: 'wrk',
+    port: ports.node,
+    body: 'small',
+    connections: 1,
+    streams: 1,
+  },
+  {
+    id: 'go',
+    title: 'HTTP/1.1, 64 B of Go, 16 connections',
+    tool: 'wrk',
+    port: ports.go,
+    body: 'small',
+    connections: 16,
+    streams: 1,
+  },
+  {
+    id: 'go-one',
+    title: 'HTTP/1.1, 64 B of Go, 1 connection',
+    tool: 'wrk',
+    port: ports.go,
+    body: 'small',
+    connections: 1,
+    streams: 1,
+  },
+  {
+    id: 'go-list',
+    title: 'HTTP/1.1, a JSON list of Go, 16 connections',
+    tool: 'wrk',
+    port: ports.go,
+    body: 'list',
+    connections: 16,
+    streams: 1,
+  },
+  {
+    id: 'go-list-one',
+    title: 'HTTP/1.1, a JSON list of Go, 1 connection',
+    tool: 'wrk',
+    port: ports.go,
+    body: 'list',
+    connections: 1,
     streams: 1,
   },
   {
@@ -85,8 +130,8 @@ export interface Sample {
   readonly perSecond: number;
   readonly medianMs: number;
   readonly p99Ms: number;
-  /** Of the agent, for 1000 requests. */
-  readonly cpuMs: number;
+  /** Of the agent, or of haproxy, for a request. */
+  readonly cpuMicros: number;
 }
 
 interface Outcome {
@@ -134,7 +179,7 @@ export async function measure(
 ): Promise<Sample> {
   const {port, body, connections, streams} = load;
   const paths = name === 'filter, half fit' ? [`/mine/${body}`, `/${body}`] : [`/${body}`];
-  const before = cpuSeconds(pod.agents);
+  const before = cpuSeconds(pod.proxies);
   let outcome: Outcome;
   if (load.tool === 'wrk') {
     const options = ['-t1', `-c${connections}`, `-d${seconds}`, '-s', script];
@@ -152,7 +197,7 @@ export async function measure(
   const {requests, failures} = outcome;
   if (failures > 0 || requests === 0)
     throw new BenchError(`${load.title}, ${name}: ${failures} of ${requests} requests failed`);
-  const cpuMs = ((cpuSeconds(pod.agents) - before) * 1e6) / requests;
+  const cpuMicros = ((cpuSeconds(pod.proxies) - before) * 1e6) / requests;
   const {medianMs, p99Ms} = outcome;
-  return {perSecond: requests / outcome.seconds, medianMs, p99Ms, cpuMs};
+  return {perSecond: requests / outcome.seconds, medianMs, p99Ms, cpuMicros};
 }

@@ -3,11 +3,14 @@
 import {chmodSync, mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 
-/** Of HTTP/1 and of h2c; and where an application in Node is asked (`application.ts`), and nginx in its stead. */
-export const ports = {http1: 8080, h2c: 8081, node: 8082} as const;
+/**
+ * Of HTTP/1 and of h2c; and where applications in Node and Go are asked (`application.ts`, `application.go`), and nginx
+ * in their stead.
+ */
+export const ports = {http1: 8080, h2c: 8081, node: 8082, go: 8083} as const;
 
-/** What is asked for: a body of so many bytes. */
-export const bodies = {small: 64, large: 65_536} as const;
+/** What is asked for: a body of so many bytes. The list is what the application in Go makes. */
+export const bodies = {small: 64, list: 12_500, large: 65_536} as const;
 export type Body = keyof typeof bodies;
 
 /** Writes a configuration for a directory of its own, and returns nginx' arguments. The program has all ports. */
@@ -44,7 +47,7 @@ http {
   server {
     listen ${ports.http1};
     listen ${ports.h2c} http2;
-    ${answerer === 'program' ? `listen ${ports.node};` : ''}
+    ${answerer === 'program' ? `listen ${ports.node}; listen ${ports.go};` : ''}
     location / { alias ${directory}/; }
     location /mine/ { alias ${directory}/; }
   }

@@ -1,9 +1,10 @@
 /**
- * Pods with the same application, and what is done to their incoming traffic: each is a network namespace of an
- * ordinary user's, with nginx and an application in Node; beside most of them is `mirrord exec -t process/PID`.
+ * Pods with the same applications, and what is done to their incoming traffic: each is a network namespace of an
+ * ordinary user's, with nginx and applications in Node and Go; in one is haproxy, and beside most of the others
+ * `mirrord exec -t process/PID`.
  */
 
-import {type ChildProcess, spawnSync} from 'node:child_process';
+import {type ChildProcess, execFileSync, spawnSync} from 'node:child_process';
 import {once} from 'node:events';
 import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
@@ -13,9 +14,11 @@ import {BenchError} from '../network/error.ts';
 import {mirrordPath, type Person} from '../network/person.ts';
 import {until} from '../network/processes.ts';
 import {descendants} from '../network/usage.ts';
+import {configureHaproxy} from './haproxy.ts';
 import {bodies, configureNginx, ports} from './nginx.ts';
 
 const nodeApplication = fileURLToPath(new URL('application.ts', import.meta.url));
+const goApplication = fileURLToPath(new URL('application.go', import.meta.url));
 
 const header = {header_filter: '^x-mine: yes$'};
 const path = {path_filter: '^/mine/'};
@@ -27,6 +30,7 @@ const filtered = (filter: object): object => ({
 /** What `feature.network.incoming` is; undefined: there is no agent. */
 const settings = {
   'no agent': undefined,
+  haproxy: undefined,
   'agent, no subscription': 'off',
   'filter, none fits': filtered(header),
   'filter, half fit': filtered(path),
@@ -37,7 +41,22 @@ export const podNames = Object.keys(settings) as PodName[];
 export interface Pod {
   /** What begins a command that is to run in its network. */
   readonly enter: readonly string[];
-  readonly agents: readonly number[];
+  /** The agent, or haproxy. */
+  readonly proxies: readonly number[];
+}
+
+/** Builds the application in Go. */
+function buildGo(directory: string): string {
+  const built = join(directory, 'application-go');
+  try {
+    execFileSync('go', ['build', '-buildvcs=false', '-o', built, goApplication], {
+      cwd: '/', // in no module
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  } catch {
+    throw new BenchError("the application in Go can't be built");
+  }
+  return built;
 }
 
 /** Starts a program, and keeps what it complains about. */
@@ -79,6 +98,14 @@ export async function openPods(
 ): Promise<ReadonlyMap<PodName, Pod> & AsyncDisposable> {
   const pods = new Map<PodName, Pod>();
   const sessions: ChildProcess[] = [];
+  const built = buildGo(person.directory);
+
+  function enterAndRun(enter: readonly string[], argv: readonly string[], input = ''): string {
+    const [command = '', ...args] = [...prefix, ...enter, ...argv];
+    const {status, stdout, stderr} = spawnSync(command, args, {encoding: 'utf8', input});
+    if (status !== 0) throw new BenchError(`${argv.join(' ')}: ${stderr}`);
+    return stdout;
+  }
 
   async function open(name: PodName): Promise<Pod> {
     const directory = join(person.directory, `pod-${pods.size}`);
@@ -92,9 +119,17 @@ export async function openPods(
     await until(`${name}: nginx`, () => listens(nginx, [ports.http1, ports.h2c]));
     const node = [process.execPath, '--disable-warning=ExperimentalWarning', nodeApplication];
     start(person, name, [...enter, ...node, `${ports.node}`, `${bodies.small}`]);
-    await until(`${name}: the application in Node`, () => listens(nginx, [ports.node]));
+    start(person, name, [...enter, built, `${ports.go}`]);
+    await until(`${name}: the applications`, () => listens(nginx, [ports.node, ports.go]));
+    if (name === 'haproxy') {
+      const {argv, rules, listeners} = configureHaproxy(directory);
+      const haproxy = start(person, name, [...enter, ...argv]);
+      await until(name, () => listens(nginx, listeners));
+      enterAndRun(enter, ['nft', '-f', '-'], rules);
+      return {enter, proxies: [haproxy.pid]};
+    }
     const incoming = settings[name];
-    if (incoming === undefined) return {enter, agents: []};
+    if (incoming === undefined) return {enter, proxies: []};
     const config = {target: `process/${pid}`, feature: {network: {incoming}, fs: 'local'}};
     const file = join(directory, 'mirrord.json');
     writeFileSync(file, JSON.stringify(config), {mode: 0o644});
@@ -102,10 +137,7 @@ export async function openPods(
     const argv = [mirrordPath, 'exec', '-f', file, '--', ...program];
     const session = start(person, `${name}: mirrord`, argv);
     sessions.push(session);
-    const rules = (): string => {
-      const [command = '', ...args] = [...prefix, ...enter, 'nft', 'list', 'ruleset'];
-      return spawnSync(command, args, {encoding: 'utf8'}).stdout;
-    };
+    const rules = (): string => enterAndRun(enter, ['nft', 'list', 'ruleset']);
     const isRedirected = (): boolean => {
       const now = rules();
       return Object.values(ports).every((port) => now.includes(`${port} timeout`));
@@ -113,7 +145,7 @@ export async function openPods(
     const agents = (): number[] => descendants(session.pid, 'agent/main.ts');
     await until(`${name}: the agent`, () => agents().length > 0);
     if (incoming !== 'off') await until(`${name}: the rules`, isRedirected);
-    return {enter, agents: agents()};
+    return {enter, proxies: agents()};
   }
 
   const close = async (): Promise<void> => {

@@ -1,0 +1,168 @@
+/**
+ * Decodes blocks of header fields (RFC 7541) of one direction of a connection. Sans-IO.
+ *
+ * A block that is decoded changes the table, so each must be, in order, also one whose stream nobody wants. `generation`
+ * says whether the table is as it was: a block that did not change it has the same fields each time it comes while
+ * the generation is the same.
+ *
+ * A field of a table is the same object each time. What a block may come to has a limit: beyond it fields are still
+ * put into the table, and no longer kept.
+ */
+
+import {type Field, type Indexing, STATIC_TABLE, sizeOf} from './field.ts';
+import {decodeHuffman} from './huffman.ts';
+
+/** A block that is none: the connection can't go on (RFC 9113, section 4.3: COMPRESSION_ERROR). */
+export class HpackError extends Error {}
+
+/** SETTINGS_HEADER_TABLE_SIZE, where nothing else was said; and we say nothing. */
+const TABLE_BYTES = 4096;
+
+/** A block's fields. */
+export interface FieldList {
+  readonly fields: readonly Field[];
+  /** They came to more than the limit, and are not all there. */
+  readonly isTooLarge: boolean;
+}
+
+/** Memory for strings while they are decoded; larger ones have their own. */
+const scratch = Buffer.allocUnsafeSlow(16_384);
+
+export class Decoder {
+  readonly #maxListBytes: number;
+  /** The table, its latest field last. */
+  #table: Field[] = [];
+  #tableBytes = 0;
+  #maxTableBytes = TABLE_BYTES;
+  #generation = 0;
+  #bytes: Uint8Array = scratch;
+  #at = 0;
+  #end = 0;
+
+  constructor(maxListBytes: number) {
+    this.#maxListBytes = maxListBytes;
+  }
+
+  /** Changes whenever the table does. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** What the table has now: its bytes, as they count. */
+  get tableBytes(): number {
+    return this.#tableBytes;
+  }
+
+  /** Decodes a block. Throws HpackError. */
+  decode(bytes: Uint8Array, start: number, end: number): FieldList {
+    this.#bytes = bytes;
+    this.#at = start;
+    this.#end = end;
+    const fields: Field[] = [];
+    let size = 0;
+    let isFirst = true;
+    while (this.#at < end) {
+      const byte = bytes[this.#at] ?? 0;
+      if ((byte & 0xe0) === 0x20) {
+        // Section 4.2: only at the beginning.
+        if (!isFirst) throw new HpackError('a change of the table’s size behind a field');
+        this.#resize(this.#readInteger(5));
+        continue;
+      }
+      isFirst = false;
+      const field = this.#readField(byte);
+      size += sizeOf(field);
+      if (size <= this.#maxListBytes) fields.push(field);
+    }
+    return {fields, isTooLarge: size > this.#maxListBytes};
+  }
+
+  #readField(byte: number): Field {
+    if ((byte & 0x80) !== 0) return this.#lookUp(this.#readInteger(7));
+    if ((byte & 0x40) !== 0) {
+      const field = this.#readLiteral(6, 'indexed');
+      this.#insert(field);
+      return field;
+    }
+    return this.#readLiteral(4, (byte & 0x10) === 0 ? 'plain' : 'never');
+  }
+
+  #readLiteral(prefixBits: number, indexing: Indexing): Field {
+    const index = this.#readInteger(prefixBits);
+    const name = index === 0 ? this.#readString() : this.#lookUp(index).name;
+    return {name, value: this.#readString(), indexing};
+  }
+
+  #lookUp(index: number): Field {
+    const found =
+      index <= STATIC_TABLE.length
+        ? STATIC_TABLE[index - 1]
+        : this.#table[this.#table.length + STATIC_TABLE.length - index];
+    if (found === undefined) throw new HpackError(`no field has the index ${index}`);
+    return found;
+  }
+
+  /** Section 4.4. */
+  #insert(field: Field): void {
+    this.#generation++;
+    this.#table.push(field);
+    this.#tableBytes += sizeOf(field);
+    this.#evict();
+  }
+
+  #resize(maxTableBytes: number): void {
+    if (maxTableBytes > TABLE_BYTES) throw new HpackError('the table is larger than we have said');
+    if (maxTableBytes === this.#maxTableBytes) return;
+    this.#generation++;
+    this.#maxTableBytes = maxTableBytes;
+    this.#evict();
+  }
+
+  #evict(): void {
+    let count = 0;
+    while (this.#tableBytes > this.#maxTableBytes) {
+      const field = this.#table[count++];
+      if (field === undefined) break;
+      this.#tableBytes -= sizeOf(field);
+    }
+    if (count > 0) this.#table.splice(0, count);
+  }
+
+  /** Section 5.1. */
+  #readInteger(prefixBits: number): number {
+    const mask = (1 << prefixBits) - 1;
+    let value = (this.#bytes[this.#at++] ?? 0) & mask;
+    if (value < mask) return value;
+    for (let shift = 0; shift <= 21; shift += 7) {
+      if (this.#at >= this.#end) throw new HpackError('an integer has no end');
+      const byte = this.#bytes[this.#at++] ?? 0;
+      value += (byte & 0x7f) << shift;
+      if ((byte & 0x80) === 0) return value;
+    }
+    throw new HpackError('an integer is too large');
+  }
+
+  /** Section 5.2. */
+  #readString(): string {
+    if (this.#at >= this.#end) throw new HpackError('a string is missing');
+    const isCoded = ((this.#bytes[this.#at] ?? 0) & 0x80) !== 0;
+    const length = this.#readInteger(7);
+    const start = this.#at;
+    const end = start + length;
+    if (end > this.#end) throw new HpackError('a string has no end');
+    this.#at = end;
+    if (!isCoded) return latin1(this.#bytes, start, end);
+    // The shortest codes have five bits.
+    const room = Math.ceil((length * 8) / 5);
+    const into = room <= scratch.length ? scratch : Buffer.allocUnsafe(room);
+    const count = decodeHuffman(this.#bytes, start, end, into);
+    if (count < 0) throw new HpackError('a string is not of the Huffman code');
+    return into.toString('latin1', 0, count);
+  }
+}
+
+function latin1(bytes: Uint8Array, start: number, end: number): string {
+  const buffer =
+    bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return buffer.toString('latin1', start, end);
+}

@@ -9,6 +9,7 @@ import {
   type Addon,
   ASK,
   errnoError,
+  flushLater,
   forgetHandle,
   type Handle,
   openHandle,
@@ -16,21 +17,24 @@ import {
   socketAddon,
   WRITABLE,
 } from './native.ts';
+import type {Flushable, Outbox} from './outbox.ts';
 import type {SocketEndpoint, SocketHandler, StreamSocket} from './types.ts';
 import {WriteQueue} from './write-queue.ts';
 
 const parts: Uint8Array[] = [];
 
-export class NativeSocket implements StreamSocket {
+function bytesOf(count: number): number {
+  let bytes = 0;
+  for (let at = 0; at < count; at++) bytes += parts[at]?.length ?? 0;
+  return bytes;
+}
+
+export class NativeSocket implements StreamSocket, Flushable {
   handler: SocketHandler | undefined;
   readonly #addon: Addon;
   readonly #handle: Handle;
   readonly #id: number;
   readonly #queue = new WriteQueue();
-  readonly #flushLater = (): void => {
-    this.#isFlushQueued = false;
-    this.flush();
-  };
   #readBytes = 0;
   /** What comes is being handled. */
   #isAnswering = false;
@@ -41,6 +45,8 @@ export class NativeSocket implements StreamSocket {
   #isEnding = false;
   #isShut = false;
   #isClosed = false;
+  /** Bytes that the outbox has. */
+  #offered = 0;
 
   /** Takes the descriptor of a socket over. Throws what epoll says. */
   constructor(addon: Addon, fd: number, isConnecting = false) {
@@ -91,6 +97,7 @@ export class NativeSocket implements StreamSocket {
   }
 
   flush(): void {
+    this.#isFlushQueued = false;
     if (this.#isClosed) return;
     if (this.#isConnecting) {
       this.#queue.keep();
@@ -99,26 +106,28 @@ export class NativeSocket implements StreamSocket {
     }
     while (this.#queue.bytes > 0 && !this.#isBlocked) {
       const count = this.#queue.fill(parts);
-      const written = this.#addon.write(this.#handle, parts, count);
-      if (written < 0) {
-        this.#queue.keep();
-        // A reset that is still to be read says more than EPIPE; and nobody is called back in his own call.
-        queueMicrotask(() => this.#fail(errnoError('write', written)));
-        break;
-      }
-      let offered = 0;
-      for (let i = 0; i < count; i++) offered += parts[i]?.length ?? 0;
-      this.#queue.take(written);
-      if (this.#isClosed) return;
-      if (written < offered) {
-        this.#isBlocked = true;
-        this.#watch();
-      }
+      if (!this.#take(this.#addon.write(this.#handle, parts, count), bytesOf(count))) break;
     }
     parts.length = 0;
-    this.#queue.keep();
-    if (this.#isEnding && this.#queue.bytes === 0) this.#shutdown();
-    this.handler?.onFlushed?.();
+    this.#settle();
+  }
+
+  offer(outbox: Outbox): boolean {
+    if (this.#isClosed || this.#isConnecting || this.#isBlocked || this.#queue.bytes === 0)
+      return false;
+    const count = this.#queue.fill(parts);
+    if (!outbox.put(parts, count, this.#handle)) return false;
+    this.#isFlushQueued = false;
+    this.#offered = bytesOf(count);
+    return true;
+  }
+
+  onOffered(written: number): void {
+    if (this.#isClosed) return;
+    const isTaken = this.#take(written, this.#offered);
+    // What there was no room for in one call.
+    if (isTaken && this.#queue.bytes > 0) this.flush();
+    else this.#settle();
   }
 
   end(): void {
@@ -146,7 +155,32 @@ export class NativeSocket implements StreamSocket {
     // While it is blocked, what is lent must be copied in this turn all the same.
     if (this.#isBlocked && !isLent) return;
     this.#isFlushQueued = true;
-    process.nextTick(this.#flushLater);
+    flushLater(this);
+  }
+
+  /** What the kernel has taken of so many bytes, or an errno; returns whether it may take more. */
+  #take(written: number, offered: number): boolean {
+    if (written < 0) {
+      this.#queue.keep();
+      // A reset that is still to be read says more than EPIPE; and nobody is called back in his own call.
+      queueMicrotask(() => this.#fail(errnoError('write', written)));
+      return false;
+    }
+    this.#queue.take(written);
+    if (this.#isClosed) return false;
+    if (written < offered) {
+      this.#isBlocked = true;
+      this.#watch();
+    }
+    return !this.#isBlocked;
+  }
+
+  /** After something was given to the kernel. */
+  #settle(): void {
+    if (this.#isClosed) return;
+    this.#queue.keep();
+    if (this.#isEnding && this.#queue.bytes === 0) this.#shutdown();
+    this.handler?.onFlushed?.();
   }
 
   #watch(): void {

@@ -6,6 +6,7 @@
 import {createRequire} from 'node:module';
 import {machine} from 'node:os';
 import {getSystemErrorName} from 'node:util';
+import {type Flushable, OUTBOX_BYTES, Outbox, throwLater} from './outbox.ts';
 
 declare const handleBrand: unique symbol;
 /** A socket of the addon's. */
@@ -19,10 +20,17 @@ export const WRITABLE = 2;
 export const ASK = 16;
 
 export interface Addon {
-  start(buffer: Uint8Array, callback: (id: number, event: number, value: number) => number): number;
+  start(
+    memory: Uint8Array,
+    room: number,
+    notes: Int32Array,
+    writes: Int32Array,
+    callback: (count: number) => void,
+  ): number;
   open(fd: number, id: number): Handle | number;
   watch(handle: Handle, events: number, room: number): number;
   write(handle: Handle, parts: readonly Uint8Array[], count: number): number;
+  writeAll(handles: readonly Handle[], count: number): number;
   close(handle: Handle, isReset: boolean): number;
   shutdownWrite(handle: Handle): number;
   connect(endpoint: Uint8Array, keepAliveSeconds: number): number;
@@ -56,11 +64,16 @@ export interface Listener {
   onDatagrams?(count: number): void;
 }
 
-/** One read of any socket: large enough that a call costs little beside the copy, and it stays in a cache. */
+/** What all sockets read in one turn: large enough that a call costs little beside the copy, and it stays in a cache. */
 const READ_BYTES = 262_144;
+/** Events of one call (MAX_NOTES of layer/native/socket.c), of four numbers: id, event, where in the memory, value. */
+const MAX_NOTES = 128;
 
 const listeners = new Map<number, Listener>();
-const buffer = new Uint8Array(READ_BYTES);
+/** Where sockets read, and behind it what they write from. */
+const memory = new Uint8Array(READ_BYTES + OUTBOX_BYTES);
+const notes = new Int32Array(4 * MAX_NOTES);
+const outbox = new Outbox(memory, READ_BYTES);
 let lastId = 0;
 let loaded: Addon | null | undefined;
 
@@ -70,7 +83,8 @@ export function socketAddon(): Addon | undefined {
     try {
       const path = `../build/linux-${machine()}/socket.node`;
       const addon = createRequire(import.meta.url)(path) as Addon;
-      loaded = addon.start(buffer, dispatch) < 0 ? null : addon;
+      const failure = addon.start(memory, READ_BYTES, notes, outbox.cells, onNotes);
+      loaded = failure < 0 ? null : addon;
     } catch {
       loaded = null; // for another C library, say; all works without it
     }
@@ -101,25 +115,46 @@ export function errnoError(syscall: string, result: number): NodeJS.ErrnoExcepti
   return Object.assign(new Error(`${syscall}: ${code}`), {code, syscall});
 }
 
-function dispatch(id: number, event: number, value: number): number {
-  const listener = listeners.get(id);
+/** Has what a socket was given to write written with the others' at the end of what is going on. */
+export function flushLater(socket: Flushable): void {
+  outbox.add(socket);
+}
+
+/** Tells of everything that happened in a turn, and writes what it led to. */
+function onNotes(count: number): void {
+  const addon = loaded as Addon;
+  outbox.open();
+  for (let at = 0; at < 4 * count; at += 4) notes[at + 3] = tell(at);
+  outbox.close(addon);
+}
+
+/** Returns the answer to a note: how much may be read next, if it asks that. */
+function tell(at: number): number {
+  const listener = listeners.get(notes[at] ?? 0);
   if (listener === undefined) return 0;
-  switch (event) {
-    case 0:
-      return listener.onData?.(value === buffer.length ? buffer : buffer.subarray(0, value)) ?? 0;
-    case 1:
-      listener.onEnd?.();
-      return 0;
-    case 2:
-      listener.onFailed(value);
-      return 0;
-    case 3:
-      listener.onWritable();
-      return 0;
-    case 4:
-      return listener.onReadable?.() ?? 0;
-    default:
-      listener.onDatagrams?.(value);
-      return 0;
+  const offset = notes[at + 2] ?? 0;
+  const value = notes[at + 3] ?? 0;
+  try {
+    switch (notes[at + 1]) {
+      case 0:
+        return listener.onData?.(memory.subarray(offset, offset + value)) ?? 0;
+      case 1:
+        listener.onEnd?.();
+        return 0;
+      case 2:
+        listener.onFailed(value);
+        return 0;
+      case 3:
+        listener.onWritable();
+        return 0;
+      case 4:
+        return listener.onReadable?.() ?? 0;
+      default:
+        listener.onDatagrams?.(value);
+        return 0;
+    }
+  } catch (error) {
+    throwLater(error);
+    return 0;
   }
 }

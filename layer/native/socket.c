@@ -2,16 +2,20 @@
  * Stream sockets on Node's loop without Node's streams, as a Node-API addon of its own: mirrord and the agent both
  * carry it.
  *
- * Theory of operation. All sockets of a process read into one buffer: the callback is called in the same breath
- * and takes or copies what came, so that a read allocates nothing and may be large. It returns how much may be read
- * next, 0 for nothing for now; that is the backpressure. Who shares memory with others is asked right before the first
- * read, too (ASK). A read that brings less than it might has drained the
- * socket, which saves the read that would fail with EAGAIN; after READ_ROUNDS the others have their turn. Writing
- * is writev(2) of what JavaScript has gathered; what the kernel does not take stays there, and the socket is
- * watched until it takes more.
+ * Theory of operation. What is ready in one turn of the loop is noted while libuv polls, and dealt with right after, by
+ * a check handle: all of it is read, one piece behind the other, into one buffer for all sockets, and JavaScript is called
+ * once for all of it. It takes or copies what came, so that a read allocates nothing and may be large. For each
+ * socket it answers how much may be read next, 0 for nothing for now; that is the backpressure. Who shares memory with
+ * others is asked right before the first read, too (ASK), and told at once. A read that brings less than it might has
+ * drained the socket, which saves the read that would fail with EAGAIN; after READ_ROUNDS the others have their turn.
  *
- * Microtasks and ticks run after each callback and before the buffer is used again (napi_make_callback), so what
- * they write may still be in it.
+ * Writing is sendmsg(2) of what JavaScript has gathered: for one socket from any memory (write), or for all that a call
+ * has made something to write for, out of the shared memory (writeAll). What the kernel does not take stays there, and
+ * the socket is watched until it takes more.
+ *
+ * Between the kernel and JavaScript is a table of numbers (`notes`, `writes`), since a value that is made for each
+ * argument costs more than what it says. Microtasks and ticks run after each call and before the buffer is used again
+ * (napi_make_callback), so what they write may still be in it.
  *
  * epoll reports errors and hang-ups whatever it is asked for; libuv tells them as a failed poll and stops watching.
  * What was received before a reset is still delivered then (net/ipv4/tcp.c, tcp_recvmsg_locked), as read(2) would.
@@ -37,15 +41,33 @@
 #include "uv-abi.h"
 
 enum { READ_ROUNDS = 4, MAX_PARTS = 64 };
+/* Of one call: sockets/native.ts has as many. */
+enum { MAX_NOTES = 128 };
+/* Pieces begin at such places, so that no two are in a line of the cache. */
+enum { ALIGNMENT = 64 };
 /* Besides UV_…_EVENT: to be asked before it is read how much. */
 enum { ASK = 16 };
 
-/* All sockets of the process: where they read, and whom they tell. */
+struct sock;
+
+/* What a socket is told of. `value` becomes the answer. */
+struct note {
+  int32_t id, event, offset, value;
+};
+
+/* All sockets of the process: where they read and write, and whom they tell. */
 static struct {
   napi_env env;
-  napi_ref callback, buffer;
+  napi_ref callback, arrays[3];
   uint8_t *bytes;
-  size_t size;
+  size_t room, size; /* for what is read; with what is behind it, which JavaScript writes from as well */
+  struct note *notes;
+  struct sock *noted[MAX_NOTES]; /* whose; NULL: no stream's */
+  int count;
+  size_t used; /* of the room, by what is noted */
+  int32_t *writes;
+  size_t write_cells;
+  struct sock *ready, **last_ready;
 } shared;
 
 /* Lives until its poll handle is closed. */
@@ -55,6 +77,9 @@ struct sock {
   uint32_t id;
   size_t room; /* what may be read at once; 0: nothing for now */
   int is_told; /* since the last callback: what a callback's answer is, is outdated */
+  /* Polled in this turn, and not dealt with: UV_…_EVENT, or -1 for a failed poll. */
+  int is_ready, events;
+  struct sock *next_ready;
 };
 
 static struct sock *sock_argument(napi_env env, napi_value value) {
@@ -63,26 +88,49 @@ static struct sock *sock_argument(napi_env env, napi_value value) {
   return result;
 }
 
-int64_t sockets_tell(uint32_t id, enum event event, int64_t value) {
+static void apply(struct sock *s);
+
+/* Calls back for what is noted, and takes the answers. */
+static void deliver(void) {
   napi_env env = shared.env;
   napi_handle_scope scope;
-  napi_value callback, global, arguments[3], result = NULL;
-  int64_t answer = 0;
+  napi_value callback, global, count, result;
+  if (!shared.count) return;
+  for (int i = 0; i < shared.count; i++)
+    if (shared.noted[i]) shared.noted[i]->is_told = 0;
   napi_open_handle_scope(env, &scope);
   napi_get_reference_value(env, shared.callback, &callback);
   napi_get_global(env, &global);
-  napi_create_uint32(env, id, &arguments[0]);
-  napi_create_int32(env, event, &arguments[1]);
-  napi_create_int64(env, value, &arguments[2]);
-  if (napi_make_callback(env, NULL, global, callback, 3, arguments, &result) == napi_pending_exception) {
+  napi_create_int32(env, shared.count, &count);
+  if (napi_make_callback(env, NULL, global, callback, 1, &count, &result) == napi_pending_exception) {
     napi_value error;
     napi_get_and_clear_last_exception(env, &error);
     napi_fatal_exception(env, error);
-  } else if (result) {
-    napi_get_value_int64(env, result, &answer);
   }
   napi_close_handle_scope(env, scope);
-  return answer;
+  for (int i = 0; i < shared.count; i++) {
+    struct note *note = &shared.notes[i];
+    struct sock *s = shared.noted[i];
+    /* Ticks and microtasks, which come after the answer, may know better. */
+    if (!s || s->fd < 0 || s->is_told || (note->event != DATA && note->event != READABLE)) continue;
+    s->room = note->value > 0 ? (size_t)note->value : 0;
+    if (!s->room) apply(s);
+  }
+  shared.count = 0;
+  shared.used = 0;
+}
+
+static void note(struct sock *s, uint32_t id, enum event event, int32_t value) {
+  if (shared.count == MAX_NOTES) deliver();
+  shared.noted[shared.count] = s;
+  shared.notes[shared.count++] = (struct note){(int32_t)id, event, (int32_t)shared.used, value};
+}
+
+int32_t sockets_tell(uint32_t id, enum event event, int32_t value) {
+  deliver();
+  note(NULL, id, event, value);
+  deliver();
+  return shared.notes[0].value;
 }
 
 static void on_event(uv_poll_t *poll, int status, int events);
@@ -93,72 +141,127 @@ static void apply(struct sock *s) {
   else uv_poll_stop(s->poll);
 }
 
+static int is_reading(const struct sock *s) {
+  return s->fd >= 0 && (s->watched & UV_READABLE_EVENT) && s->room;
+}
+
 /* Reads until nothing is there, nothing is wanted, or others are to have a turn. Returns whether it goes on. */
 static int take(struct sock *s, int rounds) {
   if (s->watched & ASK) {
-    s->is_told = 0;
-    int64_t room = sockets_tell(s->id, READABLE, 0);
+    deliver();
     if (s->fd < 0) return 0;
-    if (!s->is_told) s->room = room > 0 ? (size_t)room : 0;
-    if (!s->room) apply(s);
+    note(s, s->id, READABLE, 0);
+    deliver();
   }
-  while (rounds-- > 0 && s->fd >= 0 && (s->watched & UV_READABLE_EVENT) && s->room) {
-    size_t wanted = s->room < shared.size ? s->room : shared.size;
-    ssize_t n = recv(s->fd, shared.bytes, wanted, MSG_DONTWAIT);
+  while (rounds-- > 0 && is_reading(s)) {
+    size_t wanted = s->room < shared.room ? s->room : shared.room;
+    if (shared.room - shared.used < wanted || shared.count == MAX_NOTES) {
+      deliver();
+      if (!is_reading(s)) break;
+      if (wanted > s->room) wanted = s->room;
+    }
+    ssize_t n = recv(s->fd, shared.bytes + shared.used, wanted, MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) break;
     if (n <= 0) {
-      int64_t failure = n < 0 ? -errno : 0;
+      int32_t failure = n < 0 ? -errno : 0;
       s->watched &= n < 0 ? 0 : ~UV_READABLE_EVENT;
       apply(s);
-      sockets_tell(s->id, n < 0 ? FAILED : END, failure);
+      note(s, s->id, n < 0 ? FAILED : END, failure);
       return 0;
     }
-    s->is_told = 0;
-    int64_t room = sockets_tell(s->id, DATA, n);
-    if (s->fd < 0) return 0;
-    /* Ticks and microtasks, which come after the answer, may know better. */
-    if (!s->is_told) s->room = room > 0 ? (size_t)room : 0;
-    if (!s->room) apply(s);
-    if ((size_t)n < wanted) break;
+    note(s, s->id, DATA, (int32_t)n);
+    shared.used = (shared.used + (size_t)n + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    if (shared.used > shared.room) shared.used = shared.room;
+    int is_drained = (size_t)n < wanted;
+    /* What it may read next is in the answer, and so is for others what it has taken of a memory that they share. */
+    if (!is_drained || (s->watched & ASK)) deliver();
+    if (is_drained) break;
   }
   return s->fd >= 0;
 }
 
-static void on_event(uv_poll_t *poll, int status, int events) {
-  struct sock *s = uv_handle_get_data((uv_handle_t *)poll);
-  if (status < 0) {
-    /* What came before the error first; then recv(2) tells it, or the socket's own note. */
-    if ((s->watched & UV_READABLE_EVENT) && s->room && !take(s, 1 << 20)) return;
-    if (s->fd < 0) return;
-    /* A slow reader has not had all of it: it will be told when it reads on. Who writes is told now. */
-    if ((s->watched & UV_READABLE_EVENT) && !s->room && !(s->watched & UV_WRITABLE_EVENT)) return;
-    int failure = 0;
-    socklen_t size = sizeof failure;
-    getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &failure, &size);
-    s->watched = 0;
-    apply(s);
-    sockets_tell(s->id, FAILED, failure ? -failure : -EPIPE);
+static void on_failed(struct sock *s) {
+  /* What came before the error first; then recv(2) tells it, or the socket's own note. */
+  if (is_reading(s) && !take(s, 1 << 20)) return;
+  deliver();
+  if (s->fd < 0) return;
+  /* A slow reader has not had all of it: it will be told when it reads on. Who writes is told now. */
+  if ((s->watched & UV_READABLE_EVENT) && !s->room && !(s->watched & UV_WRITABLE_EVENT)) return;
+  int failure = 0;
+  socklen_t size = sizeof failure;
+  getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &failure, &size);
+  s->watched = 0;
+  apply(s);
+  note(s, s->id, FAILED, failure ? -failure : -EPIPE);
+}
+
+static void on_ready(struct sock *s, int events) {
+  if (events < 0) {
+    on_failed(s);
     return;
   }
-  if (events & UV_WRITABLE_EVENT) {
+  if (events & s->watched & UV_WRITABLE_EVENT) {
     s->watched &= ~UV_WRITABLE_EVENT;
     apply(s);
-    sockets_tell(s->id, WRITABLE, 0);
+    note(s, s->id, WRITABLE, 0);
+    deliver();
   }
   if (events & UV_READABLE_EVENT) take(s, READ_ROUNDS);
 }
 
-/* start(buffer, callback) -> 0 | -errno: callback(id, event, value) -> what may be read next. Once; one thread has them. */
+static void on_event(uv_poll_t *poll, int status, int events) {
+  struct sock *s = uv_handle_get_data((uv_handle_t *)poll);
+  s->events = status < 0 ? -1 : events;
+  if (s->is_ready) return;
+  s->is_ready = 1;
+  s->next_ready = NULL;
+  *shared.last_ready = s;
+  shared.last_ready = &s->next_ready;
+}
+
+/* After all of a turn was polled. Nothing that was closed meanwhile is freed before. */
+static void on_polled(uv_check_t *check) {
+  (void)check;
+  while (shared.ready) {
+    struct sock *s = shared.ready;
+    shared.ready = s->next_ready;
+    if (!shared.ready) shared.last_ready = &shared.ready;
+    s->is_ready = 0;
+    if (s->fd >= 0) on_ready(s, s->events);
+  }
+  deliver();
+}
+
+/* start(memory, room, notes, writes, callback) -> 0 | -errno: what is read is in the first `room` bytes of the memory. The
+ * callback gets how many notes there are. Once; one thread has them. */
 static napi_value start(napi_env env, napi_callback_info info) {
-  napi_value args[2];
-  arguments(env, info, args, 2);
+  napi_value args[5];
+  size_t sizes[2];
+  uv_loop_t *loop;
+  arguments(env, info, args, 5);
   if (shared.env) return number(env, -EBUSY);
   shared.bytes = bytes_argument(env, args[0], &shared.size);
-  if (!shared.bytes) return number(env, -EINVAL);
+  shared.room = (size_t)int_argument(env, args[1]);
+  shared.notes = (struct note *)bytes_argument(env, args[2], &sizes[0]);
+  shared.writes = (int32_t *)bytes_argument(env, args[3], &sizes[1]);
+  shared.write_cells = sizes[1] / sizeof(int32_t);
+  if (!shared.bytes || !shared.notes || !shared.writes || shared.room > shared.size ||
+      sizes[0] < MAX_NOTES * sizeof(struct note))
+    return number(env, -EINVAL);
+  uv_check_t *check = calloc(1, uv_handle_size(UV_CHECK_HANDLE_TYPE));
+  if (!check || napi_get_uv_event_loop(env, &loop) != napi_ok) {
+    free(check);
+    return number(env, -ENOMEM);
+  }
+  uv_check_init(loop, check);
+  uv_check_start(check, on_polled);
+  uv_unref((uv_handle_t *)check);
   shared.env = env;
-  napi_create_reference(env, args[0], 1, &shared.buffer);
-  napi_create_reference(env, args[1], 1, &shared.callback);
+  shared.last_ready = &shared.ready;
+  const int places[] = {0, 2, 3};
+  for (int i = 0; i < 3; i++) napi_create_reference(env, args[places[i]], 1, &shared.arrays[i]);
+  napi_create_reference(env, args[4], 1, &shared.callback);
   return number(env, 0);
 }
 
@@ -198,6 +301,16 @@ static napi_value watch(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/* Returns what write returns. */
+static ssize_t send_vectors(struct sock *s, struct iovec *vectors, int32_t count) {
+  const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  struct msghdr message = {.msg_iov = vectors, .msg_iovlen = (size_t)count};
+  ssize_t n;
+  do n = count == 1 ? send(s->fd, vectors->iov_base, vectors->iov_len, flags) : sendmsg(s->fd, &message, flags);
+  while (n < 0 && errno == EINTR);
+  return n >= 0 ? n : errno == EAGAIN ? 0 : -errno;
+}
+
 /* write(handle, parts, count) -> bytes | -errno: at most MAX_PARTS of them; 0 when the kernel takes nothing. */
 static napi_value write_parts(napi_env env, napi_callback_info info) {
   napi_value args[3], part;
@@ -213,11 +326,39 @@ static napi_value write_parts(napi_env env, napi_callback_info info) {
     uint8_t *bytes = bytes_argument(env, part, &length);
     vectors[i] = (struct iovec){bytes, length};
   }
-  struct msghdr message = {.msg_iov = vectors, .msg_iovlen = (size_t)count};
-  ssize_t n;
-  do n = sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-  while (n < 0 && errno == EINTR);
-  return number(env, n >= 0 ? n : errno == EAGAIN ? 0 : -errno);
+  return number(env, send_vectors(s, vectors, count));
+}
+
+/* What a group of `writes` says: a number of parts, and for each an offset in the memory and a length. Returns the place
+ * behind it, 0 if it is none; `vectors` gets the parts. */
+static size_t read_group(size_t at, struct iovec *vectors, int32_t *count) {
+  if (at >= shared.write_cells) return 0;
+  *count = shared.writes[at++];
+  if (*count < 0 || *count > MAX_PARTS || shared.write_cells - at < 2 * (size_t)*count) return 0;
+  for (int32_t i = 0; i < *count; i++, at += 2) {
+    size_t offset = (size_t)(uint32_t)shared.writes[at], length = (size_t)(uint32_t)shared.writes[at + 1];
+    if (offset > shared.size || length > shared.size - offset) return 0;
+    vectors[i] = (struct iovec){shared.bytes + offset, length};
+  }
+  return at;
+}
+
+/* writeAll(handles, count) -> 0 | -errno: for each of the handles a group of `writes`, whose first number becomes what
+ * write returns. */
+static napi_value write_all(napi_env env, napi_callback_info info) {
+  napi_value args[2], element;
+  size_t at = 0;
+  arguments(env, info, args, 2);
+  int32_t groups = int_argument(env, args[1]);
+  for (int32_t i = 0; i < groups; i++) {
+    struct iovec vectors[MAX_PARTS];
+    int32_t count, *result = &shared.writes[at];
+    at = read_group(at, vectors, &count);
+    if (!at || napi_get_element(env, args[0], (uint32_t)i, &element) != napi_ok) return number(env, -EINVAL);
+    struct sock *s = sock_argument(env, element);
+    *result = !s || s->fd < 0 ? -EBADF : (int32_t)send_vectors(s, vectors, count);
+  }
+  return number(env, 0);
 }
 
 /* shutdownWrite(handle) -> 0 | -errno */
@@ -335,6 +476,7 @@ NAPI_MODULE_INIT() {
                                                            {"open", open_sock},
                                                            {"watch", watch},
                                                            {"write", write_parts},
+                                                           {"writeAll", write_all},
                                                            {"close", close_sock},
                                                            {"shutdownWrite", shutdown_write},
                                                            {"connect", connect_to},

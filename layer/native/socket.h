@@ -9,8 +9,8 @@
 /* What the callback is told, in the order of sockets/native.ts. */
 enum event { DATA, END, FAILED, WRITABLE, READABLE, DATAGRAMS };
 
-/* Calls back with (id, event, value); returns what the callback does, or 0. */
-int64_t sockets_tell(uint32_t id, enum event event, int64_t value);
+/* Tells of one event, at once; returns the answer, or 0. */
+int32_t sockets_tell(uint32_t id, enum event event, int32_t value);
 
 /* An endpoint is a port (big-endian) and an address: 6 or 18 bytes. */
 enum { ENDPOINT_BYTES = 18 };

@@ -1,3 +1,5 @@
+import {execFileSync} from 'node:child_process';
+import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
 
@@ -68,3 +70,37 @@ fs.appendFileSync('other/module', 'more\\n'); console.log(fs.readFileSync('other
 fs.rmSync('other', {recursive: true}); console.log(fs.readdirSync('.').join())"`);
   t.is(said, 'one\nthree\none\ntwo\n42\nAnswer = 42\nanswer = 42\nmore\ncopy,package,text,text~\n');
 });
+
+for (const [how, flags] of [
+  ['statically', ['-static']],
+  ['dynamically', []],
+] as const) {
+  test.serial(
+    `a program of musl, linked ${how}: stdio, opendir, mmap, links and glob`,
+    async (t) => {
+      const source = fileURLToPath(new URL('programs/reader.c', import.meta.url));
+      const reader = world.program(`reader-${how}`);
+      execFileSync('musl-gcc', [
+        ...flags,
+        '-O1',
+        '-Wall',
+        '-Wextra',
+        '-Werror',
+        source,
+        '-o',
+        reader,
+      ]);
+      const said = await inDirectory(`
+      printf 'one\\ntwo\\nend\\n' > text; seq 100000 > large; ln -s ../work/text link; ${reader} /app/work 2>&1`);
+      const lines = [
+        'opendir: large link text',
+        'stdio: one two end, at last end',
+        'mmap: 100000 lines',
+        'readlink: ../work/text, realpath: /app/work/text',
+        'glob: 2',
+        'none: No such file or directory',
+      ];
+      t.is(said, `${lines.join('\n')}\n`);
+    },
+  );
+}

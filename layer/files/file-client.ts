@@ -42,7 +42,11 @@ export class FileError extends Error {
   readonly errno: number;
 
   constructor(errno: number) {
+    // Most are no fault but an answer (ENOENT), and to note where it was made costs more than all else about it.
+    const {stackTraceLimit} = Error;
+    Error.stackTraceLimit = 0;
     super(`errno ${errno}`);
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'FileError';
     this.errno = errno;
   }

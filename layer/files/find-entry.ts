@@ -15,6 +15,7 @@ import {FileRequest} from '../../tunnel/files.ts';
 import {kindOf, present, S_IFDIR, S_IFLNK, scaffoldAttributes} from './attributes.ts';
 import type {EntryContext} from './entries.ts';
 import {FileError} from './file-client.ts';
+import type {Snapshots} from './snapshots.ts';
 import type {Spot} from './sources.ts';
 import type {Source} from './tree.ts';
 
@@ -37,7 +38,7 @@ export async function findEntry(context: FindContext, path: string): Promise<Fou
   try {
     const spot = sources.spot(path, 'read');
     const seen = spot.source === 'pod' ? snapshots.find(spot.path) : undefined;
-    const attributes = seen ? present(seen.attributes) : await stat(spot, false);
+    const attributes = seen ? present(seen.attributes) : await look(spot, snapshots);
     const mayFollow = spot.source === 'pod' || scaffold.has(path);
     if (mayFollow && kindOf(attributes) === S_IFLNK) {
       return await findLink(context, path, {spot, attributes});
@@ -84,6 +85,16 @@ async function findLink(
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     return link; // it leads nowhere
+  }
+}
+
+/** Asks for a name, and has it noted if it is not there. */
+async function look(spot: Spot, snapshots: Snapshots): Promise<Uint8Array> {
+  try {
+    return await stat(spot, false);
+  } catch (error) {
+    if (spot.source === 'pod') snapshots.missed(spot.path);
+    throw error;
   }
 }
 

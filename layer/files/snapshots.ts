@@ -2,9 +2,9 @@
  * What is in the pod's directories that a program looks around in, so that a thousand names cost one round trip.
  *
  * Theory of operation. The kernel asks for each name by itself. Who looks for a few in the same directory, one soon after the
- * other, will look for more (an interpreter that tries its path, `git status`, `make`): so the directory is asked for
+ * other, and finds them, will look for more (`git status`, `make`): so the directory is asked for
  * with the attributes of all, small ones soon, larger ones when it has gone on for a while, and meanwhile each
- * name as before. What came then answers for as long as an answer to a single question would be believed, counted from when
+ * name as before. Names that are not there don't count, for the answer would not have them (who makes files looks for each first). What came then answers for as long as an answer to a single question would be believed, counted from when
  * it was asked for. A name that is not among them is asked for: somebody in the pod may just have made it, and told us.
  * What has changed since then is noticed when the file is opened (OpenFiles). Anything that the program changes makes all of it void, for
  * nobody should look up what he has just removed.
@@ -63,10 +63,9 @@ export class Snapshots {
 
   /** What is known of a path of the pod's; undefined: it must be asked for. */
   find(path: Uint8Array): Seen | undefined {
-    const text = Buffer.from(path.buffer, path.byteOffset, path.length).toString('latin1');
-    const slash = text.lastIndexOf('/');
-    if (slash < 0 || slash === text.length - 1) return undefined;
-    const place = text.slice(0, slash) || '/';
+    const parts = placeOf(path);
+    if (parts === undefined) return undefined;
+    const {place, name} = parts;
     const directory = this.#directory(place);
     const now = this.#now();
     const isInRow = now - directory.lastAt < this.#lifetimeMs;
@@ -74,7 +73,7 @@ export class Snapshots {
     directory.lastAt = now;
     const ageMs = now - directory.askedAt;
     if (directory.entries !== undefined && ageMs < this.#lifetimeMs) {
-      const attributes = directory.entries.get(text.slice(slash + 1));
+      const attributes = directory.entries.get(name);
       // Of some only the kind is known: those need a closer look.
       if (attributes === undefined || !isKnown(attributes)) return undefined;
       this.counters.hits++;
@@ -85,6 +84,12 @@ export class Snapshots {
       void this.#ask(place, directory, step.bytes);
     }
     return undefined;
+  }
+
+  /** A path that was looked for is not there. */
+  missed(path: Uint8Array): void {
+    const directory = this.#directories.get(placeOf(path)?.place ?? '');
+    if (directory !== undefined && directory.names > 0) directory.names--;
   }
 
   /** The program has changed something. */
@@ -138,6 +143,14 @@ export class Snapshots {
       directory.isAsked = false;
     }
   }
+}
+
+/** A path as its directory and the name in it; undefined of the root. */
+function placeOf(path: Uint8Array): {readonly place: string; readonly name: string} | undefined {
+  const text = latin1(path);
+  const slash = text.lastIndexOf('/');
+  if (slash < 0 || slash === text.length - 1) return undefined;
+  return {place: text.slice(0, slash) || '/', name: text.slice(slash + 1)};
 }
 
 function latin1(bytes: Uint8Array): string {

@@ -10,7 +10,8 @@
  * Who opened the file to be sure (O_SYNC, O_DSYNC, O_DIRECT) waits for each write.
  *
  * Small writes in order become one, of GATHER_BYTES at most; what is not in order goes out together all the same, as soon as
- * anything else is asked of the pod, or after a millisecond (FileClient). Only one file gathers at a time.
+ * anything else is asked of the pod, or after a millisecond (FileClient). Only one file gathers at a time. The first write of a
+ * file goes at once, since most small files have no second, and who closes them waits.
  */
 
 import {FileRequest} from '../../tunnel/files.ts';
@@ -60,6 +61,7 @@ export class WriteBehind {
   readonly #remote: number;
   #bytes = 0;
   #failure: FileError | undefined;
+  #isFirst = true;
   /** What this file gathers now. */
   #gathering: {readonly place: WritePlace; length: number} | undefined;
 
@@ -80,9 +82,10 @@ export class WriteBehind {
     this.#bytes += data.length;
     memory.bytes += data.length;
     if (!this.#goesOn(place, data.length)) {
-      if (data.length > SMALL_BYTES) this.#send(place, data, false);
+      if (data.length > SMALL_BYTES || this.#isFirst) this.#send(place, data, false);
       else this.#begin(place);
     }
+    this.#isFirst = false;
     if (this.#gathering !== undefined) this.#gather(this.#gathering, data);
     if (!memory.isFull && this.#bytes <= FILE_BYTES) return;
     memory.waits++;

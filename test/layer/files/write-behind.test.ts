@@ -122,6 +122,10 @@ test('small writes in order go out together, before anything else that is asked'
   const {client, sent, answer} = farSide();
   const memory = new WriteBehindMemory();
   const [one, other] = [new WriteBehind(client, 1, memory), new WriteBehind(client, 2, memory)];
+  for (const file of [one, other]) await file.write(0n, Buffer.from('first'));
+  t.is(sent.length, 2, 'the first of each goes at once');
+  for (const index of [0, 1]) answer(index);
+  sent.length = 0;
   await one.write(7n, Buffer.from('ab'));
   await one.write(9n, Buffer.from('c'));
   t.is(sent.length, 0);
@@ -148,6 +152,8 @@ test('small writes in order go out together, before anything else that is asked'
 test('a lot that was gathered goes out by itself, and so does a little that nothing follows', async (t) => {
   const {client, sent} = farSide();
   const file = new WriteBehind(client, 1, new WriteBehindMemory());
+  await file.write(131_073n, Buffer.from('first'));
+  t.is(sent.splice(0).length, 1);
   for (let index = 0; index < 32; index++) {
     await file.write(BigInt(4096 * index), Buffer.alloc(4096, index));
   }

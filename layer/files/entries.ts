@@ -47,6 +47,8 @@ export interface EntryContext {
   /** Directories that are there whoever has them, and what they hold. */
   readonly scaffold: ReadonlyMap<string, ReadonlySet<string>>;
   readonly snapshots: Snapshots;
+  /** Forgets what is remembered of the pod's directories: the program has changed something, or is about to. */
+  changed(): void;
   /** Tells the kernel that its attributes of a node are old. */
   outdated(node: FileNode): void;
   /** Whom the pod's files are looked at as. */
@@ -114,7 +116,7 @@ export class Entries {
     change.u64(view.getBigUint64(0, true)).u32(view.getUint32(24, true));
     change.u64(view.getBigUint64(8, true)).u32(view.getUint32(28, true));
     if ((valid & SETATTR.size) !== 0) this.#context.changing(node);
-    this.#context.snapshots.clear();
+    this.#context.changed();
     const fields = await this.#onNode(
       node,
       change,
@@ -150,7 +152,7 @@ export class Entries {
     const spot = sources.spot(path, 'write');
     if (spot.source !== old.source) throw new FileError(EXDEV);
     const ask = new FileRequest('link').string(old.path).string(spot.path);
-    const attributes = present(await spot.client.request(ask));
+    const attributes = present(await this.#change(spot.client, ask));
     if (spot.source === 'host') sources.made(path);
     const linked = sources.linked(path, attributes);
     const isSame = linked !== undefined && oldNode.source === spot.source && !oldNode.isFollowed;
@@ -266,7 +268,7 @@ export class Entries {
 
   /** Changes something: what is remembered of directories is not true any more. */
   async #change(client: FileClient, request: FileRequest): Promise<Uint8Array> {
-    this.#context.snapshots.clear();
+    this.#context.changed();
     return await client.request(request);
   }
 
@@ -354,7 +356,7 @@ export class Entries {
 }
 
 /** What is left of lifetimes. */
-function younger({entryMs, attributeMs}: Lifetimes, ageMs: number): Lifetimes {
+export function younger({entryMs, attributeMs}: Lifetimes, ageMs: number): Lifetimes {
   const left = (ms: number): number => Math.max(0, Math.floor(ms - ageMs));
   return ageMs === 0
     ? {entryMs, attributeMs}

@@ -95,6 +95,10 @@ export class FileServer implements Disposable {
       scaffold,
       identity,
       snapshots: this.#snapshots,
+      changed: () => {
+        this.#snapshots.clear();
+        this.#files.changed();
+      },
       outdated: (node: FileNode) => this.#invalidate(node.id),
       handle: (number: number) => this.#files.handle(number),
       changing: (node: FileNode) => this.#files.changing(node),
@@ -151,6 +155,7 @@ export class FileServer implements Disposable {
   [Symbol.dispose](): void {
     for (const {timer} of this.#running.values()) clearTimeout(timer);
     this.#running.clear();
+    this.#files[Symbol.dispose]();
   }
 
   async #run(request: FuseRequest): Promise<void> {

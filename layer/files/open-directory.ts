@@ -2,16 +2,11 @@
  * A directory that the program reads: what whoever lists it has, with attributes, and what is mounted there besides.
  *
  * The first entries come with the answer to its opening, and the next ones are asked for as soon as those before them
- * are read, so that nobody waits for more than one round trip.
+ * are read, so that nobody waits for more than one round trip. Attributes are believed from when they were asked for on.
  */
 
 import os from 'node:os';
-import {
-  type FileEntry,
-  FileRequest,
-  type OpenedDirectory,
-  parseEntries,
-} from '../../tunnel/files.ts';
+import {type FileEntry, FileRequest, parseEntries} from '../../tunnel/files.ts';
 import {
   inoOf,
   isKnown,
@@ -22,12 +17,13 @@ import {
   S_IFLNK,
   versionOf,
 } from './attributes.ts';
-import {type EntryContext, lifetimes} from './entries.ts';
+import {type EntryContext, lifetimes, younger} from './entries.ts';
 import {type FileClient, FileError} from './file-client.ts';
 import {DirectoryReply} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
+import type {Opened} from './walk-ahead.ts';
 
 const {EIO} = os.constants.errno;
 
@@ -44,6 +40,7 @@ const extraBase = 0x7fff_ffff_fff0_0000n;
 /** Entries that were read at once: those after `from`. */
 interface Batch {
   readonly from: bigint;
+  readonly askedAt: number;
   readonly entries: readonly FileEntry[];
   /** Whether there are none after these. */
   readonly isLast: boolean;
@@ -64,9 +61,12 @@ export interface OpenDirectoryOptions {
   readonly path: string;
   /** Who lists it; nobody, if it only holds others. */
   readonly listed: Listed | undefined;
-  readonly first: OpenedDirectory | undefined;
+  readonly first: Opened | undefined;
   /** What it holds besides. */
   readonly extras: readonly string[];
+  readonly now: () => number;
+  /** Is told of entries that come later. */
+  readonly onListed: (entries: readonly FileEntry[]) => void;
 }
 
 const latin1 = (bytes: Uint8Array): string =>
@@ -86,10 +86,11 @@ export class OpenDirectory {
     this.node = options.node;
     this.listed = options.listed;
     const {first} = options;
-    if (first !== undefined && (first.isWhole || first.entries.length > 0)) {
-      this.#batch = batchOf(0n, first.entries, first.isWhole);
-      this.#readOn(this.#batch);
-    }
+    if (first === undefined) return;
+    const {isWhole, entries} = first.directory;
+    if (!isWhole && entries.length === 0) return;
+    this.#batch = batchOf({from: 0n, askedAt: first.askedAt, entries, isLast: isWhole});
+    this.#readOn(this.#batch);
   }
 
   async read(request: RequestOf<'readdir'>): Promise<Uint8Array> {
@@ -122,7 +123,7 @@ export class OpenDirectory {
         const entry = entries[index];
         if (entry === undefined) break;
         if (!reply.fits(entry.name.length)) return false;
-        await this.#add(reply, entry);
+        await this.#add(reply, entry, batch.askedAt);
       }
       const last = entries.at(-1);
       if (batch.isLast || last === undefined) return true;
@@ -160,14 +161,18 @@ export class OpenDirectory {
 
   async #ask(from: bigint): Promise<Batch> {
     const {listed} = this;
-    if (listed === undefined) return batchOf(from, [], true);
+    const {now, onListed} = this.#options;
+    const askedAt = now();
+    if (listed === undefined) return batchOf({from, askedAt, entries: [], isLast: true});
     const ask = new FileRequest('readdir').u32(listed.remote).u64(from).u32(directoryBytes);
     const entries = parseEntries(await listed.client.request(ask));
-    return batchOf(from, entries, entries.length === 0);
+    onListed(entries);
+    return batchOf({from, askedAt, entries, isLast: entries.length === 0});
   }
 
-  async #add(reply: DirectoryReply, entry: FileEntry): Promise<void> {
-    const {tree, sources, scaffold} = this.#options.context;
+  async #add(reply: DirectoryReply, entry: FileEntry, askedAt: number): Promise<void> {
+    const {now, context} = this.#options;
+    const {tree, sources, scaffold} = context;
     const name = latin1(entry.name);
     const {path: directory} = this.#options;
     const path = directory === '/' ? `/${name}` : `${directory}/${name}`;
@@ -194,7 +199,7 @@ export class OpenDirectory {
       ...common,
       node: node?.id ?? 0,
       attributes: present(attributes),
-      lifetimes: lifetimes[source],
+      lifetimes: younger(lifetimes[source], now() - askedAt),
     });
   }
 
@@ -217,7 +222,7 @@ export class OpenDirectory {
   }
 }
 
-function batchOf(from: bigint, entries: readonly FileEntry[], isLast: boolean): Batch {
-  const places = new Map(entries.map(({cookie}, index) => [cookie, index] as const));
-  return {from, entries, isLast, places};
+function batchOf(batch: Omit<Batch, 'places'>): Batch {
+  const places = new Map(batch.entries.map(({cookie}, index) => [cookie, index] as const));
+  return {...batch, places};
 }

@@ -25,6 +25,7 @@ import {directoryBytes, type Listed, OpenDirectory} from './open-directory.ts';
 import {ReadAhead, ReadAheadMemory, type Reading} from './read-ahead.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
+import {type Opened, WalkAhead, type WalkAheadCounters} from './walk-ahead.ts';
 import {WriteBehind, WriteBehindMemory} from './write-behind.ts';
 
 const {EBADF, ENOENT, EISDIR, ENOTDIR, EMFILE} = os.constants.errno;
@@ -50,7 +51,7 @@ interface OpenFile {
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
 export interface OpenFilesOptions {
-  readonly context: Pick<EntryContext, 'tree' | 'sources' | 'scaffold' | 'snapshots' | 'outdated'>;
+  readonly context: Pick<EntryContext, 'tree' | 'sources' | 'scaffold' | 'changed' | 'outdated'>;
   /** Bytes that are read at first (`feature.fs.readonly_file_buffer`). */
   readonly firstBytes: number;
   readonly now: () => number;
@@ -63,19 +64,35 @@ export interface OpenFilesCounters {
   readonly behindWaits: number;
   /** Writes whose failure was told later. */
   readonly behindFailures: number;
+  /** Of directories that were listed ahead. */
+  readonly walk: Readonly<WalkAheadCounters>;
 }
 
-export class OpenFiles {
+export class OpenFiles implements Disposable {
   readonly #options: OpenFilesOptions;
   readonly #context: OpenFilesOptions['context'];
   readonly #open = new Map<number, OpenFile | OpenDirectory>();
   readonly #ahead = new ReadAheadMemory();
   readonly #behind = new WriteBehindMemory();
+  readonly #walk: WalkAhead;
   #last = 0;
 
   constructor(options: OpenFilesOptions) {
     this.#options = options;
     this.#context = options.context;
+    const {sources} = options.context;
+    this.#walk = new WalkAhead({
+      open(path) {
+        return sources.decide(path, 'read') === 'pod'
+          ? openDirectory(sources.at(path, 'pod'))
+          : undefined;
+      },
+      close: ({handle}) => {
+        this.#closeThere({source: 'pod', remote: handle}).catch(() => undefined);
+      },
+      lifetimeMs: lifetimes.pod.attributeMs,
+      now: options.now,
+    });
   }
 
   get count(): number {
@@ -87,7 +104,17 @@ export class OpenFiles {
       aheadRefused: this.#ahead.refused,
       behindWaits: this.#behind.waits,
       behindFailures: this.#behind.failures,
+      walk: this.#walk.counters,
     };
+  }
+
+  /** Forgets what was listed ahead: the program has changed something. */
+  changed(): void {
+    this.#walk.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.#walk[Symbol.dispose]();
   }
 
   /** The handle there, of one here. */
@@ -102,7 +129,7 @@ export class OpenFiles {
       const open = this.#open.get(handle);
       if (open?.kind === 'file') open.ahead.clear();
     }
-    this.#context.snapshots.clear();
+    this.#context.changed();
   }
 
   async open(request: RequestOf<'open'>, node: FileNode): Promise<Uint8Array> {
@@ -140,7 +167,7 @@ export class OpenFiles {
 
   #changed(path: string, {source}: Spot): void {
     if (source === 'host') this.#context.sources.made(path);
-    else this.#context.snapshots.clear();
+    else this.#context.changed();
   }
 
   /**
@@ -236,24 +263,34 @@ export class OpenFiles {
   }
 
   async opendir(node: FileNode, entries: Entries): Promise<Uint8Array> {
+    const {now} = this.#options;
     const {tree, sources, scaffold} = this.#context;
     const path = tree.path(node);
     const held = scaffold.get(path) ?? new Set<string>();
     const extras: string[] = [];
     let listed: Listed | undefined;
-    let first: OpenedDirectory | undefined;
+    let first: Opened | undefined;
     if (node.source !== 'scaffold') {
-      const {client, source, path: there} = sources.at(path, node.source);
-      const ask = new FileRequest('opendir').string(there).u32(directoryBytes);
-      first = parseOpenedDirectory(await client.request(ask));
-      listed = {source, client, remote: first.handle};
+      const spot = sources.at(path, node.source);
+      const {source, client} = spot;
+      first = source === 'pod' ? await this.#walk.take(path) : undefined;
+      if (first === undefined) {
+        const askedAt = now();
+        first = {askedAt, directory: await openDirectory(spot)};
+        if (source === 'pod') this.#walk.listed(path, first.directory.entries, true);
+      }
+      listed = {source, client, remote: first.directory.handle};
     }
     for (const name of held) {
       const {source} = await entries.find(tree.childPath(node, name));
       if (source !== listed?.source) extras.push(name);
     }
-    const context = this.#context;
-    const directory = new OpenDirectory({context, node, path, listed, first, extras});
+    const directory = new OpenDirectory({
+      ...{context: this.#context, node, path, listed, first, extras, now},
+      onListed: (entries) => {
+        if (listed?.source === 'pod') this.#walk.listed(path, entries, false);
+      },
+    });
     return emitOpened(this.#keep(directory), 0);
   }
 
@@ -305,7 +342,10 @@ export class OpenFiles {
 
   async #close(open: OpenFile | OpenDirectory): Promise<void> {
     const there = open.kind === 'file' ? open : open.listed;
-    if (there === undefined) return;
+    if (there !== undefined) await this.#closeThere(there);
+  }
+
+  async #closeThere(there: Pick<OpenFile, 'source' | 'remote'>): Promise<void> {
     const ask = new FileRequest('close').u32(there.remote);
     await this.#client(there).request(ask, undefined, true);
   }
@@ -319,6 +359,12 @@ export class OpenFiles {
   #client({source}: {readonly source: Spot['source']}) {
     return this.#context.sources.client(source);
   }
+}
+
+/** Has a directory opened, with its first entries. Rejects with FileError. */
+async function openDirectory({client, path}: Spot): Promise<OpenedDirectory> {
+  const ask = new FileRequest('opendir').string(path).u32(directoryBytes);
+  return parseOpenedDirectory(await client.request(ask));
 }
 
 function numberAt(fields: Uint8Array): number {

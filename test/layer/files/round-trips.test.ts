@@ -15,6 +15,18 @@ const tooFar = 2n ** 62n;
 const nodeOf = (body: Buffer): number => Number(body.readBigUInt64LE(0));
 const handleOf = (body: Buffer): bigint => body.readBigUInt64LE(0);
 
+/** The names of an answer to READDIR; tells where reading goes on. */
+function namesIn(body: Buffer, onCookie = (_: bigint): void => undefined): string[] {
+  const names: string[] = [];
+  for (let at = 0; at < body.length; ) {
+    const length = body.readUInt32LE(at + 16);
+    onCookie(body.readBigUInt64LE(at + 8));
+    names.push(body.toString('latin1', at + 24, at + 24 + length));
+    at += (24 + length + 7) & ~7;
+  }
+  return names;
+}
+
 async function open(kernel: FuseKernel, name: string, flags: number): Promise<bigint> {
   const {body} = await kernel.ask('lookup', Buffer.from(`${name}\0`));
   return handleOf((await kernel.ask('open', fuse.open(flags), nodeOf(body))).body);
@@ -47,16 +59,46 @@ test('a small directory comes with its opening', async (t) => {
   for (let offset = 0n; ; ) {
     const {body} = await kernel.ask('readdir', fuse.read(handle, offset, 4096));
     if (body.length === 0) break;
-    for (let at = 0; at < body.length; ) {
-      const length = body.readUInt32LE(at + 16);
-      offset = body.readBigUInt64LE(at + 8);
-      names.push(body.toString('latin1', at + 24, at + 24 + length));
-      at += (24 + length + 7) & ~7;
-    }
+    names.push(
+      ...namesIn(body, (cookie) => {
+        offset = cookie;
+      }),
+    );
   }
   t.is(new Set(names).size, 502, '., .. and the rest, each once');
   t.is(names.length, 502);
   t.is(files.counters.requests, before + 1);
+});
+
+test('who walks through a tree finds directories listed, and in them what he has just changed', async (t) => {
+  const {root, files} = await openTarget(t);
+  const all = Array.from({length: 12}, (_, index) => `${index}`);
+  for (const name of all) {
+    mkdirSync(join(root, 'dir', name), {recursive: true});
+    writeFileSync(join(root, 'dir', name, 'file'), '');
+  }
+  const kernel = fuseKernel(files);
+  const list = async (node: number): Promise<string[]> => {
+    const handle = handleOf((await kernel.ask('opendir', fuse.open(0), node)).body);
+    const {body} = await kernel.ask('readdir', fuse.read(handle, 0n, 4096));
+    await kernel.ask('releasedir', fuse.end(handle), node);
+    return namesIn(body).filter((name) => !name.startsWith('.'));
+  };
+  const hits = (): number => (kernel.server.tricks as {walk: {walkHits: number}}).walk.walkHits;
+  const parent = nodeOf((await kernel.ask('lookup', Buffer.from('dir\0'))).body);
+  const order = await list(parent);
+  t.deepEqual(order.toSorted(), all.toSorted());
+  for (const name of order) {
+    const node = nodeOf((await kernel.ask('lookup', Buffer.from(`${name}\0`), parent)).body);
+    const changes = name === order[6];
+    if (changes) {
+      t.true(hits() > 2);
+      await kernel.ask('unlink', Buffer.from('file\0'), node);
+      await kernel.ask('mkdir', Buffer.concat([Buffer.alloc(8), Buffer.from('made\0')]), node);
+    }
+    t.deepEqual(await list(node), changes ? ['made'] : ['file']);
+  }
+  t.true(hits() > 6);
 });
 
 test('who looks for many names has the directory, and sees at once what he changes', async (t) => {
@@ -88,6 +130,16 @@ test('who looks for many names has the directory, and sees at once what he chang
     const {body} = await look('none');
     t.is(Number(body.readBigUInt64LE(48)), 5, 'its size');
   }
+});
+
+test('who looks for names that are not there has no directory asked for', async (t) => {
+  const {files} = await openTarget(t);
+  const kernel = fuseKernel(files);
+  for (let index = 0; index < 10; index++) {
+    await kernel.ask('lookup', Buffer.from(`none-${index}\0`));
+    await kernel.ask('create', fuse.create(`none-${index}`, O_RDWR));
+  }
+  t.is((kernel.server.tricks as {asked: number}).asked, 0);
 });
 
 test('what somebody in the pod makes is there at once, and what he changes when it is opened', async (t) => {

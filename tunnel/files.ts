@@ -18,6 +18,7 @@
  *     open       uint32 flags, path, uint32 most -> uint32 handle, attributes, all of a file of at most so many bytes;
  *                `most` may be left out; of a link, with OPEN_NO_FOLLOW: ESTALE
  *     create     uint32 flags, uint32 mode, path -> uint32 handle, attributes
+ *     tmpfile    uint32 flags, uint32 mode, path of a directory -> uint32 handle, attributes; a file without a name
  *     read       uint32 handle, uint64 offset, uint32 length -> bytes; fewer only at the end
  *     write      uint32 handle, uint64 offset, bytes -> uint32 count
  *     append     uint32 handle, bytes -> uint32 count; at the end of the file, wherever that is then
@@ -34,6 +35,7 @@
  *     rename     uint32 flags, path, path
  *     symlink    target, path -> attributes
  *     link       path, path -> attributes
+ *     name       uint32 handle, path -> attributes; a name for what tmpfile has made
  *     setattr    uint32 valid (FATTR_*), uint32 mode, uid, gid, uint64 size, int64 s and uint32 ns of atime
  *                and of mtime, which -> attributes
  *     statfs, access, getxattr, listxattr, setxattr, removexattr
@@ -80,6 +82,8 @@ export const FILE_OPERATION = {
   append: 28,
   writeall: 29,
   appendall: 30,
+  tmpfile: 31,
+  name: 32,
 } as const;
 
 export type FileOperation = keyof typeof FILE_OPERATION;
@@ -108,6 +112,7 @@ export const FILE_ANSWER_BYTES: Readonly<Record<FileOperation, readonly [number,
   readlink: [0, 4096],
   open: [4 + ATTRIBUTE_BYTES, FILE_DATA_BYTES],
   create: [4 + ATTRIBUTE_BYTES, 4 + ATTRIBUTE_BYTES],
+  tmpfile: [4 + ATTRIBUTE_BYTES, 4 + ATTRIBUTE_BYTES],
   read: anyData,
   write: [4, 4],
   append: [4, 4],
@@ -123,6 +128,7 @@ export const FILE_ANSWER_BYTES: Readonly<Record<FileOperation, readonly [number,
   rename: none,
   symlink: attributesOnly,
   link: attributesOnly,
+  name: attributesOnly,
   setattr: attributesOnly,
   statfs: [80, 80],
   access: none,

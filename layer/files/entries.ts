@@ -146,6 +146,7 @@ export class Entries {
   async link(request: RequestOf<'link'>): Promise<Uint8Array> {
     const {tree, sources} = this.#context;
     const oldNode = this.node(request.oldNode);
+    if (oldNode.isGone) return await this.#christen(request, oldNode);
     const old = this.#spotOf(oldNode, 'write');
     const place = {parent: this.node(request.node), name: latin1(request.child)};
     const path = tree.childPath(place.parent, place.name);
@@ -165,6 +166,22 @@ export class Entries {
       isFollowed: false,
       attributes,
     });
+  }
+
+  /** Gives a file that was made without a name (O_TMPFILE) one. */
+  async #christen(request: RequestOf<'link'>, node: FileNode): Promise<Uint8Array> {
+    const {tree, sources} = this.#context;
+    const place = {parent: this.node(request.node), name: latin1(request.child)};
+    const path = tree.childPath(place.parent, place.name);
+    const spot = sources.spot(path, 'write');
+    const open = this.#openHandle(node, undefined);
+    if (open === undefined) throw new FileError(ENOENT);
+    if (spot.source !== open.source) throw new FileError(EXDEV);
+    const ask = new FileRequest('name').u32(open.remote).string(spot.path);
+    const attributes = present(await this.#change(spot.client, ask));
+    if (spot.source === 'host') sources.made(path);
+    tree.christen(node, place);
+    return emitEntry({node: node.id, attributes, lifetimes: lifetimes[spot.source]});
   }
 
   async unlink(request: RequestOf<'unlink'>): Promise<Uint8Array> {

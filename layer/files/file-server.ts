@@ -223,6 +223,8 @@ export class FileServer implements Disposable {
         return await files.open(request, entries.node(request.node));
       case 'create':
         return await files.create(request, entries.node(request.node));
+      case 'tmpfile':
+        return await files.createNameless(request, entries.node(request.node));
       case 'write':
         return await files.write(request);
       case 'flush':

@@ -15,7 +15,7 @@ import {
   type OpenedDirectory,
   parseOpenedDirectory,
 } from '../../tunnel/files.ts';
-import {present, sizeOf, versionOf} from './attributes.ts';
+import {inoOf, present, sizeOf, versionOf} from './attributes.ts';
 import {type Entries, type EntryContext, lifetimes} from './entries.ts';
 import {FileError} from './file-client.ts';
 import {OPEN_FLAG} from './fuse/protocol.ts';
@@ -28,7 +28,7 @@ import type {FileNode} from './tree.ts';
 import {type Opened, WalkAhead, type WalkAheadCounters} from './walk-ahead.ts';
 import {WriteBehind, WriteBehindMemory} from './write-behind.ts';
 
-const {EBADF, ENOENT, EISDIR, ENOTDIR, EMFILE} = os.constants.errno;
+const {EBADF, ENOENT, EISDIR, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
 
 /** Open files; the other side has a limit too. */
 const handleLimit = 8192;
@@ -197,8 +197,29 @@ export class OpenFiles implements Disposable {
     const attributes = present(fields.slice(4));
     const linked = sources.linked(path, attributes);
     const node = tree.intern(parent, name, {source: spot.source, ...(linked && {linked})});
-    const handle = this.#keepFile(node, spot.source, {flags: request.flags, fields});
-    const entry = emitEntry({node: node.id, attributes, lifetimes: lifetimes[spot.source]});
+    return this.#created(node, request, fields);
+  }
+
+  /** O_TMPFILE: whose it is follows from where a name would be. */
+  async createNameless(request: RequestOf<'tmpfile'>, parent: FileNode): Promise<Uint8Array> {
+    const {sources, tree} = this.#context;
+    if (parent.source === 'scaffold') throw new FileError(EOPNOTSUPP);
+    const path = tree.path(parent);
+    const source = sources.decide(tree.childPath(parent, 'tmpfile'), 'write');
+    if (source === undefined) throw new FileError(EOPNOTSUPP);
+    const spot = sources.at(path, source);
+    const ask = new FileRequest('tmpfile').u32(request.flags).u32(request.mode & 0o7777);
+    const fields = await spot.client.request(ask.string(spot.path));
+    const ino = inoOf(fields.subarray(4));
+    return this.#created(tree.nameless(parent, source, ino), request, fields);
+  }
+
+  #created(node: FileNode, {flags}: {readonly flags: number}, fields: Uint8Array): Uint8Array {
+    const {source} = node;
+    if (source === 'scaffold') throw new FileError(EISDIR); // nothing is made there
+    const attributes = present(fields.slice(4));
+    const handle = this.#keepFile(node, source, {flags, fields});
+    const entry = emitEntry({node: node.id, attributes, lifetimes: lifetimes[source]});
     return Buffer.concat([entry, emitOpened(handle, OPEN_FLAG.keepCache)]);
   }
 

@@ -127,24 +127,8 @@ export class FileTree {
     const shared =
       linked?.isShared === true ? this.#byFile.get(fileKey(source, linked)) : undefined;
     if (shared !== undefined && !isBelow(parent, shared)) return this.#refer(shared, place);
-    const node: FileNode = {
-      id: ++this.#lastId,
-      parent,
-      name,
-      others: [],
-      ino: linked?.ino,
-      linked: undefined,
-      source,
-      isFollowed,
-      lookups: 1,
-      children: 0,
-      version: '',
-      isGone: false,
-      open: new Set(),
-    };
-    parent.children++;
+    const node = this.#make(place, source, {ino: linked?.ino, isFollowed});
     this.#byName.set(keyOf(place), node);
-    this.#byId.set(node.id, node);
     this.#share(node, linked);
     return node;
   }
@@ -154,6 +138,26 @@ export class FileTree {
     this.#share(node, linked);
     const isOther = node.linked === undefined || node.linked.scope !== linked.scope;
     return isOther || isBelow(place.parent, node) ? undefined : this.#refer(node, place);
+  }
+
+  /** The node of a file that has no name (O_TMPFILE), with one reference. It is as if its name were gone. */
+  nameless(parent: FileNode, source: Source, ino: bigint): FileNode {
+    const node = this.#make({parent, name: ''}, source, {ino});
+    node.isGone = true;
+    return node;
+  }
+
+  /** Gives such a node a name, and counts a reference. */
+  christen(node: FileNode, place: Place): void {
+    const {parent} = node;
+    this.remove(place.parent, place.name);
+    node.parent = place.parent;
+    node.name = place.name;
+    node.isGone = false;
+    node.lookups++;
+    place.parent.children++;
+    this.#byName.set(keyOf(place), node);
+    if (parent !== undefined) this.#leave(parent);
   }
 
   /** Takes references back. */
@@ -192,6 +196,31 @@ export class FileTree {
   closed(node: FileNode, handle: number): void {
     node.open.delete(handle);
     this.#release(node);
+  }
+
+  #make(
+    {parent, name}: Place,
+    source: Source,
+    {ino, isFollowed = false}: {readonly ino: bigint | undefined; readonly isFollowed?: boolean},
+  ): FileNode {
+    const node: FileNode = {
+      id: ++this.#lastId,
+      parent,
+      name,
+      others: [],
+      ino,
+      linked: undefined,
+      source,
+      isFollowed,
+      lookups: 1,
+      children: 0,
+      version: '',
+      isGone: false,
+      open: new Set(),
+    };
+    parent.children++;
+    this.#byId.set(node.id, node);
+    return node;
   }
 
   /** Counts a reference by a name, which the node is called by from now on. */

@@ -69,7 +69,7 @@ struct how {
 enum operation {
   HELLO = 1, STAT, READLINK, OPEN, CREATE, READ, WRITE, CLOSE, FSYNC, OPENDIR, READDIR, MKDIR, UNLINK, RMDIR, RENAME,
   SYMLINK, LINK, SETATTR, STATFS, ACCESS, GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR, FALLOCATE, LSEEK, MKNOD,
-  APPEND, WRITEALL, APPENDALL
+  APPEND, WRITEALL, APPENDALL, TMPFILE, NAME
 };
 /* What SETATTR changes, as FUSE's FATTR_*. */
 enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, NOW_ATIME = 128, NOW_MTIME = 256 };
@@ -283,6 +283,19 @@ static int create_file(void) {
   return put_opened(fd);
 }
 
+/* Not every file system can: EOPNOTSUPP. */
+static int create_nameless(void) {
+  char path[PATH_MAX];
+  int flags = (int)take(4) & (OPEN_FLAGS | O_EXCL);
+  mode_t mode = (mode_t)take(4) & 07777;
+  if (!take_string(path, sizeof path)) return 0;
+  int directory = resolve(path, O_PATH | O_DIRECTORY);
+  if (directory < 0) return -1;
+  int fd = openat(directory, ".", flags | O_TMPFILE | O_CLOEXEC, mode);
+  close_with(directory, 0);
+  return fd < 0 ? -1 : put_opened(fd);
+}
+
 static int read_file(void) {
   struct handle *h = handle_of((uint32_t)take(4), 0);
   off_t offset = (off_t)take(8);
@@ -472,6 +485,12 @@ static int make_link(void) {
   return close_with(entry, result);
 }
 
+static int name_file(void) {
+  struct handle *h = handle_of((uint32_t)take(4), 0);
+  if (!h) return -1;
+  IN_PARENT(link_at(h->fd, parent, name));
+}
+
 struct change {
   unsigned valid;
   mode_t mode;
@@ -624,6 +643,8 @@ static int run(enum operation operation) {
     case FALLOCATE: return allocate();
     case LSEEK: return seek();
     case MKNOD: return make_node();
+    case TMPFILE: return create_nameless();
+    case NAME: return name_file();
     default: return errno = ENOSYS, -1;
   }
 }

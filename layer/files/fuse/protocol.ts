@@ -41,6 +41,8 @@ export const OPCODE = {
   readdirplus: 44,
   rename2: 45,
   lseek: 46,
+  /** From Linux 6.2 on. */
+  tmpfile: 51,
 } as const;
 
 export type Opcode = keyof typeof OPCODE;

@@ -55,7 +55,8 @@ export type RequestBody =
   | {readonly name: 'link'; readonly oldNode: number; readonly child: Uint8Array}
   | {readonly name: 'open' | 'opendir'; readonly flags: number}
   | {
-      readonly name: 'create';
+      /** The name of TMPFILE means nothing. */
+      readonly name: 'create' | 'tmpfile';
       readonly flags: number;
       readonly mode: number;
       readonly child: Uint8Array;
@@ -239,7 +240,8 @@ function parseBody(name: Opcode, f: Fields): RequestBody {
     case 'open':
     case 'opendir':
       return {name, flags: f.u32()};
-    case 'create': {
+    case 'create':
+    case 'tmpfile': {
       const flags = f.u32();
       const mode = f.u32();
       return {name, flags, mode, child: f.skip(8).name()};

@@ -55,6 +55,32 @@ def unlinked():
     os.close(file)
 
 
+def nameless():
+    try:
+        file = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o640)
+    except OSError as error:
+        # Linux below 6.2, or a file system that has none.
+        check(error.errno == errno.EOPNOTSUPP, "O_TMPFILE")
+        return
+    os.pwrite(file, b"xyz", 0)
+    check(os.pread(file, 10, 0) == b"xyz", "a read of what has no name")
+    check(os.fstat(file).st_nlink == 0, "names of what has none")
+    # Only with a directory does Python call linkat(2), which follows the link.
+    here = os.open(".", os.O_PATH)
+    link = lambda name: os.link(f"/proc/self/fd/{file}", name, src_dir_fd=here, follow_symlinks=True)
+    link("t")
+    check(failure(lambda: link("t")) == "EEXIST", "a name that is taken")
+    os.pwrite(file, b"more", 3)
+    check(text("t") == "xyzmore", "what was written before and after it had a name")
+    check(os.stat("t").st_ino == os.fstat(file).st_ino and os.stat("t").st_nlink == 1, "which file it is")
+    os.close(file)
+    file = os.open(".", os.O_TMPFILE | os.O_EXCL | os.O_WRONLY)
+    check(failure(lambda: link("n")) == "ENOENT", "what is to have no name")
+    os.close(file)
+    os.close(here)
+    os.unlink("t")
+
+
 def renaming():
     write("r1", "1")
     write("r2", "2")
@@ -150,7 +176,7 @@ def executing():
 os.makedirs(sys.argv[1])
 os.chdir(sys.argv[1])
 for part in (
-    opening, unlinked, renaming, linking, mapping, naming, listing, sparse, executing,
+    opening, unlinked, nameless, renaming, linking, mapping, naming, listing, sparse, executing,
 ):
     part()
 print("done")

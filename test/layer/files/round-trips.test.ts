@@ -1,12 +1,13 @@
-import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
+import {OPCODE} from '../../../layer/files/fuse/protocol.ts';
 import {until} from '../../helpers/agent.ts';
 import {openTarget} from '../../helpers/file-target.ts';
-import {type FuseKernel, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
+import {type FuseKernel, fields, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
 
-const {EFBIG} = os.constants.errno;
+const {EFBIG, EEXIST} = os.constants.errno;
 const {O_RDONLY, O_RDWR, O_SYNC} = {O_RDONLY: 0, O_RDWR: 2, O_SYNC: 0o4010000};
 /** No file system has files of this size. */
 const tooFar = 2n ** 62n;
@@ -140,6 +141,30 @@ test('who looks for names that are not there has no directory asked for', async 
     await kernel.ask('create', fuse.create(`none-${index}`, O_RDWR));
   }
   t.is((kernel.server.tricks as {asked: number}).asked, 0);
+});
+
+test('a file without a name gets one, and is the same one by it', async (t) => {
+  const {root, files} = await openTarget(t);
+  mkdirSync(join(root, 'dir'));
+  const kernel = fuseKernel(files);
+  const directory = nodeOf((await kernel.ask('lookup', Buffer.from('dir\0'))).body);
+  const made = await kernel.ask('tmpfile', fuse.create('/', O_RDWR), directory);
+  t.is(made.errno, 0);
+  const [node, handle] = [nodeOf(made.body), made.body.readBigUInt64LE(128)];
+  await kernel.ask('write', fuse.write(handle, 0n, Buffer.from('hello')));
+  t.deepEqual(readdirSync(join(root, 'dir')), []);
+  const {body} = await kernel.ask('getattr', fields(0, 0, 0n), node);
+  t.is(Number(body.readBigUInt64LE(24)), 5, 'its size');
+
+  const link = async () => await kernel.ask('link', fields(BigInt(node), 'name'), directory);
+  t.is(nodeOf((await link()).body), node);
+  t.is((await link()).errno, EEXIST);
+  t.is(nodeOf((await kernel.ask('lookup', Buffer.from('name\0'), directory)).body), node);
+  t.is(readFileSync(join(root, 'dir/name'), 'utf8'), 'hello');
+  await kernel.ask('release', fuse.end(handle), node);
+  kernel.send(OPCODE.forget, 1, fields(3n), node);
+  kernel.send(OPCODE.forget, 2, fields(1n), directory);
+  t.deepEqual(kernel.server.sizes, {nodes: 1, open: 0});
 });
 
 test('what somebody in the pod makes is there at once, and what he changes when it is opened', async (t) => {

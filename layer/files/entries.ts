@@ -51,6 +51,7 @@ export interface EntryContext {
   changed(): void;
   /** Tells the kernel that its attributes of a node are old. */
   outdated(node: FileNode): void;
+  readonly now: () => number;
   /** Whom the pod's files are looked at as. */
   readonly identity: Identity;
   /** The agent's handle of an open file, with its file system. */
@@ -97,8 +98,10 @@ export class Entries {
       const {attributeMs} = lifetimes.scaffold;
       return emitAttributes(scaffoldAttributes(node.id), attributeMs);
     }
+    const checkedAt = this.#context.now();
     const fields = await this.#onNode(node, new FileRequest('stat'), 'read', request.handle);
     node.version = versionOf(fields);
+    node.checkedAt = checkedAt;
     return emitAttributes(present(fields), lifetimes[node.source].attributeMs);
   }
 
@@ -270,12 +273,13 @@ export class Entries {
     name: string,
     {source, isFollowed, attributes, ageMs = 0}: Found,
   ): Uint8Array {
-    const {tree, sources, scaffold} = this.#context;
+    const {tree, sources, scaffold, now} = this.#context;
     const path = tree.childPath(parent, name);
     const linked = isFollowed ? undefined : sources.linked(path, attributes);
     const node = tree.intern(parent, name, {source, isFollowed, ...(linked && {linked})});
     const isPassage = scaffold.has(path);
     node.version = versionOf(attributes);
+    node.checkedAt = now() - ageMs;
     return emitEntry({
       node: node.id,
       attributes,

@@ -24,7 +24,7 @@ import {
 import {emitInit, emitOutdated, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {OpenFiles} from './open-files.ts';
-import type {Reading} from './read-ahead.ts';
+import type {Reading} from './read-buffers.ts';
 import {Snapshots} from './snapshots.ts';
 import type {Sources} from './sources.ts';
 import {type FileNode, FileTree} from './tree.ts';
@@ -94,6 +94,7 @@ export class FileServer implements Disposable {
       sources,
       scaffold,
       identity,
+      now,
       snapshots: this.#snapshots,
       changed: () => {
         this.#snapshots.clear();

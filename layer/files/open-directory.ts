@@ -194,7 +194,10 @@ export class OpenDirectory {
     const node = reply.isPlus
       ? tree.intern(this.node, name, {source, ...(linked && {linked})})
       : undefined;
-    if (node !== undefined) node.version = versionOf(attributes);
+    if (node !== undefined) {
+      node.version = versionOf(attributes);
+      node.checkedAt = askedAt;
+    }
     reply.add(entry.name, {
       ...common,
       node: node?.id ?? 0,

@@ -22,7 +22,9 @@ import {OPEN_FLAG} from './fuse/protocol.ts';
 import {emitCount, emitEntry, emitOffset, emitOpened} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
 import {directoryBytes, type Listed, OpenDirectory} from './open-directory.ts';
-import {ReadAhead, ReadAheadMemory, type Reading} from './read-ahead.ts';
+import {ReadAhead, ReadAheadMemory} from './read-ahead.ts';
+import {ReadAroundMemory} from './read-around.ts';
+import type {Reading} from './read-buffers.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
 import {type Opened, WalkAhead, type WalkAheadCounters} from './walk-ahead.ts';
@@ -60,6 +62,9 @@ export interface OpenFilesOptions {
 export interface OpenFilesCounters {
   /** Pieces that were not read ahead for lack of room. */
   readonly aheadRefused: number;
+  /** Blocks around small reads, and small reads that were in one. */
+  readonly aroundAsked: number;
+  readonly aroundHits: number;
   /** Writes that had to wait for those before them. */
   readonly behindWaits: number;
   /** Writes whose failure was told later. */
@@ -73,6 +78,7 @@ export class OpenFiles implements Disposable {
   readonly #context: OpenFilesOptions['context'];
   readonly #open = new Map<number, OpenFile | OpenDirectory>();
   readonly #ahead = new ReadAheadMemory();
+  readonly #around = new ReadAroundMemory();
   readonly #behind = new WriteBehindMemory();
   readonly #walk: WalkAhead;
   #last = 0;
@@ -102,6 +108,8 @@ export class OpenFiles implements Disposable {
   get counters(): OpenFilesCounters {
     return {
       aheadRefused: this.#ahead.refused,
+      aroundAsked: this.#around.asked,
+      aroundHits: this.#around.hits,
       behindWaits: this.#behind.waits,
       behindFailures: this.#behind.failures,
       walk: this.#walk.counters,
@@ -160,6 +168,7 @@ export class OpenFiles implements Disposable {
 
   #refresh(node: FileNode, attributes: Uint8Array): void {
     const version = versionOf(attributes);
+    node.checkedAt = this.#options.now();
     if (node.version === version) return;
     node.version = version;
     this.#context.outdated(node);
@@ -343,6 +352,7 @@ export class OpenFiles implements Disposable {
       size,
       content: content.length > 0 && content.length === size ? content : undefined,
       memory: this.#ahead,
+      around: {memory: this.#around, version: () => node},
       now: this.#options.now,
     });
     const isBehind = source === 'pod' && (flags & accessMask) !== 0 && (flags & surely) === 0;

@@ -10,10 +10,12 @@
  * Pieces are kept for who comes a little late, since the kernel asks by several threads. What was read longer ago than
  * KEEP_MS is not believed any more: the kernel has its own cache, which it checks by then.
  *
- * A small file comes whole with the answer to its opening, as a piece that is there already.
+ * A small file comes whole with the answer to its opening, as a piece that is there already. What is around small reads
+ * from anywhere is another matter (ReadAround).
  */
 
-import {giveBack} from './read-buffers.ts';
+import {ReadAround, type ReadAroundMemory, type Version} from './read-around.ts';
+import {giveBack, type Reading, readingOf} from './read-buffers.ts';
 
 /** Asks for a piece of the file; fewer bytes than wanted are its end. */
 export type ReadPiece = (offset: number, length: number) => Promise<Uint8Array>;
@@ -45,14 +47,6 @@ interface Piece {
   isDropped: boolean;
 }
 
-/** What was read. */
-export interface Reading {
-  /** In order; not to be written to. */
-  readonly parts: readonly Uint8Array[];
-  /** To be called when they are not needed any more: their memory is used again. */
-  release(): void;
-}
-
 export interface ReadAheadOptions {
   /** How much is read at first; 0 turns it off. */
   readonly firstBytes: number;
@@ -61,6 +55,8 @@ export interface ReadAheadOptions {
   /** All of it, if that is known. */
   readonly content?: Uint8Array | undefined;
   readonly memory?: ReadAheadMemory;
+  /** For reading what is around small reads from anywhere; without it, nothing is. */
+  readonly around?: {readonly memory: ReadAroundMemory; readonly version: () => Version};
   readonly now: () => number;
 }
 
@@ -69,6 +65,7 @@ export class ReadAhead {
   readonly #now: () => number;
   readonly #isOff: boolean;
   readonly #memory: ReadAheadMemory;
+  readonly #around: ReadAround | undefined;
   readonly #pieces = new Map<number, Piece>();
   readonly #size: number;
   readonly #firstBytes: number;
@@ -82,7 +79,7 @@ export class ReadAhead {
 
   constructor(
     read: ReadPiece,
-    {firstBytes, size, content, memory = new ReadAheadMemory(), now}: ReadAheadOptions,
+    {firstBytes, size, content, memory = new ReadAheadMemory(), around, now}: ReadAheadOptions,
   ) {
     this.#read = read;
     this.#size = size;
@@ -90,21 +87,25 @@ export class ReadAhead {
     this.#now = now;
     this.#isOff = firstBytes === 0;
     this.#memory = memory;
+    this.#around = around && new ReadAround(read, {...around, now});
     this.#firstBytes = firstBytes;
     if (content !== undefined) this.#keep(0, Promise.resolve(content));
   }
 
   /** Reads `length` bytes, or fewer at the end. */
   async read(offset: number, length: number): Promise<Reading> {
+    if (this.#isOff) return await this.#readAlone(offset, length);
     const isInOrder = offset <= this.#aheadEnd && offset >= this.#next - BEHIND_BYTES;
-    if (this.#isOff) return alone(await this.#read(offset, length));
+    if (isInOrder) this.#next = Math.max(this.#next, offset + length);
+    else this.#jump(offset, length);
+    const near = this.#around?.find(offset, length);
+    const found = near && (await near);
+    if (found !== undefined) return found;
     if (!isInOrder) {
-      this.#jump(offset, length);
-      const read = this.#read(offset, length);
+      const read = this.#around?.read(offset, length) ?? this.#readAlone(offset, length);
       if (this.#aheadEnd > this.#next) this.#ask(this.#next, this.#next);
-      return alone(await read);
+      return await read;
     }
-    this.#next = Math.max(this.#next, offset + length);
     const pieces = this.#ask(offset, offset + length);
     for (const {piece} of pieces) piece.uses++;
     const release = (): void => {
@@ -119,6 +120,10 @@ export class ReadAhead {
       release();
       throw error;
     }
+  }
+
+  async #readAlone(offset: number, length: number): Promise<Reading> {
+    return readingOf(await this.#read(offset, length));
   }
 
   async #collect(
@@ -145,6 +150,11 @@ export class ReadAhead {
 
   /** Forgets all: the file was written to, or is closed. */
   clear(): void {
+    this.#around?.clear();
+    this.#forget();
+  }
+
+  #forget(): void {
     for (const start of this.#pieces.keys()) this.#drop(start);
     this.#end = this.#size;
   }
@@ -160,7 +170,7 @@ export class ReadAhead {
 
   #jump(offset: number, length: number): void {
     const run = this.#next - this.#start;
-    this.clear();
+    this.#forget();
     this.#start = offset;
     this.#next = offset + length;
     this.#blockBytes = length < PIECE_BYTES ? length : Math.min(Math.max(run, length), RUN_BYTES);
@@ -214,10 +224,6 @@ export class ReadAhead {
     piece.isDropped = true;
     recycle(piece);
   }
-}
-
-function alone(bytes: Uint8Array): Reading {
-  return {parts: [bytes], release: () => giveBack(bytes)};
 }
 
 /** Gives the memory of a piece back if nobody will use it any more. */

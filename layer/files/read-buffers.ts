@@ -12,6 +12,14 @@ const LEAST_BYTES = 16_384;
 /** Buffers that wait to be used: 8 MiB, what one file has read ahead. */
 const FREE_MAX = 64;
 
+/** What was read. */
+export interface Reading {
+  /** In order; not to be written to. */
+  readonly parts: readonly Uint8Array[];
+  /** To be called once when they are not needed any more: their memory is used again. */
+  release(): void;
+}
+
 const free = new Set<ArrayBufferLike>();
 
 /** Memory for so many bytes, with anything in it. */
@@ -27,4 +35,9 @@ export function takeBuffer(length: number): Uint8Array {
 export function giveBack(bytes: Uint8Array): void {
   const {buffer} = bytes;
   if (buffer.byteLength === BUFFER_BYTES && free.size < FREE_MAX) free.add(buffer);
+}
+
+/** What was read for one who reads it alone. */
+export function readingOf(bytes: Uint8Array): Reading {
+  return {parts: [bytes], release: () => giveBack(bytes)};
 }

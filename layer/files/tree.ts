@@ -51,8 +51,9 @@ export interface FileNode {
   lookups: number;
   /** Nodes whose parent it is. */
   children: number;
-  /** What the kernel was told last (versionOf). */
+  /** What the kernel was told last (versionOf), and when that was so, ms. */
   version: string;
+  checkedAt: number;
   /** Removed, but maybe still open. */
   isGone: boolean;
   /** What is open of it, newest last, by handle. */
@@ -75,6 +76,7 @@ export class FileTree {
     lookups: 1,
     children: 0,
     version: '',
+    checkedAt: Number.NEGATIVE_INFINITY,
     isGone: false,
     open: new Set(),
   };
@@ -215,6 +217,7 @@ export class FileTree {
       lookups: 1,
       children: 0,
       version: '',
+      checkedAt: Number.NEGATIVE_INFINITY,
       isGone: false,
       open: new Set(),
     };

@@ -56,7 +56,7 @@ const made = (file: string): string => `${file}.made`;
 function throughput(
   id: string,
   title: string,
-  rest: Pick<Row, 'before' | 'command' | 'count'>,
+  rest: Pick<Row, 'before' | 'command' | 'count'> & {readonly digits?: number},
 ): Row {
   return {id, title, unit: 'MiB/s', digits: 1, ...rest};
 }
@@ -98,6 +98,7 @@ export const rows: readonly Row[] = [
     count: ({largePicks}) => largePicks,
   }),
   throughput('pick-4k', 'read anywhere, 4 KiB at a time', {
+    digits: 2,
     before: forget,
     command: ({large}, {smallPicks}) => `pick ${large} 4096 ${smallPicks}`,
     count: ({smallPicks}) => (smallPicks * 4096) / mebibyte,

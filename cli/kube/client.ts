@@ -271,7 +271,8 @@ class Client implements KubeClient {
     } catch (error) {
       if (!(error instanceof UpgradeRefused)) throw this.#connectionError(request, error);
       const {response} = error;
-      const body = await readBody(response).catch(() => '');
+      // The request's signal has let go of the connection.
+      const body = await readBody(response, signal).catch(() => '');
       throw errorOfAnswer(this.#describe(request), response.statusCode ?? 0, body);
     }
   }

@@ -5,7 +5,7 @@
 
 import http from 'node:http';
 import https from 'node:https';
-import {pipeline, type Readable} from 'node:stream';
+import {addAbortSignal, pipeline, type Readable} from 'node:stream';
 import {createGunzip} from 'node:zlib';
 import {LendingRead} from '../../sockets/lending.ts';
 import {type Upgraded, upgraded, upgradeHeaders} from '../../tunnel/websocket/handshake.ts';
@@ -132,8 +132,9 @@ function untilDone(signal: AbortSignal): {signal: AbortSignal; stop(): void} {
   return {signal: own.signal, stop: () => signal.removeEventListener('abort', follow)};
 }
 
-/** Reads a body to its end. */
-export async function readBody(body: Readable): Promise<string> {
+/** Reads a body to its end; rejects, and destroys it, when the signal comes before. */
+export async function readBody(body: Readable, signal?: AbortSignal): Promise<string> {
+  if (signal !== undefined) addAbortSignal(signal, body);
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {

@@ -58,8 +58,7 @@ function forgetOld(directory: string): void {
 }
 
 /** Gives the cluster the agent's image, which is built if need be. Returns its name. */
-export async function giveAgentImage(cluster: TestCluster): Promise<string> {
-  const name = imageName();
+export async function giveAgentImage(cluster: TestCluster, name = imageName()): Promise<string> {
   await cluster.loadImage(await build(name));
   return name;
 }
@@ -69,7 +68,7 @@ export function useAgentImage(test: TestFn, cluster: TestCluster): string {
   const name = imageName();
   test.serial.before("the cluster has the agent's image", async (t) => {
     t.timeout(buildLimitMs);
-    await giveAgentImage(cluster);
+    await giveAgentImage(cluster, name);
   });
   return name;
 }

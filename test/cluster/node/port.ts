@@ -10,6 +10,7 @@ import {spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {type AddressInfo, connect, createServer, type Server, type Socket} from 'node:net';
 import {fileURLToPath} from 'node:url';
+import {resetSocket} from '../../../sockets/reset.ts';
 import {ClusterError} from './process.ts';
 
 const self = fileURLToPath(import.meta.url);
@@ -23,7 +24,7 @@ function forward(client: Socket): void {
   ] as const) {
     from.setNoDelay(true);
     from.pipe(to);
-    from.once('error', () => to.resetAndDestroy());
+    from.once('error', () => resetSocket(to));
   }
 }
 

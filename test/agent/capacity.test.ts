@@ -13,7 +13,8 @@ import {emitEndpoint, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import {callPing} from '../../tunnel/target.ts';
 import {dial, listen, startAgent, until, WaitingEar} from '../helpers/agent.ts';
-import {freePort, join, ready, startListeningAgent} from '../helpers/listening-agent.ts';
+import {join, ready, startListeningAgent} from '../helpers/listening-agent.ts';
+import {freePort} from '../helpers/ports.ts';
 import {Ear, feed, pattern} from '../helpers/tunnel.ts';
 
 const MEBIBYTE = 1_048_576;

@@ -9,13 +9,13 @@ import {newCounters} from '../../tunnel/mux-types.ts';
 import {callPing, type ListeningPorts, subscribeListening} from '../../tunnel/target.ts';
 import {dial, listen, until} from '../helpers/agent.ts';
 import {
-  freePort,
   join,
   type ListeningAgent,
   ready,
   startListeningAgent,
   TOKEN_HASH,
 } from '../helpers/listening-agent.ts';
+import {freePort} from '../helpers/ports.ts';
 
 const facts = {
   version: '1.2.3',

@@ -2,7 +2,7 @@ import {type ChildProcess, spawn} from 'node:child_process';
 import {createHash, randomBytes} from 'node:crypto';
 import {once} from 'node:events';
 import {chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {type AddressInfo, connect, createServer, type Server, type Socket} from 'node:net';
+import {type AddressInfo, connect, type Server, type Socket} from 'node:net';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import tls from 'node:tls';
@@ -13,6 +13,7 @@ import {openPortForward} from '../../cli/kube/port-forward.ts';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {waitFor} from '../helpers/e2e.ts';
 import {type KubeconfigFile, useNamespace} from '../helpers/kube.ts';
+import {freePort} from '../helpers/ports.ts';
 
 const test = clusterTest(ava);
 const cluster = useCluster(test);
@@ -238,15 +239,6 @@ test.serial('a server that is not there is told with its address, after the retr
 
 function portOf(server: Server): number {
   return (server.address() as AddressInfo).port;
-}
-
-/** A port that is free now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const port = portOf(server);
-  server.close();
-  return port;
 }
 
 async function isListening(port: number): Promise<boolean> {

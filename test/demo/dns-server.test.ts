@@ -1,20 +1,12 @@
 import {once} from 'node:events';
-import {connect, createServer, type Socket} from 'node:net';
+import {connect, type Socket} from 'node:net';
 import test from 'ava';
 import {decode, streamEncode} from 'dns-packet';
 import {DnsServer} from '../../cli/demo/dns-server.ts';
 import {pods} from '../../cli/demo/pods.ts';
 import {services} from '../../cli/demo/services.ts';
 import {makeZone} from '../../cli/demo/zone.ts';
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const {port} = server.address() as {port: number};
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+import {freePort} from '../helpers/ports.ts';
 
 async function startServer(): Promise<
   {server: DnsServer; open: () => Promise<Socket>} & Disposable

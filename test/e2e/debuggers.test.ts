@@ -1,23 +1,14 @@
 import {spawnSync} from 'node:child_process';
-import {once} from 'node:events';
 import net from 'node:net';
 import {dirname} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import type {SessionInfo} from '../../layer/sessions/session-server.ts';
 import {useDemo, waitFor} from '../helpers/e2e.ts';
+import {freePort} from '../helpers/ports.ts';
 
 // What a person has: a debugger on this machine, attached to a program in the context of a pod.
 const demo = useDemo(test, {programs: ['Fetch.java', 'fetch']});
-
-/** A port that nobody on this machine uses now. */
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const {port} = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** Waits until a port of the program is published; a connection to find that out would be a debugger's to it. */
 async function published(port: number): Promise<void> {

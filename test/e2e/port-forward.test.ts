@@ -5,6 +5,7 @@ import {createServer} from 'node:http';
 import net from 'node:net';
 import test, {type ExecutionContext} from 'ava';
 import {type Pod, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {freePort} from '../helpers/ports.ts';
 import {allProcesses} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
@@ -17,14 +18,6 @@ test.serial.before('the pods are known', async () => {
   client = await demo.pod('orders-0');
   target = await demo.pod('gateway');
 });
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const {port} = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** Starts it, and waits until it says that it forwards. */
 async function start(t: ExecutionContext, ...flags: string[]): Promise<Running> {

@@ -5,17 +5,9 @@ import http from 'node:http';
 import net from 'node:net';
 import test from 'ava';
 import {type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {freePort} from '../helpers/ports.ts';
 
 const demo = useDemo(test);
-
-/** A port that nobody on this machine uses now. */
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const {port} = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function tryConnect(port: number, host = '127.0.0.1'): Promise<net.Socket | undefined> {
   const socket = net.connect({host, port, allowHalfOpen: true});

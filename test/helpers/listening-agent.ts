@@ -3,12 +3,13 @@
 import {type ChildProcess, spawn} from 'node:child_process';
 import {createHash} from 'node:crypto';
 import {once} from 'node:events';
-import {type AddressInfo, connect, createServer, type Socket} from 'node:net';
+import {connect, type Socket} from 'node:net';
 import {Duplex} from 'node:stream';
 import type {ExecutionContext} from 'ava';
 import type {Mux} from '../../tunnel/mux.ts';
 import {connectTunnel} from '../../tunnel/websocket.ts';
 import {until} from './agent.ts';
+import {freePort} from './ports.ts';
 import {seeded, TOKEN} from './tunnel.ts';
 
 /** What to run. */
@@ -22,15 +23,6 @@ export interface ListeningAgent {
   port: number;
   exit: Promise<number | null>;
   stderr(): string;
-}
-
-/** A port of the loopback that was free just now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const {port} = server.address() as AddressInfo;
-  server.close();
-  return port;
 }
 
 /** Starts an agent without a target; it ends with the test at the latest. */

@@ -9,6 +9,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
+import {freePort} from '../../../helpers/ports.ts';
 import {dial, listen, relay, subscription, wants, wantsHeader} from './world.ts';
 
 const run = promisify(execFile);
@@ -48,16 +49,6 @@ function start(
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   });
   return child;
-}
-
-/** A port at which nobody listens at the moment. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const {port} = server.address() as {port: number};
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Resolves when somebody listens at a port. */

@@ -16,6 +16,7 @@ import {fileURLToPath} from 'node:url';
 import {isDeepStrictEqual} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
 import {TestDemo, until} from '../helpers/demo.ts';
+import {needing, root} from '../helpers/needs.ts';
 import {runAsUser} from '../helpers/user.ts';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
@@ -142,21 +143,14 @@ test.serial(
   },
 );
 
-(process.getuid?.() === 0 ? test.serial : test.serial.skip)(
-  'root needs no user namespace',
-  async (t) => {
-    await using demo = new TestDemo({asRoot: true});
-    const {pods} = await demo.up();
-    t.true(pods.every(({ready}) => ready));
-    const {stdout} = await demo.inside('gateway', [
-      'sh',
-      '-c',
-      'readlink /proc/self/ns/user; id -u',
-    ]);
-    const [pod, uid] = stdout.split('\n');
-    t.is(pod, readlinkSync('/proc/self/ns/user'));
-    t.is(uid, '0');
-    await demo.command('down');
-    await nothingIsLeft(t, demo);
-  },
-);
+needing(test, root()).serial('root needs no user namespace', async (t) => {
+  await using demo = new TestDemo({asRoot: true});
+  const {pods} = await demo.up();
+  t.true(pods.every(({ready}) => ready));
+  const {stdout} = await demo.inside('gateway', ['sh', '-c', 'readlink /proc/self/ns/user; id -u']);
+  const [pod, uid] = stdout.split('\n');
+  t.is(pod, readlinkSync('/proc/self/ns/user'));
+  t.is(uid, '0');
+  await demo.command('down');
+  await nothingIsLeft(t, demo);
+});

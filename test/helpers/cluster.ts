@@ -11,6 +11,7 @@ import type {TestFn} from 'ava';
 import {hasGo, isBuilt} from '../cluster/node/build.ts';
 import {output, run} from '../cluster/node/process.ts';
 import type {ClusterStatus} from '../cluster/node/status.ts';
+import {needing, root} from './needs.ts';
 
 const script = fileURLToPath(new URL('../../scripts/cluster', import.meta.url));
 const demo = fileURLToPath(new URL('../cluster/manifests/demo.yaml', import.meta.url));
@@ -102,32 +103,10 @@ export class TestCluster {
   }
 }
 
-function whyNot(): string | undefined {
-  if (process.getuid?.() !== 0) return 'the test cluster needs root';
-  if (!isBuilt() && !hasGo())
-    return 'the test cluster is built by Go (1.21), which is not installed';
-  return undefined;
-}
-
-/** ava's `test` that runs nothing, but lists the tests as skipped. */
-function skipping(test: TestFn): TestFn {
-  const skip = (...args: Parameters<typeof test.skip>): void => test.skip(...args);
-  const none = Object.assign(() => undefined, {always: () => undefined, skip: () => undefined});
-  const hooks = {before: none, after: none, beforeEach: none, afterEach: none};
-  const tests = Object.assign(skip, {skip, todo: test.todo, failing: skip, only: skip, ...hooks});
-  return Object.assign(tests, {serial: tests, macro: test.macro, meta: test.meta}) as never;
-}
-
-/**
- * What tests that need the test cluster use instead of ava's `test`. Where there can't be one, they are
- * skipped, which is said; but not in CI (CI=true), where this throws an error.
- */
+/** What tests that need the test cluster use instead of ava's `test`. */
 export function clusterTest(test: TestFn): TestFn {
-  const reason = whyNot();
-  if (reason === undefined) return test;
-  if (process.env['CI'] === 'true') throw new Error(reason);
-  process.stderr.write(`skipped: ${reason}\n`);
-  return skipping(test);
+  const canBuild = isBuilt() || hasGo();
+  return needing(test, root(), canBuild ? undefined : 'Go (1.21), which builds the test cluster');
 }
 
 /** Brings the cluster up before the tests of a file, with the pods of the demo if `demo` says so. */

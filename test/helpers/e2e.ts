@@ -11,12 +11,12 @@ import {basename, join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import type {TestFn} from 'ava';
+import {systemPath} from './needs.ts';
 import {processesNaming} from './processes.ts';
 import {type OrdinaryUser, ordinaryUser} from './user.ts';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const sources = fileURLToPath(new URL('../e2e/programs/', import.meta.url));
-const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** A condition that doesn't come true within this time fails the test, milliseconds. */
 const deadlineMs = 60_000;

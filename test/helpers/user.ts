@@ -7,6 +7,7 @@ import {execFileSync, spawn} from 'node:child_process';
 import {chmodSync, chownSync, existsSync, mkdtempSync, rmSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
+import {systemPath} from './needs.ts';
 
 const userName = 'mirrord-test';
 
@@ -77,8 +78,12 @@ export async function runAsUser(
   {env = {}, cwd = '/', input = '', timeout = 60_000, asRoot = false}: RunOptions = {},
 ): Promise<Finished> {
   const [file = '', ...args] = [...(asRoot ? [] : ordinaryUser().prefix), ...argv];
-  const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-  const child = spawn(file, args, {cwd, env: {PATH: path, ...env}, timeout, killSignal: 'SIGKILL'});
+  const child = spawn(file, args, {
+    cwd,
+    env: {PATH: systemPath, ...env},
+    timeout,
+    killSignal: 'SIGKILL',
+  });
   const output = {stdout: '', stderr: ''};
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text: string) => {

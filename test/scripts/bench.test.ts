@@ -1,4 +1,4 @@
-import {existsSync, readFileSync} from 'node:fs';
+import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import {chart} from '../../scripts/benchmarks/network/chart.ts';
@@ -6,6 +6,7 @@ import type {ContenderName} from '../../scripts/benchmarks/network/contenders.ts
 import {mediansOf, type Results, type RowResult} from '../../scripts/benchmarks/network/results.ts';
 import {judge} from '../../scripts/benchmarks/network/verdicts.ts';
 import {World} from '../helpers/e2e.ts';
+import {needing, programs} from '../helpers/needs.ts';
 
 const world = new World();
 test.before('a checkout that the user can read', async () => await world.open([]));
@@ -84,9 +85,9 @@ test('scripts/bench network measures a row as an ordinary user, and writes value
 });
 
 /** scripts/setup --bench installs it. */
-const hasSshfs = ['/usr/bin/sshfs', '/usr/sbin/sshd'].every((path) => existsSync(path));
+const withSshfs = needing(test, programs('sshfs', 'sshd'));
 
-(hasSshfs ? test : test.skip)(
+withSshfs(
   'scripts/bench files measures a row beside sshfs as an ordinary user, and leaves no mount',
   async (t) => {
     const output = join(world.directory, 'home/files');

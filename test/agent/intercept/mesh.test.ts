@@ -1,10 +1,10 @@
 /** Stealing, mirroring and passing on among the rules of service meshes, in a pod of network namespaces. */
 
 import {execFile} from 'node:child_process';
-import {existsSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
+import {needing, programs, root} from '../../helpers/needs.ts';
 import {meshes} from './mesh/meshes.ts';
 import type {Answer} from './mesh/program.ts';
 
@@ -19,10 +19,8 @@ interface Seen {
 }
 
 const program = fileURLToPath(new URL('mesh/pod.ts', import.meta.url));
-const needed = ['/usr/sbin/nft', '/usr/sbin/iptables-legacy-save', '/usr/bin/setpriv'];
 // Several users in one network namespace; a pod at a time.
-const isPossible = process.getuid?.() === 0 && needed.every((path) => existsSync(path));
-const here = isPossible ? test.serial : test.skip;
+const here = needing(test, programs('nft', 'iptables-legacy-save', 'setpriv'), root()).serial;
 
 async function run(mesh: string, tables: string, tool: string): Promise<Seen> {
   const node = [process.execPath, '--disable-warning=ExperimentalWarning', program];

@@ -1,15 +1,15 @@
 /** Agents that are processes of their own share a pod's incoming traffic, in a network namespace of their own. */
 
 import {execFile} from 'node:child_process';
-import {existsSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
+import {needing, programs, root} from '../../helpers/needs.ts';
 
 const program = fileURLToPath(new URL('peers/pod.ts', import.meta.url));
-const here = existsSync('/usr/sbin/nft') ? test.serial : test.skip;
-const withSetpriv = existsSync('/usr/bin/setpriv') ? here : test.skip;
-const asRoot = process.getuid?.() === 0 ? withSetpriv : test.skip;
+const here = needing(test, programs('nft')).serial;
+const withSetpriv = needing(test, programs('nft', 'setpriv')).serial;
+const asRoot = needing(test, programs('nft', 'setpriv'), root()).serial;
 
 /** Runs a scenario of `pod.ts`; returns what it saw. */
 async function run<Seen>(scenario: string, namespaces = '-Urnpf'): Promise<Seen> {

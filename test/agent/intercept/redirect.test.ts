@@ -1,16 +1,16 @@
 /** Redirecting and passing on, by each tool that can, in a network namespace of its own. */
 
 import {execFile} from 'node:child_process';
-import {existsSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
+import {needing, programs} from '../../helpers/needs.ts';
 
 const program = fileURLToPath(new URL('in-namespace.ts', import.meta.url));
 const tools = {
-  nftables: '/usr/sbin/nft',
-  'iptables-nft': '/usr/sbin/iptables-nft-restore',
-  'iptables-legacy': '/usr/sbin/iptables-legacy-restore',
+  nftables: 'nft',
+  'iptables-nft': 'iptables-nft-restore',
+  'iptables-legacy': 'iptables-legacy-restore',
 } as const;
 
 interface Seen {
@@ -36,8 +36,8 @@ async function run(backend: string): Promise<{seen: Seen; left: string}> {
   return {seen: JSON.parse(json) as Seen, left: left.join('\n')};
 }
 
-for (const [backend, path] of Object.entries(tools)) {
-  const here = existsSync(path) ? test : test.skip;
+for (const [backend, tool] of Object.entries(tools)) {
+  const here = needing(test, programs(tool));
   here(
     `${backend}: what no client takes reaches the application, and nothing is left`,
     async (t) => {

@@ -1,18 +1,15 @@
 /** Agents of one pod that redirect by different tools see each other, in a network namespace of their own. */
 
 import {execFile} from 'node:child_process';
-import {existsSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
+import {needing, programs} from '../../helpers/needs.ts';
 
 const program = fileURLToPath(new URL('two-agents.ts', import.meta.url));
 const names = ['nftables', 'iptables-nft', 'iptables-legacy'];
-const needed = ['nft', 'iptables-nft-save', 'iptables-legacy-save'];
 // One after the other: an agent that gets no time for seconds is dead to the others.
-const here = needed.every((tool) => existsSync(`/usr/sbin/${tool}`))
-  ? test.serial
-  : test.serial.skip;
+const here = needing(test, programs('nft', 'iptables-nft-save', 'iptables-legacy-save')).serial;
 
 for (const [first, second] of names.flatMap((one) => names.map((other) => [one, other] as const))) {
   here(`${first}, then ${second}: a port has one agent, and a dead one none`, async (t) => {

@@ -1,6 +1,6 @@
 /** Servers of others on both sides of a filter: gunicorn, gRPC, nginx. */
 
-import {type ChildProcess, execFile, execFileSync, spawn} from 'node:child_process';
+import {type ChildProcess, execFile, spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {createServer} from 'node:net';
@@ -9,28 +9,16 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
+import {needing, programs, python, pythonModule} from '../../../helpers/needs.ts';
 import {freePort} from '../../../helpers/ports.ts';
 import {dial, listen, relay, subscription, wants, wantsHeader} from './world.ts';
 
 const run = promisify(execFile);
-const programs = fileURLToPath(new URL('programs/', import.meta.url));
-/** Debian's, which knows Debian's modules. */
-const python = '/usr/bin/python3';
-
-const has = (command: string, ...args: string[]): boolean => {
-  try {
-    execFileSync(command, args, {stdio: 'ignore'});
-    return true;
-  } catch {
-    return false;
-  }
-};
+const directory = fileURLToPath(new URL('programs/', import.meta.url));
 // One after the other: each uses the machine, and heads must be there in time.
-const withGunicorn = has('gunicorn', '--version') ? test.serial : test.serial.skip;
-const withGrpc = has(python, '-c', 'import grpc') ? test.serial : test.serial.skip;
-const withLoad = ['wrk', 'h2load', 'nginx'].every((name) => has('which', name))
-  ? test.serial
-  : test.serial.skip;
+const withGunicorn = needing(test, programs('gunicorn')).serial;
+const withGrpc = needing(test, pythonModule('grpc')).serial;
+const withLoad = needing(test, programs('wrk', 'h2load', 'nginx')).serial;
 
 /** Starts a program that ends with the test. */
 function start(
@@ -39,7 +27,7 @@ function start(
   env: Record<string, string> = {},
 ): ChildProcess {
   const child = spawn(file, args, {
-    cwd: programs,
+    cwd: directory,
     env: {...process.env, ...env},
     stdio: ['pipe', 'pipe', 'pipe'],
   });
@@ -119,7 +107,7 @@ withGrpc(
       subscription(program ?? 0, {filter: wantsHeader('^x-user: me$')}),
     ]);
     const call = async (user: string): Promise<unknown> => {
-      const argv = [join(programs, 'grpc-echo.py'), 'call', String(port), user];
+      const argv = [join(directory, 'grpc-echo.py'), 'call', String(port), user];
       return JSON.parse((await run(python, argv, {timeout: 60_000})).stdout);
     };
     for (const [user, side] of [
@@ -183,7 +171,7 @@ withLoad(
     const [application, program] = [await nginx(t, 'application'), await nginx(t, 'program')];
     const {port} = await relay(t, application.http1, [subscription(program.http1, {filter: half})]);
     const count = 100_000;
-    const script = join(programs, 'half-mine.lua');
+    const script = join(directory, 'half-mine.lua');
     const connections = 32;
     const load = ['-t1', `-c${connections}`, '-d90', '--timeout', '60', '-s', script];
     const argv = [...load, `http://127.0.0.1:${port}/`, '--', String(count)];

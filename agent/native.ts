@@ -122,8 +122,11 @@ const CONNECTION_BYTES = 1 << 20;
 const RECORD_BYTES = 56;
 const ID_BYTES = 48;
 
-/** "Linux include/net/tcp_states.h", as bits: ESTABLISHED; all but TIME_WAIT, CLOSE and LISTEN. */
-const states = {established: 1 << 1, open: 0b1011_0011_1110} as const;
+/**
+ * "Linux include/net/tcp_states.h", as bits: ESTABLISHED; all but TIME_WAIT, CLOSE and LISTEN; FIN_WAIT1, LAST_ACK and
+ * CLOSING, in which the other end has not got all.
+ */
+const states = {established: 1 << 1, open: 0b1011_0011_1110, sending: 0b1010_0001_0000} as const;
 
 /**
  * The TCP connections of a port, of those who have it as their own or of those who connected to it. Throws ENOENT

@@ -25,6 +25,8 @@ export interface InheritedOptions extends Serving {
   readonly kind: 'inherited';
   readonly connectionFd: number;
   readonly token: Uint8Array;
+  /** Closed when the agent takes nothing any more, though it may still pass on what it has. */
+  readonly farewellFd: number | undefined;
 }
 
 /** The agent has any number of clients, who know a token of which it knows the SHA-256. */
@@ -82,6 +84,7 @@ const RESUME_WINDOW = RESUME_WINDOW_MS / 1000;
 const FLAGS = {
   'target-pid': {type: 'string'},
   fd: {type: 'string'},
+  'farewell-fd': {type: 'string'},
   'echo4-fd': {type: 'string'},
   'echo6-fd': {type: 'string'},
   'communication-timeout': {type: 'string'},
@@ -139,8 +142,9 @@ export function parseOptions(
   if (targetPid === undefined || targetPid === 0) throw new UsageError('--target-pid is missing');
   if (listenFds.length === 0) {
     const connectionFd = parseNumber('fd', values.fd) ?? 3;
+    const farewellFd = parseNumber('farewell-fd', values['farewell-fd']);
     const token = takeToken(environment);
-    return {kind: 'inherited', targetPid, connectionFd, token, ...serving};
+    return {kind: 'inherited', targetPid, connectionFd, farewellFd, token, ...serving};
   }
   const tokenHash = parseTokenHash(values['token-sha256']);
   const idleTtlMs = 1000 * seconds('idle-ttl', values, 0);

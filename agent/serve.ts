@@ -1,8 +1,9 @@
 /** Serves clients, at either kind of connection, until there is no more reason to. */
 
 import {createHash, randomBytes, timingSafeEqual} from 'node:crypto';
-import {fstatSync} from 'node:fs';
+import {closeSync, fstatSync} from 'node:fs';
 import {createServer, type Server, Socket} from 'node:net';
+import {setTimeout as delay} from 'node:timers/promises';
 import {Tickets} from '../tunnel/tickets.ts';
 import {Attendance} from './attendance.ts';
 import {Capacity, memoryFor} from './capacity.ts';
@@ -57,6 +58,44 @@ function contextOf(
   };
 }
 
+/** What is done at the end, in its order. */
+interface Leaving {
+  readonly context: AgentContext & {readonly interceptor: SharedInterceptor};
+  /** Tells clients. */
+  readonly sayGoodbye: () => void;
+  /** Nothing new comes to us: whoever waits for our end need wait no longer. */
+  readonly onWithdrawn?: () => void;
+  /** The least time for what was told, ms. */
+  readonly farewellMs: number;
+}
+
+/** Returns what ends the agent, with a reason in words: at once, but for what passes through it. */
+function makeLeave({
+  context: {interceptor, log},
+  sayGoodbye,
+  onWithdrawn,
+  farewellMs,
+}: Leaving): (reason: string) => void {
+  let isLeaving = false;
+  const leave = async (reason: string): Promise<void> => {
+    log.info('leaving', {reason});
+    sayGoodbye();
+    const said = delay(farewellMs);
+    try {
+      await interceptor.withdraw();
+      onWithdrawn?.();
+      await Promise.all([interceptor.linger(), said]);
+    } finally {
+      process.exit();
+    }
+  };
+  return (reason) => {
+    // The death of a parent with threads is told for each of them.
+    if (!isLeaving) void leave(reason);
+    isLeaving = true;
+  };
+}
+
 /** Serves the one client at an inherited connection; exits with it. */
 export function serveInherited(options: InheritedOptions, log: Log): void {
   const capacity = new Capacity(memoryFor(process.constrainedMemory(), true));
@@ -64,15 +103,15 @@ export function serveInherited(options: InheritedOptions, log: Log): void {
   const context = contextOf(options, capacity, log);
   const server = new AgentServer({...context, token: options.token});
   const connection = new Socket({fd: options.connectionFd, readable: true, writable: true});
-  let isLeaving = false;
-  const leave = (): void => {
-    if (isLeaving) return;
-    isLeaving = true;
-    void context.interceptor.drain().finally(() => process.exit());
-  };
-  connection.on('close', leave);
-  // More than once: the death of a parent with threads is told for each of them.
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leave);
+  const {farewellFd} = options;
+  const leave = makeLeave({
+    context,
+    sayGoodbye: () => server.close(),
+    ...(farewellFd !== undefined && {onWithdrawn: () => closeSync(farewellFd)}),
+    farewellMs: 0,
+  });
+  connection.on('close', () => leave('the client left'));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => leave(signal));
   server.serve(connection);
 }
 
@@ -98,15 +137,6 @@ function portOf(server: Server | undefined): number[] {
 /** Serves whoever comes to the inherited listening sockets and knows the token. */
 export function serveListening(options: ListeningOptions, log: Log): void {
   const {tokenHash, idleTtlMs, resumeWindowMs, handshakeTimeoutMs, listenFds} = options;
-  let isLeaving = false;
-  const leave = (reason: string): void => {
-    if (isLeaving) return;
-    isLeaving = true;
-    log.info('leaving', {reason});
-    agent.close();
-    const drained = context.interceptor.drain();
-    setTimeout(() => void drained.finally(() => process.exit()), FAREWELL_MS);
-  };
   const {metricsFd, isHome, memoryBytes} = options;
   const capacity = new Capacity(memoryBytes ?? memoryFor(process.constrainedMemory(), false));
   const context = contextOf(options, capacity, log);
@@ -116,6 +146,12 @@ export function serveListening(options: ListeningOptions, log: Log): void {
     process.exitCode = 1;
     return;
   }
+  const sayGoodbye = (): void => {
+    // Nobody is to come to an agent that leaves.
+    for (const listener of listeners) listener.close();
+    agent.close();
+  };
+  const leave = makeLeave({context, sayGoodbye, farewellMs: FAREWELL_MS});
   // Half-open connections end as whole ones: nobody says more after an end.
   const listeners = sockets.map((fd) =>
     // What is written is whole: the rest of an answer is not to wait for what came of its beginning (Nagle).

@@ -51,15 +51,16 @@ const farewellMs = 1000;
 /**
  * Resolves when a connection is over, or will not be: the tunnel in it has been closed, but what it says to the agent
  * goes out at the end of this turn. An agent that does not hear it waits for its client to come back, with what it
- * has stolen for it.
+ * has stolen for it. False: it has hardly heard it.
  */
-async function farewell(connection: Duplex): Promise<void> {
-  if (connection.destroyed) return;
-  const {promise, resolve} = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, farewellMs);
-  connection.once('close', resolve);
-  await promise;
+async function farewell(connection: Duplex): Promise<boolean> {
+  if (connection.destroyed) return false;
+  const {promise, resolve} = Promise.withResolvers<boolean>();
+  const timer = setTimeout(resolve, farewellMs, false);
+  connection.once('close', () => resolve(true));
+  const isHeard = await promise;
   clearTimeout(timer);
+  return isHeard;
 }
 
 async function openLocalAgent(target: LocalTarget, {progress}: AgentStart): Promise<Agent> {
@@ -120,7 +121,7 @@ async function openKubeAgent(
         }),
     ),
     async [Symbol.asyncDispose]() {
-      await farewell(connection);
+      if (await farewell(connection)) agent.release();
       connection.destroy();
       await kept.disposeAsync();
     },

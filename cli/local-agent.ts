@@ -3,8 +3,9 @@
  * the main process of a pod of the embedded cluster.
  *
  * The agent gets one end of a socket pair and serves its WebSocket on it, so that there is no port to
- * find and no file to clean up; it removes its rules and ends when the other end closes, and with us in any case. It is put
- * into a session of its own, out of reach of the terminal's Ctrl-C.
+ * find and no file to clean up; it takes nothing any more when the other end closes, and when we end in any case. We go
+ * when that is done; the agent goes when nothing passes through it. It is put into a session of its own, out of reach of the
+ * terminal's Ctrl-C.
  */
 
 import {type ChildProcess, spawn} from 'node:child_process';
@@ -19,7 +20,7 @@ export interface LocalAgent extends AsyncDisposable {
   readonly connection: Duplex;
   /** The session token, hexadecimal. */
   readonly token: string;
-  /** Why the agent ended, once it has: its own last words, or a status. */
+  /** Why the agent ended, once it has: its own last words, or a status. Disposed of, it ends by itself. */
   readonly ended: Promise<string>;
 }
 
@@ -44,7 +45,10 @@ function spawnAgent(pid: number, token: string): ChildProcess {
   // The same flags as in the agent's image.
   const node = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1', '--expose-gc'];
   const agent = [process.execPath, ...node, agentMain];
-  const flags = ['--target-pid', String(pid), '--fd', '3', '--echo4-fd', '4', '--echo6-fd', '5'];
+  const flags = [
+    ...['--target-pid', String(pid), '--fd', '3', '--farewell-fd', '6'],
+    ...['--echo4-fd', '4', '--echo6-fd', '5'],
+  ];
   return spawn(launcherPath(), [...enter, ...agent, ...flags], {
     cwd: '/',
     detached: true,
@@ -55,7 +59,8 @@ function spawnAgent(pid: number, token: string): ChildProcess {
         MIRRORD_AGENT_LOG: process.env['MIRRORD_AGENT_LOG'],
       }),
     },
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    // 4 and 5 are the launcher's to make.
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'ignore', 'ignore', 'pipe'],
   });
 }
 
@@ -74,6 +79,9 @@ export function startLocalAgent(pid: number): LocalAgent {
       resolve(complaint.trim() || (signal === null ? `status ${code}` : `killed by ${signal}`)),
     );
   });
+  const farewell = child.stdio.at(6) as Duplex;
+  farewell.on('error', () => undefined).resume();
+  const withdrawn = new Promise<void>((resolve) => farewell.once('close', () => resolve()));
   return {
     connection: child.stdio[3] as Duplex,
     token,
@@ -81,8 +89,10 @@ export function startLocalAgent(pid: number): LocalAgent {
     async [Symbol.asyncDispose]() {
       child.stdio[3]?.destroy();
       const timer = setTimeout(() => child.kill('SIGKILL'), farewellMs);
-      await ended;
+      await Promise.race([withdrawn, ended]);
       clearTimeout(timer);
+      child.stderr?.destroy();
+      child.unref();
     },
   };
 }

@@ -19,11 +19,14 @@ import {
   type RedirectedConnection,
 } from './http/types.ts';
 import {abort, join} from './join.ts';
+import type {LettingGo} from './letting-go.ts';
 import {Mirror} from './mirror.ts';
 import {pass} from './pass.ts';
 import {type Subscription, type Subscriptions, warn} from './subscriptions.ts';
 import {connectClient, type OpenToClient} from './tunnel-duplex.ts';
 
+/** A connection that nobody uses for so long is asked whether it is still there. */
+const KEEPALIVE_MS = 60_000;
 /** How long a client may take to say whether its program takes a connection, ms. Then it is the application's. */
 const CLIENT_TIMEOUT_MS = 5_000;
 /** A client that did not answer is not asked again for so long, ms. */
@@ -51,9 +54,13 @@ export interface DeliveryCounters {
 }
 
 export interface DeliveryOptions {
+  readonly subscriptions: Subscriptions;
+  readonly counters: DeliveryCounters;
   readonly log: Log;
   readonly relayHttp?: RelayHttp;
   readonly clientTimeoutMs?: number;
+  /** Says that connections which are passed on are to be let go. */
+  readonly lettingGo: LettingGo;
 }
 
 export class Delivery {
@@ -61,10 +68,10 @@ export class Delivery {
   readonly #subscriptions: Subscriptions;
   readonly #counters: DeliveryCounters;
 
-  constructor(options: DeliveryOptions, subscriptions: Subscriptions, counters: DeliveryCounters) {
+  constructor(options: DeliveryOptions) {
     this.#options = options;
-    this.#subscriptions = subscriptions;
-    this.#counters = counters;
+    this.#subscriptions = options.subscriptions;
+    this.#counters = options.counters;
   }
 
   /** Resolves when the connection is over. */
@@ -101,6 +108,8 @@ export class Delivery {
     }
     this.#counters.passed++;
     const application = socketOfDescriptor(fd);
+    // The application can't see any more whether its client is there.
+    socket.setKeepAlive(true, KEEPALIVE_MS);
     const {socket: client} = socketOf(socket, new Uint8Array(0), true);
     const mirrors = subscriptions
       .filter(({client}) => !client.isAway)
@@ -188,6 +197,7 @@ export class Delivery {
     let found: readonly HttpSubscription[] = [];
     return {
       socket: incoming.socket,
+      lettingGo: this.#options.lettingGo,
       dialApplication: () => {
         const fd = this.#dialApplication(incoming);
         if (fd !== undefined) return fd;

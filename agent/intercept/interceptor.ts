@@ -22,17 +22,21 @@
 
 import {once} from 'node:events';
 import {type AddressInfo, createServer, type Server, type Socket} from 'node:net';
+import {setTimeout as delay} from 'node:timers/promises';
 import {parseAddress} from '../../sockets/address.ts';
 import type {InterceptEvent, InterceptParams} from '../../tunnel/intercept.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
 import {loadNative, originalDestination} from '../native.ts';
+import {untilPodIsGone} from '../target/network.ts';
 import {type Backend, RulesError} from './backend.ts';
 import {findBackends} from './backends.ts';
 import {Delivery, type Incoming, type RelayHttp} from './delivery.ts';
 import {abort} from './join.ts';
+import {LettingGo} from './letting-go.ts';
 import {Redirect} from './redirect.ts';
 import {BYPASSED, SelfTest} from './self-test.ts';
+import {isSending} from './sending.ts';
 import {lookAtStanding} from './standing-notice.ts';
 import {
   type InterceptClient,
@@ -49,8 +53,17 @@ const GO_ON_AT = 3_072;
 const MOST_CONNECTIONS = 6_144;
 /** How long the kernel's queue of accepted connections may take to reach us, ms. */
 const BACKLOG_MS = 20;
-/** How long connections that were passed on may go on when the agent ends, ms: a request's time. */
-const DRAIN_MS = 1_000;
+/**
+ * How long connections that were passed on may go on when the agent ends, ms. Pools let go of a connection after half an hour to
+ * an hour, proxies of a stream after less: what is longer has to be able to begin anew. Somebody has to say when an agent
+ * may be taken for forgotten.
+ */
+const LINGER_MS = 3_600_000;
+/** How often it is looked whether the pod is gone meanwhile, or its kernel still has something to send, ms. */
+const LOOK_MS = 10_000;
+const LAST_BYTES_MS = 100;
+/** How long the kernel may take for that, ms: whoever takes nothing for so long has gone. */
+const MOST_LAST_BYTES_MS = 60_000;
 
 export interface InterceptorOptions {
   /** 8 hexadecimal digits, this agent's own. */
@@ -62,6 +75,7 @@ export interface InterceptorOptions {
   readonly backends?: readonly Backend[];
   readonly relayHttp?: RelayHttp;
   readonly clientTimeoutMs?: number;
+  readonly lingerMs?: number;
 }
 
 export class Interceptor {
@@ -82,6 +96,8 @@ export class Interceptor {
   readonly #subscriptions = new Subscriptions();
   readonly #delivery: Delivery;
   readonly #connections = new Set<Socket>();
+  readonly #lettingGo = new LettingGo();
+  readonly #alone = Promise.withResolvers<void>();
   #started: Promise<Redirect> | undefined;
   #server: Server | undefined;
   #redirect: Redirect | undefined;
@@ -92,7 +108,9 @@ export class Interceptor {
 
   constructor(options: InterceptorOptions) {
     this.#options = options;
-    this.#delivery = new Delivery(options, this.#subscriptions, this.counters);
+    const {counters} = this;
+    const [subscriptions, lettingGo] = [this.#subscriptions, this.#lettingGo];
+    this.#delivery = new Delivery({...options, subscriptions, counters, lettingGo});
   }
 
   /** Our listener's port, which is no port of the target's; undefined while nothing was subscribed. */
@@ -132,17 +150,39 @@ export class Interceptor {
     return () => this.#end(subscription);
   }
 
-  /** Redirects nothing more; resolves when what was passed on is over, or has had its time. */
-  async drain(): Promise<void> {
-    if (this.#redirect === undefined) return;
+  /** Redirects nothing more, for good; resolves when new connections are the application's. */
+  async withdraw(): Promise<void> {
     this.#subscriptions.clear();
-    await this.#redirect.pause();
+    await this.#redirect?.withdraw();
+    this.#lettingGo.say();
+  }
+
+  /** After `withdraw`: resolves when everything that passes through us is over, or has had its time. */
+  async linger(): Promise<void> {
+    if (this.#redirect === undefined) return;
     // What the kernel has accepted for us by now is still to be passed on.
-    await new Promise((resolve) => setTimeout(resolve, BACKLOG_MS));
-    const endsAt = performance.now() + DRAIN_MS;
-    while (this.#connections.size > 0 && performance.now() < endsAt) {
-      await new Promise((resolve) => setTimeout(resolve, BACKLOG_MS));
+    await delay(BACKLOG_MS);
+    const {log, lingerMs = LINGER_MS} = this.#options;
+    const {size} = this.#connections;
+    if (size > 0) {
+      log.info('lingering', {connections: size});
+      const over = new AbortController();
+      const {signal} = over;
+      const reason = await Promise.race([
+        this.#alone.promise.then(() => 'they are over'),
+        delay(lingerMs, 'they have had their time', {signal}),
+        untilPodIsGone(LOOK_MS, signal).then(() => 'the pod is gone'),
+      ]);
+      over.abort();
+      log.info('lingered', {reason, cut: this.#connections.size});
     }
+    await this.#untilSent();
+  }
+
+  /** The kernel sends what was written after we have closed, but only our rules have it arrive. */
+  async #untilSent(): Promise<void> {
+    const endsAt = performance.now() + MOST_LAST_BYTES_MS;
+    while (isSending(this.port ?? 0) && performance.now() < endsAt) await delay(LAST_BYTES_MS);
   }
 
   /** Ends what is open, and then removes every rule, before it returns. */
@@ -243,8 +283,11 @@ export class Interceptor {
       await once(server, 'listening');
     }
     this.#server = server;
-    const isInUse = (): boolean => this.#connections.size > 0;
-    this.#redirect = new Redirect({to: this.port ?? 0, backends, isInUse, predecessor, log});
+    this.#redirect = new Redirect({
+      ...{to: this.port ?? 0, backends, predecessor, log},
+      isInUse: () => this.#connections.size > 0,
+      isSending: () => isSending(this.port ?? 0),
+    });
     if (this.#isClosed) this.close();
     return this.#redirect;
   }
@@ -276,6 +319,7 @@ export class Interceptor {
   #onClosed(socket: Socket): void {
     this.#connections.delete(socket);
     if (this.#connections.size === 0) this.#redirect?.settle();
+    if (this.#connections.size === 0 && this.#lettingGo.isSaid) this.#alone.resolve();
     if (!this.#isPaused || this.#connections.size > GO_ON_AT) return;
     this.#isPaused = false;
     this.#redirect?.resume();

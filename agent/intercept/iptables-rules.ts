@@ -6,6 +6,7 @@
  */
 
 import {
+  IDLE_LIFETIME_SECONDS,
   LIFETIME_SECONDS,
   PASS_MARK,
   PROXY_MARK_MASK,
@@ -41,8 +42,10 @@ export function iptablesInstall(
 ): string {
   const {incoming, local} = chains(id);
   const jumps = [`PREROUTING -j ${incoming}`, `OUTPUT -o lo -j ${local}`] as const;
-  const until = `-m time --datestop ${dateText(nowMs + LIFETIME_SECONDS * 1000)}`;
-  const rules = [...ports].flatMap((port) => {
+  const all = [...ports];
+  const seconds = all.length === 0 ? IDLE_LIFETIME_SECONDS : LIFETIME_SECONDS;
+  const until = `-m time --datestop ${dateText(nowMs + seconds * 1000)}`;
+  const rules = all.flatMap((port) => {
     const first = `-p tcp --syn --dport ${port} ${until}`;
     return [
       `-A ${incoming} ${first} -j REDIRECT --to-ports ${to}`,

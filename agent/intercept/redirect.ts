@@ -7,7 +7,8 @@
  *
  * What was redirected needs our rules until it is over: without them the kernel translates nothing any more, and both
  * ends would wait for ever. So they stay, with no port in them, while there are connections, or may be such
- * as the kernel has accepted for us and we have not seen; after that nothing of ours is there.
+ * as the kernel has accepted for us and we have not seen, or such as it still sends the last bytes of; after that nothing of
+ * ours is there.
  *
  * The first backend that works is kept. When none does, the reason is told to who asked for the port, and the pod
  * is as it was.
@@ -20,6 +21,10 @@ import {type Backend, RulesError} from './backend.ts';
 const QUEUE_MS = 100;
 /** Two loads may fail before the kernel forgets. */
 const REFRESH_MS = 3_000;
+/** The same while no port is redirected. */
+const IDLE_REFRESH_MS = 60_000;
+/** How often it is looked whether the kernel has sent what it had of connections that are closed, ms. */
+const SENDING_MS = 1_000;
 
 export interface RedirectOptions {
   /** Where connections go: the port of our listener. */
@@ -28,6 +33,8 @@ export interface RedirectOptions {
   readonly backends: readonly Backend[];
   /** Whether there are connections that were redirected. */
   readonly isInUse: () => boolean;
+  /** Whether the kernel still sends what was written to connections that were redirected, and are closed. */
+  readonly isSending: () => boolean;
   /** The id of the agent whose ports are taken over. */
   readonly predecessor?: string | undefined;
   readonly log: Log;
@@ -45,6 +52,7 @@ export class Redirect {
   /** What is loaded redirects nothing. */
   #isEmpty = false;
   #isPaused = false;
+  #isWithdrawn = false;
   #isClosed = false;
 
   constructor(options: RedirectOptions) {
@@ -92,6 +100,12 @@ export class Redirect {
     void this.#load().catch(() => undefined);
   }
 
+  /** Redirects nothing new, for good; resolves when that is so. What was redirected goes on. */
+  async withdraw(): Promise<void> {
+    this.#isWithdrawn = true;
+    await this.#load().catch(() => undefined);
+  }
+
   /** The last connection that was redirected is over. */
   settle(): void {
     if (this.#ports.length === 0) void this.#load().catch(() => undefined);
@@ -117,7 +131,7 @@ export class Redirect {
   }
 
   get #ports(): number[] {
-    return this.#isPaused ? [] : [...this.#wanted];
+    return this.#isPaused || this.#isWithdrawn ? [] : [...this.#wanted];
   }
 
   /** By whatever tool: other agents may have others. */
@@ -142,13 +156,15 @@ export class Redirect {
     const ports = this.#ports;
     if (ports.length === 0 && !this.#isLoaded) return;
     if (ports.length === 0 && this.#isEmpty && !this.#options.isInUse()) {
-      this.#unload();
+      if (!this.#options.isSending()) this.#unload();
+      else this.#timer = setTimeout(() => void this.#refresh(), SENDING_MS);
       return;
     }
     const wasEmpty = this.#isEmpty;
     this.#isEmpty = ports.length === 0;
     const isNewlyEmpty = this.#isEmpty && !wasEmpty;
-    this.#timer = setTimeout(() => void this.#refresh(), isNewlyEmpty ? QUEUE_MS : REFRESH_MS);
+    const refreshMs = this.#isEmpty ? IDLE_REFRESH_MS : REFRESH_MS;
+    this.#timer = setTimeout(() => void this.#refresh(), isNewlyEmpty ? QUEUE_MS : refreshMs);
     this.counters.loads++;
     // Even of a load that fails something may be there.
     this.#isLoaded = true;

@@ -24,6 +24,8 @@ export const PASS_MARK = 0x2000;
  * and a date of whole seconds add, the application is whole within 10 s.
  */
 export const LIFETIME_SECONDS = 8;
+/** How long one that redirects nothing, but still passes on what it has, is known to live: it sends nobody anywhere. */
+export const IDLE_LIFETIME_SECONDS = 150;
 
 const PRIORITY = -90;
 
@@ -58,7 +60,8 @@ export function listedPorts(text: string): number[] | undefined {
 /** Port 0 is nobody's: it tells an agent that redirects nothing at the moment from one that is dead. */
 function elements({ports, to}: Redirection): string {
   const all = [[0, 1], ...[...ports].map((port) => [port, to])];
-  return all.map(([port, at]) => `${port} timeout ${LIFETIME_SECONDS}s : ${at}`).join(', ');
+  const seconds = all.length === 1 ? IDLE_LIFETIME_SECONDS : LIFETIME_SECONDS;
+  return all.map(([port, at]) => `${port} timeout ${seconds}s : ${at}`).join(', ');
 }
 
 /** Makes the table, in one transaction, whether it is there or not. */

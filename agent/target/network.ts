@@ -2,6 +2,7 @@
 
 import {readFile} from 'node:fs/promises';
 import {networkInterfaces} from 'node:os';
+import {setTimeout as delay} from 'node:timers/promises';
 import type {TargetInterface} from '../../tunnel/target.ts';
 
 const DEFAULT_MTU = 1500;
@@ -27,6 +28,20 @@ export async function readInterfaces(): Promise<TargetInterface[]> {
     });
   }
   return found;
+}
+
+function hasOwnInterface(): boolean {
+  return Object.values(networkInterfaces()).some((all) => all?.some(({internal}) => !internal));
+}
+
+/**
+ * Resolves when the pod's interfaces are gone, and with them whatever led to it: only we keep its network then. Never, where
+ * it had none. Looks every `lookMs` milliseconds, until the signal.
+ */
+export async function untilPodIsGone(lookMs: number, signal: AbortSignal): Promise<void> {
+  const hadOne = hasOwnInterface();
+  do await delay(lookMs, undefined, {signal});
+  while (!hadOne || hasOwnInterface());
 }
 
 /** Returns the names of the interfaces with the default routes. */

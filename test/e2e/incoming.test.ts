@@ -3,7 +3,7 @@
 import {setTimeout as delay} from 'node:timers/promises';
 import test, {type ExecutionContext} from 'ava';
 import {type ExecOptions, type Pod, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
-import {allProcesses} from '../helpers/processes.ts';
+import {allProcesses, isRunning, type ProcessEntry, processEntry} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
 const gateway = '10.244.0.10';
@@ -305,6 +305,48 @@ for (const [name, kill] of [
       const next = await start(t, server(), {env: steal});
       await finish(next);
       t.is(await rules(), '', 'the next agent has cleared away what was left');
+    },
+  );
+}
+
+for (const [name, end] of [
+  ['ends', (running: Running) => running.child.stdin?.end()],
+  ['is killed', ({pid}: Running) => process.kill(pid, 'SIGKILL')],
+] as const) {
+  test.serial(
+    `when mirrord ${name}, a request of another client that passes through goes on, and then nothing is left`,
+    async (t) => {
+      const env = {...steal, MIRRORD_HTTP_HEADER_FILTER: '^x-who: me$'};
+      const running = await start(t, server(), {env});
+      const agent = processEntry(agentPid(running)) as ProcessEntry;
+      const other = talk();
+      await other.said(/connected/);
+      other.child.stdin?.write(
+        'POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\nfirst\n',
+      );
+      await waitFor('it to pass through the agent', async () => {
+        const enter = [demo.launcherPath, 'enter', String(target.pid), '--'];
+        const {stdout} = await demo.run([...enter, 'cat', '/proc/self/net/tcp']);
+        // To the application from the agent, which has the pod's address: ESTABLISHED.
+        return /: 0A00F40A:[0-9A-F]{4} 0A00F40A:0050 01 /.test(stdout);
+      });
+      end(running);
+      await running.ended;
+      await waitFor('the redirect to be gone', async () => !/\b80 timeout/.test(await rules()));
+      t.regex(await ask(), /"pod":"gateway"/);
+      t.true(isRunning(agent), 'it still has something to pass on');
+
+      const second = await start(t, server(), {env: steal});
+      t.regex(await ask(), /^local/, 'another session is not disturbed by that');
+      await finish(second);
+
+      t.true(isRunning(agent));
+      other.child.stdin?.write('second\n');
+      const [answer] = await other.said(/HTTP.*"path":"\/slow".*end\n/s);
+      t.regex(answer, /Connection: close/);
+      other.child.kill('SIGKILL');
+      await waitFor('the agent to go', () => !isRunning(agent));
+      t.is(await rules(), '');
     },
   );
 }

@@ -26,6 +26,8 @@ export interface ResponseHead {
   readonly isInterim: boolean;
   /** The server ends the connection after this response. */
   readonly isLast: boolean;
+  /** What its Connection lines say, in small letters. */
+  readonly options: readonly string[];
   /** What follows is not HTTP/1. */
   readonly isSwitch: boolean;
   readonly lines: Lines;
@@ -84,6 +86,7 @@ export function parseResponseHead(bytes: Buffer, request: RequestHead): Response
     framing: hasBody && !isSwitch ? framing : NO_BODY,
     isInterim,
     isLast: request.isLast || isLastOf(minor, declared.tokens),
+    options: declared.tokens,
     isSwitch,
     lines,
   };

@@ -21,6 +21,9 @@
  *   - a message says that it is the last one, ends with the connection, or leads to another protocol;
  *   - either side ends in the middle of a message.
  *
+ * When the connection is to be let go (`letting-go.ts`), the next answer says that it is the last one; a client that asks nothing is
+ * left in peace for as long as any server would leave it. What is `raw` goes on.
+ *
  * A request that a program refused, or dropped before the first byte of an answer, goes to the application when it was kept
  * (`maxBodyBytes`); else the client gets a 502. An application that can't be reached is a reset.
  */
@@ -29,13 +32,13 @@ import {BodyGatherer} from './body-gatherer.ts';
 import type {RelayContext} from './context.ts';
 import type {Exchange} from './exchange.ts';
 import type {FilterSubject} from './filter/matcher.ts';
-import {headersOf} from './head.ts';
+import {headersOf, type ResponseHead} from './head.ts';
 import type {Leg} from './leg.ts';
 import {Parties} from './parties.ts';
 import {pump} from './raw.ts';
 import {RequestReader} from './request-reader.ts';
-import {Response} from './response.ts';
-import {emitBadGateway, type HeaderChange, responseChanges} from './response-head.ts';
+import {type ChangesOf, Response} from './response.ts';
+import {closing, emitBadGateway, type HeaderChange, responseChanges} from './response-head.ts';
 import type {Route} from './route.ts';
 import type {Signal} from './signal.ts';
 
@@ -50,10 +53,13 @@ type Stage =
   /** A request is on its way, and its answer. */
   | {readonly kind: 'exchange'; readonly exchange: Exchange; readonly response: Response}
   | {readonly kind: 'raw'; readonly leg: Leg; isUpOver: boolean; isDownOver: boolean}
+  /** The last answer was given, and said so: the client is to end. */
+  | {readonly kind: 'farewell'}
   | {readonly kind: 'over'};
 
 const REQUEST: Stage = {kind: 'request'};
 const ASKING: Stage = {kind: 'asking'};
+const FAREWELL: Stage = {kind: 'farewell'};
 const OVER: Stage = {kind: 'over'};
 
 export class Http1Relay {
@@ -63,8 +69,10 @@ export class Http1Relay {
   readonly #parties: Parties;
   readonly #reader: RequestReader;
   readonly #over = Promise.withResolvers<void>();
-  readonly #changesOf = (exchange: Exchange): readonly HeaderChange[] => this.#changes(exchange);
+  readonly #changesOf: ChangesOf = (exchange, head) => this.#changes(exchange, head);
   #stage: Stage = REQUEST;
+  /** The answer that is on its way is the last one. */
+  #isLast = false;
   #gatherer: BodyGatherer | undefined;
   #isStepping = false;
   #hasNews = false;
@@ -81,11 +89,13 @@ export class Http1Relay {
   async run(isRaw: boolean): Promise<void> {
     this.#signal.listener = () => this.#step();
     if (isRaw) this.#relayRest();
+    const forget = this.#context.connection.lettingGo.onSaid(() => this.#signal.notify());
     this.#step();
     try {
       await this.#over.promise;
     } finally {
       this.#signal.listener = undefined;
+      forget();
       this.#reader.close();
       this.#parties.close();
     }
@@ -118,6 +128,7 @@ export class Http1Relay {
       if (before.kind === 'request') this.#readRequest();
       else if (before.kind === 'exchange') this.#passOn(before.exchange, before.response);
       else if (before.kind === 'raw') this.#passRaw(before);
+      else if (before.kind === 'farewell') this.#awaitEnd();
       else if (before.kind === 'asking' && this.#gatherer?.step()) this.#gatherer = undefined;
     } while (this.#stage !== before);
   }
@@ -287,10 +298,17 @@ export class Http1Relay {
     this.#stage = {kind: 'exchange', exchange, response};
   }
 
-  #changes({steal}: Exchange): readonly HeaderChange[] {
+  #changes({steal, isSent}: Exchange, head: ResponseHead): readonly HeaderChange[] {
     const {connection, options} = this.#context;
     const isContested = connection.subscriptions().some(({mode}) => mode === 'steal');
-    return responseChanges(steal === undefined ? 'application' : 'program', isContested, options);
+    const answerer = steal === undefined ? 'application' : 'program';
+    const changes = responseChanges(answerer, isContested, options);
+    // Requests that are there already are answered.
+    if (!connection.lettingGo.isSaid || head.isSwitch || !isSent || this.#client.hasBytes) {
+      return changes;
+    }
+    this.#isLast = true;
+    return [...changes, closing(head)];
   }
 
   #passOn(exchange: Exchange, response: Response): void {
@@ -303,9 +321,22 @@ export class Http1Relay {
     }
     exchange.endCopies();
     this.#parties.last = exchange.leg;
-    if (progress === 'request') this.#stage = REQUEST;
+    if (progress === 'request' && this.#isLast) this.#takeLeave();
+    else if (progress === 'request') this.#stage = REQUEST;
     else if (progress === 'raw') this.#relayRest();
     else this.#breakOff();
+  }
+
+  /** RFC 9112, section 9.6: half of it is closed, and the client has all the time that it needs to read the answer. */
+  #takeLeave(): void {
+    this.#client.end();
+    this.#parties.close();
+    this.#stage = FAREWELL;
+  }
+
+  #awaitEnd(): void {
+    while (this.#client.read() !== undefined); // what it asks after that, it knows to be lost
+    if (this.#client.isAtEnd || this.#client.isBroken) this.#finish();
   }
 
   /** Sends of the rest of the body what is there. */

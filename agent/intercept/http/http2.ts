@@ -63,7 +63,9 @@ class Http2Relay {
     this.#session.on('error', () => {
       context.counters.brokenSessions++;
     });
+    const forget = context.connection.lettingGo.onSaid(() => this.#session.close());
     this.#session.on('close', () => {
+      forget();
       this.#application.close();
       for (const program of this.#programs.values()) program.close();
       onClose();

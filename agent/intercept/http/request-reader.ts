@@ -11,6 +11,12 @@ import type {Signal} from './signal.ts';
 /** How long a head may take from its first byte on; after that the application may wait for the rest of it. */
 export const HEAD_MS = 10_000;
 
+/**
+ * How long a client may be silent on a connection that is to be let go, before that is done: nginx's keepalive_timeout. By
+ * then its request hardly meets our end on its way, and whoever pools connections has to expect that one is over.
+ */
+const SILENCE_MS = 75_000;
+
 export class RequestReader {
   readonly #context: RelayContext;
   readonly #client: Leg;
@@ -20,6 +26,9 @@ export class RequestReader {
   /** Since when a head is incomplete: performance.now(). */
   #deadline: number | undefined;
   #cancel: (() => void) | undefined;
+  /** Since when the client is silent on a connection that is to be let go: performance.now(). */
+  #silentSince: number | undefined;
+  #cancelSilence: (() => void) | undefined;
 
   constructor(context: RelayContext, client: Leg, parties: Parties, signal: Signal) {
     this.#context = context;
@@ -42,6 +51,8 @@ export class RequestReader {
   close(): void {
     this.#cancel?.();
     this.#cancel = this.#deadline = undefined;
+    this.#cancelSilence?.();
+    this.#cancelSilence = this.#silentSince = undefined;
   }
 
   #read(): Exchange | 'raw' | 'over' | 'broken' | 'wait' {
@@ -66,7 +77,20 @@ export class RequestReader {
       parties.last = undefined;
       return this.#giveUp();
     }
+    if (this.#isLetGo()) {
+      client.close();
+      return 'over';
+    }
     return 'wait';
+  }
+
+  /** Nobody has asked anything for long enough. */
+  #isLetGo(): boolean {
+    if (!this.#context.connection.lettingGo.isSaid || this.#deadline !== undefined) return false;
+    const now = performance.now();
+    this.#silentSince ??= now;
+    this.#cancelSilence ??= this.#signal.notifyIn(SILENCE_MS + 1);
+    return now - this.#silentSince >= SILENCE_MS;
   }
 
   #parse(bytes: Buffer, length: number): Exchange | 'raw' {

@@ -2,6 +2,7 @@
  * What mirrord says in the heads of responses, and its own response. Every other line stays as it came. Sans-IO.
  */
 
+import type {ResponseHead} from './head.ts';
 import {isNamed, type Lines, nameBytes} from './lines.ts';
 import type {HttpOptions} from './types.ts';
 
@@ -43,6 +44,12 @@ export function responseChanges(
   if (overrideCacheControl && isContested && answerer === 'application') changes.push(NO_CACHE);
   if (injectHeaders) changes.push(ANSWERED[answerer]);
   return changes;
+}
+
+/** The line that ends a connection after an answer; other options (RFC 9110, section 7.6.1) stay. */
+export function closing({options}: ResponseHead): HeaderChange {
+  const others = options.filter((option) => option !== 'keep-alive' && option !== 'close');
+  return headerChange('Connection', ['close', ...others].join(', '));
 }
 
 /**

@@ -13,21 +13,20 @@ import {changeHead, type HeaderChange} from './response-head.ts';
  */
 export type Progress = 'request' | 'raw' | 'broken' | 'lost' | 'wait';
 
+/** The lines of an answer's head that change. */
+export type ChangesOf = (exchange: Exchange, head: ResponseHead) => readonly HeaderChange[];
+
 export class Response {
   readonly #exchange: Exchange;
   readonly #client: Leg;
-  readonly #changesOf: (exchange: Exchange) => readonly HeaderChange[];
+  readonly #changesOf: ChangesOf;
   readonly #buffer = new HeadBuffer();
   #hasBegun = false;
   #head: ResponseHead | undefined;
   #reader: BodyReader | undefined;
 
-  /** `changesOf`: the lines that change, now that it is known who answers. */
-  constructor(
-    exchange: Exchange,
-    client: Leg,
-    changesOf: (exchange: Exchange) => readonly HeaderChange[],
-  ) {
+  /** `changesOf` is asked when it is known who answers. */
+  constructor(exchange: Exchange, client: Leg, changesOf: ChangesOf) {
     this.#exchange = exchange;
     this.#client = client;
     this.#changesOf = changesOf;
@@ -83,7 +82,7 @@ export class Response {
     // The head and what came of the body with it.
     const message = count === bytes.length ? bytes : bytes.subarray(0, count);
     const place = {lines: head.lines, headLength: headBytes.length};
-    for (const part of changeHead(message, place, this.#changesOf(exchange))) {
+    for (const part of changeHead(message, place, this.#changesOf(exchange, head))) {
       this.#client.write(part);
     }
     if (count < bytes.length) leg.unread(bytes.subarray(count));

@@ -6,6 +6,7 @@
 import type {Socket} from 'node:net';
 import type {Duplex} from 'node:stream';
 import type {HttpFilter} from '../../../tunnel/http-filter.ts';
+import type {LettingGo} from '../letting-go.ts';
 
 /**
  * One client's wish for requests of a port. Order of asking is the order of the list. The object may be another one each
@@ -42,6 +43,8 @@ export type WarningCode =
 export interface RedirectedConnection {
   /** allowHalfOpen, paused; nothing was read from it. */
   readonly socket: Socket;
+  /** Says that the connection is to be let go, as soon as that costs nobody a request. */
+  readonly lettingGo: LettingGo;
   /**
    * Starts a connection to the application at its original address; returns its descriptor, the caller's to close. Throws
    * when nobody is there.

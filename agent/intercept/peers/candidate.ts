@@ -90,10 +90,15 @@ export class Candidate {
     return this.#beAlone(predecessor);
   }
 
-  /** Hands over to others, redirects nothing more; resolves when what was passed on is over, or has had its time. */
-  async drain(): Promise<void> {
+  /** Hands over to others, and redirects nothing more; resolves when that is so. */
+  async withdraw(): Promise<void> {
     await this.#leader?.leave();
-    await this.#interceptor?.drain();
+    await this.#interceptor?.withdraw();
+  }
+
+  /** After `withdraw`: resolves when everything that passes through us is over, or has had its time. */
+  async linger(): Promise<void> {
+    await this.#interceptor?.linger();
   }
 
   /** Ends what is open, and then removes every rule, before it returns. */

@@ -78,10 +78,15 @@ export class SharedInterceptor {
     return () => this.#forget(wish);
   }
 
-  /** Hands over to others, redirects nothing more; resolves when what was passed on is over, or has had its time. */
-  async drain(): Promise<void> {
+  /** Hands over to others, and redirects nothing more; resolves when that is so. */
+  async withdraw(): Promise<void> {
     this.#isLeaving = true;
-    await this.#candidate.drain();
+    await this.#candidate.withdraw();
+  }
+
+  /** After `withdraw`: resolves when everything that passes through us is over, or has had its time. */
+  async linger(): Promise<void> {
+    await this.#candidate.linger();
   }
 
   /** Ends what is open, and then removes every rule, before it returns. */

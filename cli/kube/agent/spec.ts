@@ -33,7 +33,9 @@ export const agentContainer = 'mirrord-agent';
 /** A client without a session, or whose session has not been resumed, may come so long, seconds. */
 const idleTtlSeconds = 15;
 /** The agent needs a third of a second to take leave, or 3 s where others of the pod take over. */
-const gracePeriodSeconds = 5;
+const leaveSeconds = 5;
+/** What a pod has to end where it says nothing (Kubernetes API: terminationGracePeriodSeconds). */
+const usualGraceSeconds = 30;
 
 /** Keeps service meshes from adding a sidecar, each in its own way. */
 const noMesh = {
@@ -149,6 +151,17 @@ function placement({mode, target, config, mayPin}: AgentPlan): Partial<V1PodSpec
   };
 }
 
+/**
+ * How long the agent may pass on what it has when it is told to end, before it is killed. Its connections are the target's: on
+ * a node that is emptied both are told at once, and it must not be the agent that breaks what the target has time to
+ * end.
+ */
+function gracePeriodSeconds({mode, target}: AgentPlan): number {
+  if (mode !== 'visiting' || target.podName === undefined) return leaveSeconds;
+  const {terminationGracePeriodSeconds: given = usualGraceSeconds} = target.pod.spec ?? {};
+  return Math.max(given, usualGraceSeconds) + leaveSeconds;
+}
+
 /** The agent as a Job of its own. */
 export function agentJob(plan: AgentPlan): V1Job {
   const {mode, config, name, namespace} = plan;
@@ -178,7 +191,7 @@ export function agentJob(plan: AgentPlan): V1Job {
           // What the kubelet tells about Services is the target's to know, not an agent's that visits it.
           enableServiceLinks: mode !== 'visiting',
           automountServiceAccountToken: false,
-          terminationGracePeriodSeconds: gracePeriodSeconds,
+          terminationGracePeriodSeconds: gracePeriodSeconds(plan),
           tolerations: tolerations(config),
           ...placement(plan),
           ...(priorityClassName !== undefined && {priorityClassName}),

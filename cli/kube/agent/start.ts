@@ -3,8 +3,9 @@
  *
  * An agent is a Job of one pod (by default), or an ephemeral container of the target's pod. Its session's token
  * is made here and never stands in the cluster: the objects carry its SHA-256, the token travels inside the
- * port-forward. Whatever ends mirrord, the agent goes: at a regular end the Job is deleted, after SIGKILL the
- * agent ends by itself (agent/attendance.ts), and its finished Job by `agent.ttl`.
+ * port-forward. Whatever ends mirrord, the agent goes by itself (agent/attendance.ts), when nothing of others passes through it
+ * any more, and its finished Job by `agent.ttl`. The Job is only deleted when the agent can't have heard of the end, or
+ * has not begun.
  */
 
 import {createHash, randomBytes, randomInt} from 'node:crypto';
@@ -45,6 +46,8 @@ export interface KubeAgent extends AsyncDisposable {
   /** Where it runs. */
   readonly namespace: string;
   readonly podName: string;
+  /** It has heard of the end: whoever disposes of it leaves it to go by itself. */
+  release(): void;
 }
 
 /** Who hears of a start. */
@@ -82,9 +85,10 @@ export async function startKubeAgent(
   if (without !== undefined) warn(without);
   const place = placeOf(plan);
   const watch = new AgentWatch(client, place, podNameOf(plan), log);
+  let isReleased = false;
   const remove = async (): Promise<void> => {
     watch[Symbol.dispose]();
-    await removeAgent(client, plan);
+    if (!isReleased) await removeAgent(client, plan);
   };
   try {
     await createAgent(client, plan, place);
@@ -113,6 +117,9 @@ export async function startKubeAgent(
       mode: plan.mode,
       namespace: plan.namespace,
       podName,
+      release() {
+        isReleased = true;
+      },
       async [Symbol.asyncDispose]() {
         first?.destroy();
         await remove();

@@ -69,6 +69,28 @@ here('a leader ends under load: every request is answered by the right side', as
   });
 });
 
+for (const [scenario, name] of [
+  ['lingers', 'its client leaves'],
+  ['cutOff', 'its client is cut off'],
+  ['terminated', 'it gets SIGTERM'],
+] as const) {
+  here(
+    `${name}: what passes through an agent goes on to its end, and then it is gone`,
+    async (t) => {
+      t.deepEqual(await run(scenario), {
+        passed: [true, true, true, true],
+        others: ['application', 'b', 'b'],
+        isWhole: true,
+        isThere: true,
+        ends: ['', 'bye\n'],
+        status: 0,
+        kept: ['200'],
+        left: 0,
+      });
+    },
+  );
+}
+
 interface Killed {
   told: string[][];
   tables: number;

@@ -9,6 +9,7 @@ import {
 } from '../../../agent/intercept/iptables-rules.ts';
 import {
   agentTables,
+  IDLE_LIFETIME_SECONDS,
   LIFETIME_SECONDS,
   listedPorts,
   nftInstall,
@@ -39,7 +40,7 @@ test('nftables: nothing but a SYN is redirected', (t) => {
 test('nftables: without a port the map tells that its agent lives, and redirects nothing', (t) => {
   t.is(
     nftRefresh('mirrord-0123abcd', {ports: [], to: 0}),
-    `flush map inet mirrord-0123abcd ports\nadd element inet mirrord-0123abcd ports { 0 timeout ${LIFETIME_SECONDS}s : 1 }\n`,
+    `flush map inet mirrord-0123abcd ports\nadd element inet mirrord-0123abcd ports { 0 timeout ${IDLE_LIFETIME_SECONDS}s : 1 }\n`,
   );
 });
 

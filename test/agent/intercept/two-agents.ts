@@ -24,7 +24,9 @@ const restores = {
 function agent(id: string, name: string, predecessor?: string): Redirect {
   const all = findBackends(id);
   const backends = all.toSorted((one, other) => rank(one, name) - rank(other, name));
-  return new Redirect({to: 4_000, backends, isInUse: () => false, predecessor, log});
+  const isNever = (): boolean => false;
+  const options = {to: 4_000, backends, predecessor, log};
+  return new Redirect({...options, isInUse: isNever, isSending: isNever});
 }
 
 const rank = (backend: Backend, name: string): number => (backend.name === name ? 0 : 1);

@@ -9,6 +9,7 @@ import {
   type HttpOptions,
   type HttpSubscription,
 } from '../../../../agent/intercept/http/types.ts';
+import {LettingGo} from '../../../../agent/intercept/letting-go.ts';
 import {connectMarked} from '../../../../agent/native.ts';
 import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
 
@@ -71,19 +72,28 @@ export function subscription(
   };
 }
 
-/** Relays to an application at a port; returns the port that clients use. `relays` are those that are not over. */
+/**
+ * Relays to an application at a port; returns the port that clients use. `relays` are those that are not over, `lettingGo`
+ * has them let go.
+ */
 export async function relay(
   t: ExecutionContext,
   applicationPort: number,
   subscriptions: readonly HttpSubscription[],
   options: Partial<HttpOptions> = {},
-): Promise<{readonly port: number; readonly relays: Set<Promise<void>>}> {
+): Promise<{
+  readonly port: number;
+  readonly relays: Set<Promise<void>>;
+  readonly lettingGo: LettingGo;
+}> {
   const all: HttpOptions = {...HTTP_DEFAULTS, ...options};
   const relays = new Set<Promise<void>>();
+  const lettingGo = new LettingGo();
   const server = createServer({allowHalfOpen: true, pauseOnConnect: true}, (socket) => {
     const done = relayRedirected(
       {
         socket,
+        lettingGo,
         dialApplication: () => connectMarked({address: LOOPBACK, port: applicationPort}, 0),
         // New objects each time, as the interceptor makes them.
         subscriptions: () => subscriptions.map((one) => ({...one})),
@@ -94,7 +104,7 @@ export async function relay(
     });
     relays.add(done);
   });
-  return {port: await listen(t, server), relays};
+  return {port: await listen(t, server), relays, lettingGo};
 }
 
 /** Everything that a connection says until it ends; rejects when it is reset. */

@@ -171,7 +171,8 @@ end = await subscribe(program, {port: SKIPPED});
 const skipped = await curl('/skipped', {port: SKIPPED});
 end();
 
-await interceptor.drain();
+await interceptor.withdraw();
+await interceptor.linger();
 interceptor.close();
 const last = await curl('/last');
 process.stdout.write(

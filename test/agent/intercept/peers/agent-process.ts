@@ -99,10 +99,20 @@ export class AgentProcess {
     return {told, first: first.promise, end: () => call.reset('ECANCELED')};
   }
 
-  /** Its client leaves. */
+  /** Its client leaves; resolves when the agent has ended. */
   async end(): Promise<void> {
-    this.#mux.close();
+    this.leave();
     await this.exited;
+  }
+
+  /** Its client leaves. */
+  leave(): void {
+    this.#mux.close();
+  }
+
+  /** Its client is cut off without a word. */
+  cut(): void {
+    this.child.stdio[3]?.destroy();
   }
 
   async kill(): Promise<void> {

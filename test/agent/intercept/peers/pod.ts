@@ -11,11 +11,22 @@ import {setTimeout as delay} from 'node:timers/promises';
 import {MEETING_POINT} from '../../../../agent/intercept/peers/protocol.ts';
 import type {HttpFilter} from '../../../../tunnel/http-filter.ts';
 import {AgentProcess, type Wanted} from './agent-process.ts';
-import {ask, askHttp2, keepBytes, serveEcho, serveHttp, serveHttp2, talk} from './servers.ts';
+import {
+  ask,
+  askHttp2,
+  askOverKept,
+  keepBytes,
+  serveEcho,
+  serveHttp,
+  serveHttp2,
+  serveLong,
+  talk,
+} from './servers.ts';
 
 const HTTP = 8_080;
 const HTTP2 = 8_081;
 const TCP = 8_082;
+const LONG = 8_083;
 
 await serveHttp('application', HTTP);
 await serveHttp2('application', HTTP2);
@@ -106,6 +117,75 @@ const NOTHING = Buffer.alloc(0);
 const who = (name: string): Record<string, string> => ({'x-who': name});
 async function answers(...names: string[]): Promise<string[]> {
   return await Promise.all(names.map((name) => ask(HTTP, who(name))));
+}
+
+/** A connection that is open, and has said `text`; `again` has it echo. */
+async function echoing(port: number, hello: string, text: RegExp) {
+  const socket = connect({host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true});
+  socket.setEncoding('latin1');
+  let heard = '';
+  socket.on('data', (said: string) => (heard += said));
+  socket.write(hello);
+  await until(() => text.test(heard));
+  heard = '';
+  return {
+    async again(said: string): Promise<boolean> {
+      socket.write(said);
+      await until(() => heard.length >= said.length || socket.destroyed);
+      const isSame = heard === said;
+      heard = '';
+      return isSame;
+    },
+    async end(): Promise<string> {
+      socket.end();
+      await until(() => socket.readableEnded || socket.destroyed);
+      return heard;
+    },
+  };
+}
+
+/** An agent ends through which connections of others pass, of each kind; another one comes while it lingers. */
+async function lingers(end: (a: {agent: AgentProcess}) => void): Promise<unknown> {
+  const answers = await serveLong(LONG);
+  const agent = await new AgentProcess().ready();
+  await agent.subscribe({port: LONG, filter: from('a')}, await program('a')).first;
+  await agent.subscribe({port: TCP, mode: 'mirror'}, (await keepBytes()).port).first;
+  const upgraded = await echoing(LONG, UPGRADE, /\r\n\r\n$/);
+  const raw = await echoing(TCP, '', /^application\n/);
+  const download = fetch(`http://127.0.0.1:${LONG}/long`);
+  await until(() => answers.length > 0);
+  const part = randomBytes(1 << 20);
+  answers[0]?.write(part);
+  const kept = askOverKept(LONG);
+  await until(() => total(kept.seen) > 100);
+
+  end({agent});
+  await until(() => agent.log.includes('lingering'));
+  const before = total(kept.seen);
+  await until(() => total(kept.seen) > before + 500);
+  // What comes now, comes past the agent; nothing of the session is left but what passes through it.
+  const passed = await Promise.all([upgraded.again('one'), raw.again('two')]);
+  const other = await stealing('b');
+  await other.agent.subscribe({port: LONG, filter: from('b')}, await program('b')).first;
+  const others = [await ask(LONG, who('a')), await ask(LONG, who('b')), await ask(HTTP, who('b'))];
+  await other.agent.end();
+  answers[0]?.end(part);
+  const body = Buffer.from(await (await download).arrayBuffer());
+  passed.push(await upgraded.again('three'), await raw.again('four'));
+  const isThere = agent.child.exitCode === null;
+  const ends = [await upgraded.end(), await raw.end()];
+  await agent.exited;
+  await kept.stop();
+  return {
+    passed,
+    others,
+    isWhole: body.equals(Buffer.concat([part, part])),
+    isThere,
+    ends,
+    status: agent.child.exitCode,
+    kept: Object.keys(kept.seen),
+    left: tables(),
+  };
 }
 
 const scenarios: Record<string, () => Promise<unknown>> = {
@@ -353,6 +433,10 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     await Promise.all([powerless.end(), a.agent.end()]);
     return seen;
   },
+
+  lingers: () => lingers(({agent}) => agent.leave()),
+  cutOff: () => lingers(({agent}) => agent.cut()),
+  terminated: () => lingers(({agent}) => void agent.child.kill('SIGTERM')),
 
   /** A leader that is stopped: its rules expire, and who has followed it goes on without. */
   async stopped() {

@@ -1,7 +1,7 @@
 /** Applications and programs that say who they are, and clients that ask them. */
 
 import {once} from 'node:events';
-import {Agent, createServer, get} from 'node:http';
+import {Agent, createServer, get, request, type ServerResponse} from 'node:http';
 import {connect as connectHttp2, createServer as createHttp2Server} from 'node:http2';
 import {type AddressInfo, connect, createServer as createTcpServer, type Server} from 'node:net';
 
@@ -40,6 +40,54 @@ export function serveEcho(name: string, port = 0): Promise<number> {
     socket.on('end', () => socket.end('bye\n'));
   });
   return listening(server, port);
+}
+
+/** An application with answers that take as long as the test wants, and with connections that are upgraded, and echo. */
+export async function serveLong(port: number) {
+  const server = createServer({keepAliveTimeout: 0}, (request, response) => {
+    if (request.url === '/long') answers.push(response);
+    else response.end('application');
+  });
+  const answers: ServerResponse[] = [];
+  server.on('upgrade', (_request, socket) => {
+    socket.write(
+      'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n',
+    );
+    socket.pipe(socket);
+  });
+  await listening(server, port);
+  return answers;
+}
+
+/** Asks without a pause over connections that are kept, by eight at a time; counts answers and failures. */
+export function askOverKept(port: number) {
+  const agent = new Agent({keepAlive: true, maxSockets: 8});
+  const seen: Record<string, number> = {};
+  let isOver = false;
+  const ask = (): Promise<string> =>
+    new Promise((resolve) => {
+      const options = {host: '127.0.0.1', port, agent, method: 'POST'};
+      request(options, (response) => {
+        response.resume().on('end', () => resolve(`${response.statusCode}`));
+      })
+        .on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+        .end('something');
+    });
+  const lane = async (): Promise<void> => {
+    while (!isOver) {
+      const end = await ask();
+      seen[end] = (seen[end] ?? 0) + 1;
+    }
+  };
+  const lanes = Array.from({length: 8}, lane);
+  return {
+    seen,
+    async stop(): Promise<void> {
+      isOver = true;
+      await Promise.all(lanes);
+      agent.destroy();
+    },
+  };
 }
 
 /** Keeps what it gets. */

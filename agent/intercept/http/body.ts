@@ -39,6 +39,8 @@ type State =
   | 'last-lf';
 
 export class BodyReader {
+  /** Of all messages without a body. */
+  static readonly none = new BodyReader(NO_BODY);
   readonly #framing: Framing;
   readonly #onPayload: ((bytes: Buffer) => void) | undefined;
   #state: State = 'size';

@@ -19,8 +19,8 @@ const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 const VERSION = Buffer.from('HTTP/1.', 'latin1');
 
 /** RFC 9110, section 5.6.2: by byte, whether a token may contain it. */
-export const IS_TOKEN: readonly boolean[] = Array.from({length: 256}, (_, byte) =>
-  /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(String.fromCharCode(byte)),
+export const IS_TOKEN: Uint8Array = Uint8Array.from({length: 256}, (_, byte) =>
+  /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(String.fromCharCode(byte)) ? 1 : 0,
 );
 
 /** Says what a connection that begins with `bytes` speaks. */
@@ -34,7 +34,7 @@ export function detectProtocol(bytes: Uint8Array): Protocol {
 
 function detectRequestLine(bytes: Uint8Array): Protocol {
   let at = 0;
-  while (IS_TOKEN[bytes[at] ?? 0]) at++;
+  while (at < bytes.length && IS_TOKEN[bytes[at] ?? 0]) at++;
   if (at > METHOD_BYTES) return 'raw';
   if (at === bytes.length) return 'more';
   if (at === 0 || bytes[at] !== 0x20) return 'raw';
@@ -59,6 +59,6 @@ function detectVersion(bytes: Uint8Array, from: number): Protocol {
 }
 
 /** Bytes above ASCII are no part of RFC 9112's request target, but browsers and servers know them. */
-function isTarget(byte: number): boolean {
+export function isTarget(byte: number): boolean {
   return byte > 0x20 && byte !== 0x7f;
 }

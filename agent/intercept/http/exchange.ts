@@ -2,7 +2,7 @@
  * One request of HTTP/1 on its way, and what is kept of it so that it can go another one.
  */
 
-import {BodyReader} from './body.ts';
+import {BodyReader, NO_BODY} from './body.ts';
 import type {RequestHead} from './head.ts';
 import type {Leg} from './leg.ts';
 import type {MirrorCopies, MirrorCopy} from './mirror.ts';
@@ -12,17 +12,18 @@ import type {HttpSubscription} from './types.ts';
 const FRAMING_RATIO = 8;
 
 /** A client that gets a copy, and its copy. */
-interface MirrorTarget {
+export interface MirrorTarget {
   readonly copies: MirrorCopies;
   readonly copy: MirrorCopy;
 }
 
+const NOTHING: readonly never[] = [];
+
 export class Exchange {
   readonly head: RequestHead;
   readonly reader: BodyReader;
-  readonly mirrors: MirrorTarget[] = [];
-  /** Bytes of the body that were read before it was known where they go. */
-  readonly early: Buffer[] = [];
+  #mirrors: readonly MirrorTarget[] = NOTHING;
+  #early: readonly Buffer[] = NOTHING;
   /** Who mirrors has all of it, or never will. */
   #areCopiesEnded = false;
   #headBytes: Buffer;
@@ -37,14 +38,19 @@ export class Exchange {
   #saved: Buffer[] | undefined;
   #savedBytes = 0;
   #savedLimit = 0;
-  #payload: Buffer[] | undefined = [];
+  #payload: Buffer[] | undefined;
   #payloadBytes = 0;
 
   /** `headBytes` may be lent. */
   constructor(head: RequestHead, headBytes: Buffer) {
     this.head = head;
     this.#headBytes = headBytes;
-    this.reader = new BodyReader(head.framing, (bytes) => {
+    this.reader = head.framing === NO_BODY ? BodyReader.none : this.#readBody(head);
+  }
+
+  #readBody({framing}: RequestHead): BodyReader {
+    this.#payload = [];
+    return new BodyReader(framing, (bytes) => {
       this.#payloadBytes += bytes.length;
       this.#payload?.push(bytes);
     });
@@ -59,23 +65,38 @@ export class Exchange {
     this.#headBytes = Buffer.from(this.#headBytes);
   }
 
+  /** Bytes of the body that were read before it was known where they go. */
+  get early(): readonly Buffer[] {
+    return this.#early;
+  }
+
   /** Reads a part of the body that has to wait until it is known where it goes; returns how much was of the body. */
   takeEarly(chunk: Buffer): number {
     const own = Buffer.from(chunk);
     const count = this.reader.take(own);
-    this.early.push(own.subarray(0, count));
+    this.#early = [...this.#early, own.subarray(0, count)];
     return count;
   }
 
   /** What was gathered of the body so far is not more than a filter may see. */
   isWithin(maxBodyBytes: number): boolean {
-    const raw = this.early.reduce((sum, chunk) => sum + chunk.length, 0);
+    const raw = this.#early.reduce((sum, chunk) => sum + chunk.length, 0);
     return this.#payloadBytes <= maxBodyBytes && raw <= FRAMING_RATIO * (maxBodyBytes + 64);
   }
 
   /** The payload that was gathered. */
   payload(): Buffer {
     return Buffer.concat(this.#payload ?? []);
+  }
+
+  /** Sends the head, and what was read of the body. */
+  begin(mirrors: readonly MirrorTarget[]): void {
+    this.#mirrors = mirrors;
+    this.write(this.#headBytes);
+    for (const chunk of this.#early) this.write(chunk);
+    this.#early = NOTHING;
+    this.isSent = this.reader.isDone;
+    if (this.isSent) this.endCopies();
   }
 
   /** From here on the body only passes through. */
@@ -108,21 +129,21 @@ export class Exchange {
   write(chunk: Buffer): void {
     if (chunk.length === 0) return;
     this.leg?.write(chunk);
-    if (this.#saved === undefined && this.mirrors.length === 0) return;
+    if (this.#saved === undefined && this.#mirrors.length === 0) return;
     const own = Buffer.from(chunk);
     if (this.#saved !== undefined) {
       this.#savedBytes += own.length;
       if (this.#savedBytes > this.#savedLimit) this.#saved = undefined;
       else this.#saved.push(own);
     }
-    for (const {copies, copy} of this.mirrors) copies.add(copy, own);
+    for (const {copies, copy} of this.#mirrors) copies.add(copy, own);
   }
 
   /** Nothing more is sent: whoever got a copy has it whole, or never will. */
   endCopies(): void {
     if (this.#areCopiesEnded) return;
     this.#areCopiesEnded = true;
-    for (const {copies, copy} of this.mirrors) {
+    for (const {copies, copy} of this.#mirrors) {
       if (this.isSent) copies.finish(copy);
       else copies.cut(copy);
     }

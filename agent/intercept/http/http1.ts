@@ -31,16 +31,17 @@
 import {BodyGatherer} from './body-gatherer.ts';
 import type {RelayContext} from './context.ts';
 import type {Exchange} from './exchange.ts';
-import type {FilterSubject} from './filter/matcher.ts';
-import {headersOf, type ResponseHead} from './head.ts';
+import {connectionOptions, type ResponseHead} from './head.ts';
+import {LastingChanges} from './lasting-changes.ts';
 import type {Leg} from './leg.ts';
 import {Parties} from './parties.ts';
 import {pump} from './raw.ts';
 import {RequestReader} from './request-reader.ts';
 import {type ChangesOf, Response} from './response.ts';
-import {closing, emitBadGateway, type HeaderChange, responseChanges} from './response-head.ts';
+import {closing, emitBadGateway, type HeaderChange} from './response-head.ts';
 import type {Route} from './route.ts';
 import type {Signal} from './signal.ts';
+import {RequestSubject} from './subject.ts';
 
 /** RFC 9110, section 9.2.2: they may be sent again when a connection ends without an answer. */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
@@ -68,8 +69,9 @@ export class Http1Relay {
   readonly #signal: Signal;
   readonly #parties: Parties;
   readonly #reader: RequestReader;
+  readonly #lastingChanges: LastingChanges;
   readonly #over = Promise.withResolvers<void>();
-  readonly #changesOf: ChangesOf = (exchange, head) => this.#changes(exchange, head);
+  readonly #changesOf: ChangesOf = (exchange, head, bytes) => this.#changes(exchange, head, bytes);
   #stage: Stage = REQUEST;
   /** The answer that is on its way is the last one. */
   #isLast = false;
@@ -82,6 +84,7 @@ export class Http1Relay {
     this.#client = client;
     this.#signal = signal;
     this.#parties = new Parties(context, signal);
+    this.#lastingChanges = new LastingChanges(context);
     this.#reader = new RequestReader(context, client, this.#parties, signal);
   }
 
@@ -195,7 +198,7 @@ export class Http1Relay {
   #route(exchange: Exchange): void {
     const {connection, router, options} = this.#context;
     const known = this.#parties.application;
-    const subject = this.#subjectOf(exchange);
+    const subject = new RequestSubject(exchange, this.#gather);
     const route = router.route(connection.subscriptions(), subject, options.jqTimeLimitMs);
     if (!(route instanceof Promise)) {
       this.#onRoute(exchange, route, known);
@@ -205,32 +208,14 @@ export class Http1Relay {
     this.#ask(route, (found) => this.#onRoute(exchange, found, known));
   }
 
-  #subjectOf(exchange: Exchange): FilterSubject {
-    const {head} = exchange;
-    let headers: string[] | undefined;
-    let body: Promise<Uint8Array | undefined> | undefined;
-    return {
-      method: head.method,
-      target: head.target,
-      get headers() {
-        headers ??= headersOf(exchange.headBytes, head.lines);
-        return headers;
-      },
-      body: () => {
-        body ??= this.#gather(exchange);
-        return body;
-      },
-    };
-  }
-
-  async #gather(exchange: Exchange): Promise<Uint8Array | undefined> {
+  readonly #gather = async (exchange: Exchange): Promise<Uint8Array | undefined> => {
     const {options, counters} = this.#context;
     const gatherer = new BodyGatherer(exchange, this.#client, {...options, signal: this.#signal});
     if (!gatherer.step()) this.#gatherer = gatherer;
     const body = await gatherer.body;
     if (body === undefined) counters.unreadBodies++;
     return body;
-  }
+  };
 
   #onRoute(exchange: Exchange, route: Route, known: Leg | undefined): void {
     exchange.forgetPayload();
@@ -286,29 +271,28 @@ export class Http1Relay {
     const isStale = leg === known && leg !== parties.last && IDEMPOTENT.has(head.method);
     if (exchange.steal !== undefined || isStale) exchange.save(options.maxBodyBytes);
     parties.last = leg;
-    for (const subscription of route.mirrors) {
-      const copies = parties.copiesFor(subscription);
-      exchange.mirrors.push({copies, copy: copies.begin(head)});
-    }
-    exchange.write(exchange.headBytes);
-    for (const chunk of exchange.early.splice(0)) exchange.write(chunk);
-    exchange.isSent = exchange.reader.isDone;
-    if (exchange.isSent) exchange.endCopies();
+    exchange.begin(
+      route.mirrors.map((subscription) => {
+        const copies = parties.copiesFor(subscription);
+        return {copies, copy: copies.begin(head)};
+      }),
+    );
     const response = new Response(exchange, this.#client, this.#changesOf);
     this.#stage = {kind: 'exchange', exchange, response};
   }
 
-  #changes({steal, isSent}: Exchange, head: ResponseHead): readonly HeaderChange[] {
-    const {connection, options} = this.#context;
-    const isContested = connection.subscriptions().some(({mode}) => mode === 'steal');
-    const answerer = steal === undefined ? 'application' : 'program';
-    const changes = responseChanges(answerer, isContested, options);
+  #changes(
+    {steal, isSent}: Exchange,
+    {isSwitch, lines}: ResponseHead,
+    bytes: Buffer,
+  ): readonly HeaderChange[] {
+    const {connection} = this.#context;
+    const changes = this.#lastingChanges.of(steal === undefined ? 'application' : 'program');
     // Requests that are there already are answered.
-    if (!connection.lettingGo.isSaid || head.isSwitch || !isSent || this.#client.hasBytes) {
+    if (!connection.lettingGo.isSaid || isSwitch || !isSent || this.#client.hasBytes)
       return changes;
-    }
     this.#isLast = true;
-    return [...changes, closing(head)];
+    return [...changes, closing(connectionOptions(bytes, lines))];
   }
 
   #passOn(exchange: Exchange, response: Response): void {

@@ -2,7 +2,6 @@
  * What mirrord says in the heads of responses, and its own response. Every other line stays as it came. Sans-IO.
  */
 
-import type {ResponseHead} from './head.ts';
 import {isNamed, type Lines, nameBytes} from './lines.ts';
 import type {HttpOptions} from './types.ts';
 
@@ -46,8 +45,8 @@ export function responseChanges(
   return changes;
 }
 
-/** The line that ends a connection after an answer; other options (RFC 9110, section 7.6.1) stay. */
-export function closing({options}: ResponseHead): HeaderChange {
+/** The line that ends a connection after an answer with these options, of which others (RFC 9110, section 7.6.1) stay. */
+export function closing(options: readonly string[]): HeaderChange {
   const others = options.filter((option) => option !== 'keep-alive' && option !== 'close');
   return headerChange('Connection', ['close', ...others].join(', '));
 }

@@ -14,7 +14,11 @@ import {changeHead, type HeaderChange} from './response-head.ts';
 export type Progress = 'request' | 'raw' | 'broken' | 'lost' | 'wait';
 
 /** The lines of an answer's head that change. */
-export type ChangesOf = (exchange: Exchange, head: ResponseHead) => readonly HeaderChange[];
+export type ChangesOf = (
+  exchange: Exchange,
+  head: ResponseHead,
+  bytes: Buffer,
+) => readonly HeaderChange[];
 
 export class Response {
   readonly #exchange: Exchange;
@@ -82,7 +86,8 @@ export class Response {
     // The head and what came of the body with it.
     const message = count === bytes.length ? bytes : bytes.subarray(0, count);
     const place = {lines: head.lines, headLength: headBytes.length};
-    for (const part of changeHead(message, place, this.#changesOf(exchange, head))) {
+    const changes = this.#changesOf(exchange, head, message);
+    for (const part of changeHead(message, place, changes)) {
       this.#client.write(part);
     }
     if (count < bytes.length) leg.unread(bytes.subarray(count));

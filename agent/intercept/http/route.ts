@@ -47,7 +47,9 @@ export class Router {
     {subject, limitMs, begun}: Asking,
   ): Route | Promise<Route> {
     let route = begun;
-    for (const [at, subscription] of subscriptions.entries()) {
+    for (let at = 0; at < subscriptions.length; at++) {
+      const subscription = subscriptions[at];
+      if (subscription === undefined) break;
       if (subscription.mode === 'steal' && route.steal !== undefined) continue;
       const fits = this.#matcherOf(subscription.filter)(subject, {subscription, limitMs});
       if (fits === true) route = withSubscription(route, subscription);

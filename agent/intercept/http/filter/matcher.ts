@@ -5,11 +5,11 @@
  * needs the body last: most requests are decided by the first.
  */
 
-import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
+import type {HttpCondition, HttpFilter, HttpPattern} from '../../../../tunnel/http-filter.ts';
 import type {HttpSubscription} from '../types.ts';
 import {warnOnce} from '../warnings.ts';
 import type {Judge} from './judge.ts';
-import {compileLinear} from './pattern.ts';
+import {compileLinear, neededText} from './pattern.ts';
 import type {Question} from './questions.ts';
 
 /** A request as filters see it. */
@@ -19,6 +19,8 @@ export interface FilterSubject {
   readonly target: string;
   /** "Name: value", as it came, without what belongs to HTTP/2 itself. */
   readonly headers: readonly string[];
+  /** A text in small letters is surely in none of the headers: where that is known for less than to look at each. */
+  lacks?(text: string): boolean;
   /** The whole body, without framing; undefined when it is too large or too slow. */
   body(): Promise<Uint8Array | undefined>;
 }
@@ -58,8 +60,9 @@ function joined(
   join: HttpFilter['join'],
 ): boolean | Promise<boolean> {
   const decisive = join === 'any';
-  for (const [at, {fits}] of prepared.entries()) {
-    const found = fits(asked.subject, asked.asker);
+  for (let at = 0; at < prepared.length; at++) {
+    const found = prepared[at]?.fits(asked.subject, asked.asker);
+    if (found === undefined) break;
     if (typeof found !== 'boolean') {
       const rest = prepared.slice(at + 1);
       return found.then((is) => (is === decisive ? is : joined(rest, asked, join)));
@@ -76,7 +79,7 @@ function prepare(condition: HttpCondition, ask: Ask): Prepared {
       return {stage: 0, fits: (subject) => subject.method.toUpperCase() === method};
     }
     case 'header':
-      return preparePattern(condition.pattern, ({headers}) => headers, ask);
+      return prepareHeader(condition.pattern, ask);
     case 'path':
       return preparePattern(condition.pattern, ({target}) => pathsOf(target), ask);
     case 'jq': {
@@ -99,8 +102,18 @@ function prepare(condition: HttpCondition, ask: Ask): Prepared {
   }
 }
 
+function prepareHeader(pattern: HttpPattern, ask: Ask): Prepared {
+  const prepared = preparePattern(pattern, ({headers}) => headers, ask);
+  const needed = neededText(pattern);
+  if (needed === '' || prepared.stage > 0) return prepared;
+  // Most requests are of others, and have nothing like it.
+  const fits: Matcher = (subject, asker) =>
+    subject.lacks?.(needed) === true ? false : prepared.fits(subject, asker);
+  return {stage: prepared.stage, fits};
+}
+
 function preparePattern(
-  pattern: Extract<HttpCondition, {kind: 'header'}>['pattern'],
+  pattern: HttpPattern,
   textsOf: (subject: FilterSubject) => readonly string[],
   ask: Ask,
 ): Prepared {

@@ -36,6 +36,11 @@ export function compileLinear({
   }
 }
 
+/** What is, in letters of some case, in every text that fits; in small letters, '' if that is not sure. */
+export function neededText({source}: HttpPattern): string {
+  return plainBeginning(source).toLowerCase();
+}
+
 /** Plain ASCII, at the beginning, behind which comes no quantifier that would take its last character back. */
 const PLAIN = /^\^?([\w \-:=/;,@%&]+)(?![*?{])/;
 

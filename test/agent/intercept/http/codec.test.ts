@@ -2,17 +2,16 @@ import test from 'ava';
 import fc from 'fast-check';
 import {BodyReader, type Framing} from '../../../../agent/intercept/http/body.ts';
 import {detectProtocol} from '../../../../agent/intercept/http/detect.ts';
-import {
-  headersOf,
-  parseRequestHead,
-  parseResponseHead,
-} from '../../../../agent/intercept/http/head.ts';
+import {Exchange} from '../../../../agent/intercept/http/exchange.ts';
+import {parseRequestHead, parseResponseHead} from '../../../../agent/intercept/http/head.ts';
 import {HeadBuffer} from '../../../../agent/intercept/http/head-buffer.ts';
+import {headersOf} from '../../../../agent/intercept/http/lines.ts';
 import {
   changeHead,
   type HeaderChange,
   headerChange,
 } from '../../../../agent/intercept/http/response-head.ts';
+import {RequestSubject} from '../../../../agent/intercept/http/subject.ts';
 
 const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
 
@@ -139,6 +138,124 @@ test('heads: nothing that is parsed throws, and what parses has one framing', (t
     {numRuns: 1000},
   );
   t.pass();
+});
+
+/** What the first lines are, as a grammar. */
+const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^\0-\x20\x7f]+) HTTP\/1\.([01])$/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: what can't be in a line
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [^\0-\x08\x0a-\x1f\x7f]*)?$/;
+
+const letter = fc.constantFrom(...['G', 'E', ' ', '\t', '/', '\x7f', '\0', '\xe9', '1', '%', '"']);
+/** A line that could be one of these, with some bytes changed. */
+const almost = fc
+  .tuple(
+    fc.constantFrom(
+      'GET /a?b HTTP/1.1',
+      'P / HTTP/1.0',
+      'HTTP/1.1 200 OK',
+      'HTTP/1.0 404',
+      'HTTP/1.1 099 ',
+    ),
+    fc.array(fc.tuple(fc.nat(20), fc.constantFrom(0, 1), letter), {maxLength: 2}),
+  )
+  .map(([line, changes]) => {
+    let text = line;
+    for (const [at, removed, added] of changes) {
+      text = text.slice(0, at) + added + text.slice(at + removed);
+    }
+    return text;
+  });
+
+test('heads: a first line is one of a request, or of a response, exactly by the grammar', (t) => {
+  const get = parseRequestHead(latin1('GET / HTTP/1.1\r\n\r\n'));
+  if (get === undefined) return t.fail();
+  let found = 0;
+  fc.assert(
+    fc.property(almost, (line) => {
+      const bytes = latin1(`${line}\r\n\r\n`);
+      const request = parseRequestHead(bytes);
+      const asRequest = REQUEST_LINE.exec(line);
+      const response = parseResponseHead(bytes, get);
+      const asResponse = STATUS_LINE.exec(line);
+      if (request !== undefined || response !== undefined) found++;
+      const target = request && bytes.toString('latin1', request.targetStart, request.targetEnd);
+      return (
+        request?.method === asRequest?.[1] &&
+        target === asRequest?.[2] &&
+        request?.isLast ===
+          (asRequest && asRequest[3] === '0' ? true : asRequest ? false : undefined) &&
+        response?.status === (asResponse ? Number(asResponse[2]) : undefined)
+      );
+    }),
+    {numRuns: 5000},
+  );
+  t.true(found > 500, `${found} were one`);
+});
+
+for (const [line, expected] of [
+  ['Content-Length: 3', {kind: 'length', bytes: 3}],
+  ['content-LENGTH:\t003 \t', {kind: 'length', bytes: 3}],
+  ['Content-Length: 0', {kind: 'length', bytes: 0}],
+  ['Content-Length: 999999999999999', {kind: 'length', bytes: 999_999_999_999_999}],
+  ['Content-Length: 1000000000000000', undefined],
+  ['Content-Length:', undefined],
+  ['Content-Length: +3', undefined],
+  ['Content-Length: 3, 3', undefined],
+  ['Content-Length: 3\r\nContent-Length: 3', undefined],
+  ['Transfer-Encoding: CHUNKED', {kind: 'chunked'}],
+  ['Transfer-Encoding: gzip, chunked', undefined],
+  ['Transfer-Encoding: chunked\xa0', undefined],
+  ['Transfer-Encoding: chunked\r\nContent-Length: 3', undefined],
+  ['Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked', undefined],
+  ['Content_Length: 3', undefined],
+  ['Transfer_Encoding: chunked', undefined],
+  ["Content-Length': 3", undefined],
+] as const) {
+  test(`heads: the body that ${JSON.stringify(line)} says`, (t) => {
+    const head = parseRequestHead(latin1(`POST / HTTP/1.1\r\n${line}\r\n\r\n`));
+    t.deepEqual(head?.framing, expected);
+  });
+}
+
+test('heads: who says that a message is the last one is understood in any list of options', (t) => {
+  const isLast = (version: string, value: string): boolean | undefined =>
+    parseRequestHead(latin1(`GET / HTTP/${version}\r\nConnection: ${value}\r\n\r\n`))?.isLast;
+  for (const value of ['close', ' CLOSE ', 'te, Close', 'close,keep-alive', 'keep-alive, close']) {
+    t.true(isLast('1.1', value), value);
+    t.true(isLast('1.0', value), value);
+  }
+  for (const value of ['keep-alive', 'Keep-Alive', 'te , keep-ALIVE']) {
+    t.false(isLast('1.1', value), value);
+    t.false(isLast('1.0', value), value);
+  }
+  for (const value of ['', 'closed', 'te']) {
+    t.false(isLast('1.1', value), value);
+    t.true(isLast('1.0', value), value);
+  }
+});
+
+test('heads: what is surely in no header is in none of them as filters see them', (t) => {
+  const name = fc.constantFrom('X-A', 'x-b', 'Accept');
+  const blank = fc.constantFrom('', ' ', ' ', ' ', '\t', '  ');
+  const value = fc.constantFrom('', 'b', 'A: b', 'x-a: B');
+  const lines = fc.array(fc.tuple(name, blank, value, blank), {minLength: 1, maxLength: 4});
+  const needed = fc.constantFrom('x-a: b', 'x', 'b: ', ': b', 'accept: a: b', ':', 'c');
+  fc.assert(
+    fc.property(lines, needed, (all, text) => {
+      const head = all.map((parts) => `${parts[0]}:${parts.slice(1).join('')}\r\n`).join('');
+      const bytes = latin1(`GET /x HTTP/1.1\r\n${head}\r\n`);
+      const parsed = parseRequestHead(bytes);
+      if (parsed === undefined) return false;
+      const subject = new RequestSubject(new Exchange(parsed, bytes), async () => undefined);
+      const isThere = subject.headers.some((line) => line.toLowerCase().includes(text));
+      return !(isThere && subject.lacks(text));
+    }),
+    {numRuns: 2000},
+  );
+  const bytes = latin1('GET /x-a HTTP/1.1\r\nHost: a\r\n\r\n');
+  const parsed = parseRequestHead(bytes);
+  const subject = parsed && new RequestSubject(new Exchange(parsed, bytes), async () => undefined);
+  t.deepEqual([subject?.lacks('x-a'), subject?.lacks('host: a')], [true, false]);
 });
 
 /** Feeds a body; returns how many bytes it took, its payload, and what became of it. */

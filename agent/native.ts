@@ -10,7 +10,7 @@ import {getSystemErrorName} from 'node:util';
 import type {TunnelEndpoint} from '../tunnel/messages.ts';
 
 interface Addon {
-  originalDestination(fd: number, endpoint: Uint8Array): number;
+  redirected(fd: number, endpoints: Uint8Array): number;
   connectMarked(endpoint: Uint8Array, mark: number, source: Uint8Array): number;
   peerUser(fd: number): number;
   listening(isV6: number, protocol: number, state: number, endpoints: Uint8Array): number;
@@ -44,15 +44,20 @@ export function loadNative(): void {
   addon();
 }
 
+const endpoints = new Uint8Array(36);
+
 /**
- * Where a connection was going before it was redirected; its own address, if it was not. Throws ENOENT where
+ * Where a connection was going before it was redirected, its own address if it was not; and its peer. Throws ENOENT where
  * the kernel does not know: its connection tracking has forgotten it.
  */
-export function originalDestination(fd: number): TunnelEndpoint {
-  const bytes = new Uint8Array(18);
-  const length = checked('getsockopt', addon().originalDestination(fd, bytes));
-  const port = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
-  return {address: bytes.slice(2, length), port};
+export function redirected(fd: number): {local: TunnelEndpoint; peer: TunnelEndpoint} {
+  const lengths = checked('getsockopt', addon().redirected(fd, endpoints));
+  return {local: endpointAt(0, lengths % 32), peer: endpointAt(18, lengths >> 5)};
+}
+
+function endpointAt(at: number, length: number): TunnelEndpoint {
+  const port = ((endpoints[at] ?? 0) << 8) | (endpoints[at + 1] ?? 0);
+  return {address: endpoints.slice(at + 2, at + length), port};
 }
 
 /** As the addon takes it. */

@@ -23,11 +23,10 @@
 import {once} from 'node:events';
 import {type AddressInfo, createServer, type Server, type Socket} from 'node:net';
 import {setTimeout as delay} from 'node:timers/promises';
-import {parseAddress} from '../../sockets/address.ts';
 import type {InterceptEvent, InterceptParams} from '../../tunnel/intercept.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
-import {loadNative, originalDestination} from '../native.ts';
+import {loadNative, redirected} from '../native.ts';
 import {untilPodIsGone} from '../target/network.ts';
 import {type Backend, RulesError} from './backend.ts';
 import {findBackends} from './backends.ts';
@@ -100,6 +99,7 @@ export class Interceptor {
   readonly #alone = Promise.withResolvers<void>();
   #started: Promise<Redirect> | undefined;
   #server: Server | undefined;
+  #port: number | undefined;
   #redirect: Redirect | undefined;
   #nextNumber = 1;
   #isPaused = false;
@@ -115,8 +115,7 @@ export class Interceptor {
 
   /** Our listener's port, which is no port of the target's; undefined while nothing was subscribed. */
   get port(): number | undefined {
-    const address = this.#server?.address() as AddressInfo | null | undefined;
-    return address?.port;
+    return this.#port;
   }
 
   /** Resolves with the port when the listener is there. */
@@ -283,6 +282,7 @@ export class Interceptor {
       await once(server, 'listening');
     }
     this.#server = server;
+    this.#port = (server.address() as AddressInfo | null)?.port;
     this.#redirect = new Redirect({
       ...{to: this.port ?? 0, backends, predecessor, log},
       isInUse: () => this.#connections.size > 0,
@@ -341,11 +341,8 @@ export class Interceptor {
   /** Finds out who wants to go where; undefined, and reset, if it was not redirected to us. */
   #look(socket: Socket): Incoming | undefined {
     try {
-      const local = originalDestination(descriptorOf(socket));
-      const address = parseAddress(socket.remoteAddress ?? '');
-      if (local.port !== this.port && address !== undefined) {
-        return {socket, local, peer: {address: unmapped(address), port: socket.remotePort ?? 0}};
-      }
+      const {local, peer} = redirected(descriptorOf(socket));
+      if (local.port !== this.port) return {socket, local, peer};
     } catch (error) {
       this.#options.log.debug('stray connection', {reason: errnoOf(error)});
     }
@@ -353,16 +350,6 @@ export class Interceptor {
     abort(socket);
     return undefined;
   }
-}
-
-/** An IPv4 address that an IPv6 socket shows, as itself. */
-function unmapped(address: Uint8Array): Uint8Array {
-  const isMapped =
-    address.length === 16 &&
-    address.subarray(0, 10).every((byte) => byte === 0) &&
-    address[10] === 0xff &&
-    address[11] === 0xff;
-  return isMapped ? address.subarray(12) : address;
 }
 
 /** Node has no public name for it. */

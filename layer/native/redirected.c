@@ -26,29 +26,40 @@
 /* linux/netfilter_ipv4.h and netfilter_ipv6/ip6_tables.h, whose other contents clash with netinet/in.h */
 #define ORIGINAL_DST 80
 
-/* originalDestination(fd, endpoint) -> length | -errno: port (big-endian) and address into endpoint, 18 bytes. */
-static napi_value original_destination(napi_env env, napi_callback_info info) {
+enum { ENDPOINT_BYTES = 18 };
+
+/* Port (big-endian) and address into endpoint; returns the length. An IPv4 address that an IPv6 socket shows is itself. */
+static int write_endpoint(uint8_t *endpoint, const struct sockaddr_storage *from) {
+  const struct sockaddr_in *v4 = (const void *)from;
+  const struct sockaddr_in6 *v6 = (const void *)from;
+  int is_v4 = from->ss_family == AF_INET, is_mapped = !is_v4 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
+  memcpy(endpoint, is_v4 ? &v4->sin_port : &v6->sin6_port, 2);
+  if (is_v4) memcpy(endpoint + 2, &v4->sin_addr, 4);
+  else memcpy(endpoint + 2, v6->sin6_addr.s6_addr + (is_mapped ? 12 : 0), is_mapped ? 4 : 16);
+  return is_v4 || is_mapped ? 6 : ENDPOINT_BYTES;
+}
+
+/* redirected(fd, endpoints) -> length of the first + 32 * length of the second | -errno: where it was going, and its peer,
+ * 18 bytes each. */
+static napi_value redirected(napi_env env, napi_callback_info info) {
   napi_value args[2];
   size_t room;
   arguments(env, info, args, 2);
-  uint8_t *endpoint = bytes_argument(env, args[1], &room);
-  if (!endpoint || room < 18) return number(env, -EINVAL);
+  uint8_t *endpoints = bytes_argument(env, args[1], &room);
+  if (!endpoints || room < 2 * ENDPOINT_BYTES) return number(env, -EINVAL);
   int fd = int_argument(env, args[0]);
-  struct sockaddr_in v4;
-  struct sockaddr_in6 v6;
-  socklen_t length = sizeof v4;
-  if (getsockopt(fd, IPPROTO_IP, ORIGINAL_DST, &v4, &length) == 0) {
-    memcpy(endpoint, &v4.sin_port, 2);
-    memcpy(endpoint + 2, &v4.sin_addr, 4);
-    return number(env, 6);
+  struct sockaddr_storage peer, going;
+  socklen_t length = sizeof peer;
+  if (getpeername(fd, (struct sockaddr *)&peer, &length) < 0) return number(env, -errno);
+  int to_peer = write_endpoint(endpoints + ENDPOINT_BYTES, &peer);
+  length = sizeof going;
+  if (getsockopt(fd, IPPROTO_IP, ORIGINAL_DST, &going, &length) < 0) {
+    int failure = errno;
+    length = sizeof going;
+    if (getsockopt(fd, IPPROTO_IPV6, ORIGINAL_DST, &going, &length) < 0)
+      return number(env, -(errno == ENOENT ? failure : errno));
   }
-  int failure = errno;
-  length = sizeof v6;
-  if (getsockopt(fd, IPPROTO_IPV6, ORIGINAL_DST, &v6, &length) < 0)
-    return number(env, -(errno == ENOENT ? failure : errno));
-  memcpy(endpoint, &v6.sin6_port, 2);
-  memcpy(endpoint + 2, &v6.sin6_addr, 16);
-  return number(env, 18);
+  return number(env, write_endpoint(endpoints, &going) + 32 * to_peer);
 }
 
 union address {
@@ -120,8 +131,8 @@ static napi_value peer_user(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT() {
   napi_value function;
-  napi_create_function(env, NULL, 0, original_destination, NULL, &function);
-  napi_set_named_property(env, exports, "originalDestination", function);
+  napi_create_function(env, NULL, 0, redirected, NULL, &function);
+  napi_set_named_property(env, exports, "redirected", function);
   napi_create_function(env, NULL, 0, connect_marked, NULL, &function);
   napi_set_named_property(env, exports, "connectMarked", function);
   napi_create_function(env, NULL, 0, peer_user, NULL, &function);

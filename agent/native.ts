@@ -1,13 +1,18 @@
 /**
  * Where a redirected connection wanted to go, connections that the redirecting rules let pass, who is at the other end of a
- * unix socket, and which sockets there are: what Node can't ask of a socket (layer/native/redirected.c,
- * socket-diagnostics.c). The only file that loads it.
+ * unix socket, which sockets there are, and copies of packets: what Node can't do (layer/native/redirected.c,
+ * socket-diagnostics.c, capture.c). The only file that loads it.
  */
 
 import {createRequire} from 'node:module';
 import {machine} from 'node:os';
 import {getSystemErrorName} from 'node:util';
 import type {TunnelEndpoint} from '../tunnel/messages.ts';
+
+declare const captureBrand: unique symbol;
+interface CaptureHandle {
+  readonly [captureBrand]: true;
+}
 
 interface Addon {
   redirected(fd: number, endpoints: Uint8Array): number;
@@ -22,6 +27,14 @@ interface Addon {
     records: Uint8Array,
   ): number;
   destroyConnection(isV6: number, id: Uint8Array): number;
+  openCapture(
+    program: Uint8Array,
+    notes: Uint8Array,
+    callback: (count: number) => void,
+  ): [CaptureHandle, ArrayBuffer] | number;
+  filterCapture(handle: CaptureHandle, program: Uint8Array): number;
+  captureLosses(handle: CaptureHandle, losses: Uint8Array): number;
+  closeCapture(handle: CaptureHandle): number;
 }
 
 let loaded: Addon | undefined;
@@ -170,4 +183,78 @@ export function connections(
  */
 export function destroyConnection({family, id}: Connection): void {
   checked('netlink', addon().destroyConnection(family === 6 ? 1 : 0, id));
+}
+
+/** Notes that a capture is told of at a time, and the words of each: layer/native/capture.c. */
+const NOTES = 512;
+const NOTE_WORDS = 4;
+
+/** A packet that was captured. */
+export interface CapturedPacket {
+  /** Of its network header, in the ring. */
+  readonly offset: number;
+  /** From that on; what was cut off is not counted. */
+  readonly length: number;
+  readonly isWhole: boolean;
+  /** It leaves the pod, or goes to somebody in it. */
+  readonly isOutgoing: boolean;
+}
+
+/** Copies of the packets of this network namespace that a program of classic BPF lets through. */
+export class PacketCapture {
+  readonly #handle: CaptureHandle;
+  readonly #notes = new Uint32Array(NOTES * NOTE_WORDS);
+  readonly #losses = new Float64Array(2);
+  /** Where packets are, until the callback returns. */
+  readonly ring: Uint8Array;
+
+  /**
+   * `onPacket` is called for each, `onBatch` before some. Throws EPERM without NET_RAW, or what else the kernel says where
+   * it can't.
+   */
+  constructor(
+    program: Uint8Array,
+    {onBatch, onPacket}: {onBatch(): void; onPacket(packet: CapturedPacket): void},
+  ) {
+    const notes = this.#notes;
+    const packet = {offset: 0, length: 0, isWhole: false, isOutgoing: false};
+    const opened = addon().openCapture(program, bytesOf(notes), (count) => {
+      onBatch();
+      for (let at = 0; at < count * NOTE_WORDS; at += NOTE_WORDS) {
+        packet.offset = notes[at] ?? 0;
+        packet.length = notes[at + 1] ?? 0;
+        packet.isWhole = packet.length === notes[at + 2];
+        packet.isOutgoing = notes[at + 3] !== 0;
+        onPacket(packet);
+      }
+    });
+    if (typeof opened === 'number') {
+      checked('socket', opened);
+      throw new Error('no capture');
+    }
+    const [handle, ring] = opened;
+    this.#handle = handle;
+    this.ring = new Uint8Array(ring);
+  }
+
+  /** Lets others through. Throws EINVAL for a program that the kernel does not take. */
+  filter(program: Uint8Array): void {
+    checked('setsockopt', addon().filterCapture(this.#handle, program));
+  }
+
+  /** Packets that found no room since the last call, and those with a wrong checksum since the first. */
+  losses(): {readonly dropped: number; readonly broken: number} {
+    checked('getsockopt', addon().captureLosses(this.#handle, bytesOf(this.#losses)));
+    const [dropped = 0, broken = 0] = this.#losses;
+    return {dropped, broken};
+  }
+
+  /** Once only; the ring is empty then. */
+  close(): void {
+    checked('close', addon().closeCapture(this.#handle));
+  }
+}
+
+function bytesOf({buffer}: Uint32Array | Float64Array): Uint8Array {
+  return new Uint8Array(buffer);
 }

@@ -35,7 +35,7 @@ function spawnAgent(pid: number, token: string): ChildProcess {
   const enter = [
     'enter',
     String(pid),
-    '--keep-net-admin',
+    '--keep-network',
     '--die-with-parent',
     '--ping',
     '4',

@@ -8,7 +8,6 @@ import type {Duplex} from 'node:stream';
 import {formatAddress} from '../../sockets/address.ts';
 import {socketOfDescriptor} from '../../sockets/connect.ts';
 import {socketOf} from '../../sockets/of-stream.ts';
-import {emitIncoming, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
 import {connectToApplication} from './application.ts';
@@ -20,10 +19,11 @@ import {
 } from './http/types.ts';
 import {abort, join} from './join.ts';
 import type {LettingGo} from './letting-go.ts';
-import {Mirror} from './mirror.ts';
+import {mirrorFor} from './mirror.ts';
+import {isOwnAddress} from './own-address.ts';
 import {pass} from './pass.ts';
 import {type Subscription, type Subscriptions, warn} from './subscriptions.ts';
-import {connectClient, type OpenToClient} from './tunnel-duplex.ts';
+import {connectClient, type Ends, opener} from './tunnel-duplex.ts';
 
 /** A connection that nobody uses for so long is asked whether it is still there. */
 const KEEPALIVE_MS = 60_000;
@@ -36,10 +36,8 @@ const CLIENT_PAUSE_MS = 5_000;
 export type RelayHttp = (connection: RedirectedConnection, options: HttpOptions) => Promise<void>;
 
 /** A connection, with what is known of it. */
-export interface Incoming {
+export interface Incoming extends Ends {
   readonly socket: Socket;
-  readonly peer: TunnelEndpoint;
-  readonly local: TunnelEndpoint;
 }
 
 /** What happened to connections. */
@@ -76,7 +74,7 @@ export class Delivery {
 
   /** Resolves when the connection is over. */
   async give(incoming: Incoming): Promise<void> {
-    const all = this.#subscriptions.of(incoming.local.port);
+    const all = this.#concerned(incoming);
     const {relayHttp} = this.#options;
     if (relayHttp !== undefined && all.some(({params}) => params.filter !== undefined)) {
       this.#counters.handedToHttp++;
@@ -96,6 +94,13 @@ export class Delivery {
     await join(incoming.socket, program);
   }
 
+  /** Whom a connection may be for: who captures has copies of what came from outside already. */
+  #concerned({local, peer}: Incoming): readonly Subscription[] {
+    const all = this.#subscriptions.of(local.port);
+    if (all.every(({isCaptured}) => !isCaptured) || isOwnAddress(peer.address)) return all;
+    return all.filter(({isCaptured}) => !isCaptured);
+  }
+
   /** To the application, with copies for who mirrors. */
   async #pass(incoming: Incoming, subscriptions: readonly Subscription[]): Promise<void> {
     const {socket} = incoming;
@@ -113,7 +118,7 @@ export class Delivery {
     const {socket: client} = socketOf(socket, new Uint8Array(0), true);
     const mirrors = subscriptions
       .filter(({client}) => !client.isAway)
-      .flatMap((subscription) => this.#mirror(subscription, incoming) ?? []);
+      .flatMap((subscription) => mirrorFor(subscription, incoming, this.#counters) ?? []);
     this.#counters.mirrored += mirrors.length;
     await pass(client, application, mirrors);
     socket.destroy();
@@ -163,7 +168,7 @@ export class Delivery {
   #tee(incoming: Incoming, subscriptions: readonly Subscription[]): void {
     for (const subscription of subscriptions) {
       if (subscription.client.isAway) continue;
-      const mirror = this.#mirror(subscription, incoming);
+      const mirror = mirrorFor(subscription, incoming, this.#counters);
       if (mirror === undefined) continue;
       this.#counters.mirrored++;
       const {socket} = incoming;
@@ -172,21 +177,6 @@ export class Delivery {
       socket.once('close', () => {
         if (!socket.readableEnded) mirror.reset();
       });
-    }
-  }
-
-  #mirror(subscription: Subscription, incoming: Incoming): Mirror | undefined {
-    try {
-      return new Mirror(opener(subscription, incoming), () => {
-        this.#counters.mirrorsCutOff++;
-        warn(
-          subscription,
-          'MIRROR_TOO_SLOW',
-          `a mirrored connection to port ${incoming.local.port} was cut off: the program here reads more slowly than the target`,
-        );
-      });
-    } catch {
-      return undefined; // its tunnel is just gone
     }
   }
 
@@ -208,7 +198,7 @@ export class Delivery {
         if (all === asked) return found;
         asked = all;
         // Filters first: whoever takes everything takes the rest.
-        found = all
+        found = this.#concerned(incoming)
           .toSorted((one, other) => rank(one) - rank(other))
           .map((subscription) => this.#asHttp(subscription, incoming));
         return found;
@@ -235,9 +225,4 @@ function rank({params}: Subscription): number {
 /** What the first subscription that says something about HTTP wants. */
 function httpOptions(all: readonly Subscription[]): HttpOptions {
   return {...HTTP_DEFAULTS, ...all[0]?.params.http};
-}
-
-function opener(subscription: Subscription, {peer, local}: Incoming): OpenToClient {
-  const body = emitIncoming({subscription: subscription.params.id, peer, local});
-  return (handler) => subscription.client.open(body, handler);
 }

@@ -134,7 +134,7 @@ export class Interceptor {
     params: InterceptParams,
     client: InterceptClient,
     onEvent: (event: InterceptEvent) => void,
-    standing: Standing = {since: 0, isMoved: false},
+    standing: Standing = {since: 0, isMoved: false, isCaptured: false},
   ): () => void {
     const subscription: Subscription = {
       ...standing,
@@ -212,10 +212,11 @@ export class Interceptor {
     }
     if (params.onConcurrentSteal === 'override') for (const other of others) this.#override(other);
     this.#subscriptions.add(subscription);
+    if (subscription.isCaptured) return onEvent({event: 'active'});
     try {
       const redirect = await this.#start();
       await redirect.add(port);
-      if (this.#subscriptions.of(port).length === 0) void redirect.delete(port); // given back meanwhile
+      if (!this.#subscriptions.needsRedirect(port)) void redirect.delete(port); // given back meanwhile
       if (!this.#subscriptions.has(subscription)) return;
       onEvent({event: 'active'});
       this.#options.log.info('subscribed', {port, mode: params.mode, by: redirect.backendName});
@@ -245,7 +246,7 @@ export class Interceptor {
   }
 
   #end(subscription: Subscription): void {
-    if (this.#remove(subscription)) {
+    if (this.#remove(subscription) && !subscription.isCaptured) {
       this.#options.log.info('unsubscribed', {port: subscription.params.port});
     }
   }
@@ -254,7 +255,7 @@ export class Interceptor {
   #remove(subscription: Subscription): boolean {
     if (!this.#subscriptions.remove(subscription)) return false;
     const {port} = subscription.params;
-    if (this.#subscriptions.of(port).length === 0) void this.#redirect?.delete(port);
+    if (!this.#subscriptions.needsRedirect(port)) void this.#redirect?.delete(port);
     return true;
   }
 
@@ -330,6 +331,7 @@ export class Interceptor {
     void this.#redirect?.pause();
     this.#options.log.warn('too many connections: redirecting pauses', {limit: PAUSE_AT});
     for (const subscription of this.#subscriptions.all()) {
+      if (subscription.isCaptured) continue;
       warn(
         subscription,
         'TOO_MANY_CONNECTIONS',

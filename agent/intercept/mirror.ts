@@ -4,7 +4,8 @@
  */
 
 import type {ErrnoName, MuxStream} from '../../tunnel/types.ts';
-import type {OpenToClient} from './tunnel-duplex.ts';
+import {type Subscriber, warn} from './subscriptions.ts';
+import {type Ends, type OpenToClient, opener} from './tunnel-duplex.ts';
 
 /** What may wait for a slow client, of one connection: four initial windows of a stream. */
 export const MIRROR_QUEUE_BYTES = 1 << 20;
@@ -14,7 +15,9 @@ export class Mirror {
   readonly #onLag: () => void;
   #stream: MuxStream | undefined;
   #queuedBytes = 0;
+  #isOpen = false;
   #isEnding = false;
+  #isBroken = false;
 
   /** `onLag`: the client was too slow, and gets no more of this connection. */
   constructor(open: OpenToClient, onLag: () => void) {
@@ -22,7 +25,10 @@ export class Mirror {
     const forget = (_errno: ErrnoName): void => this.#forget();
     let received = 0;
     this.#stream = open({
-      onOpened: () => this.#flush(),
+      onOpened: () => {
+        this.#isOpen = true;
+        this.#flush();
+      },
       onWritable: () => this.#flush(),
       onData: (chunk) => {
         // A program's answers to a copy go nowhere.
@@ -45,7 +51,8 @@ export class Mirror {
   write(chunk: Uint8Array): void {
     if (this.#stream === undefined) return;
     if (this.#queuedBytes + chunk.length > MIRROR_QUEUE_BYTES) {
-      this.reset();
+      this.#stream.reset('ECONNRESET');
+      this.#forget();
       this.#onLag();
       return;
     }
@@ -60,10 +67,10 @@ export class Mirror {
     this.#flush();
   }
 
-  /** The connection is broken. */
+  /** The connection is broken: a program sees it behind what came before, as of one kernel. */
   reset(): void {
-    this.#stream?.reset('ECONNRESET');
-    this.#forget();
+    this.#isBroken = true;
+    if (this.#isOpen) this.#flush();
   }
 
   #flush(): void {
@@ -78,11 +85,34 @@ export class Mirror {
       else this.#queue[0] = first.subarray(count);
     }
     if (this.#isEnding) stream.end();
+    if (!this.#isBroken) return;
+    stream.reset('ECONNRESET');
+    this.#forget();
   }
 
   #forget(): void {
     this.#stream = undefined;
     this.#queue.length = 0;
     this.#queuedBytes = 0;
+  }
+}
+
+/** A copy of a connection for a subscription, which is told if it was too slow; undefined: its tunnel is just gone. */
+export function mirrorFor(
+  subscription: Subscriber,
+  ends: Ends,
+  counters: {mirrorsCutOff: number},
+): Mirror | undefined {
+  try {
+    return new Mirror(opener(subscription, ends), () => {
+      counters.mirrorsCutOff++;
+      warn(
+        subscription,
+        'MIRROR_TOO_SLOW',
+        `a mirrored connection to port ${ends.local.port} was cut off: the program here reads more slowly than the target`,
+      );
+    });
+  } catch {
+    return undefined;
   }
 }

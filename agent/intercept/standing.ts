@@ -34,7 +34,7 @@ function keyOf(from: Connection['local'], to: Connection['local']): string {
 }
 
 /** The bytes of an IPv4 address, also where an IPv6 socket has it. */
-function unmapped(address: Uint8Array): string {
+export function unmapped(address: Uint8Array): string {
   const hex = Buffer.from(address).toString('hex');
   return hex.startsWith('00000000000000000000ffff') ? hex.slice(24) : hex;
 }

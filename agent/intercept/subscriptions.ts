@@ -20,6 +20,11 @@ export interface Standing {
   readonly since: number;
   /** An agent before this one has let it be beside the others. */
   readonly isMoved: boolean;
+  /**
+   * Its own agent copies what comes to the port (`capture/`), and nothing is redirected for it. What is missing there is
+   * what the rules lead away on `lo` for somebody else.
+   */
+  readonly isCaptured: boolean;
 }
 
 export interface Subscription extends Standing {
@@ -34,8 +39,11 @@ export interface Subscription extends Standing {
   awayUntil: number;
 }
 
+/** What a copy of a connection needs to know. */
+export type Subscriber = Pick<Subscription, 'params' | 'client' | 'onEvent' | 'warned'>;
+
 /** Tells a client something about its subscription, once. */
-export function warn({warned, onEvent}: Subscription, code: string, message: string): void {
+export function warn({warned, onEvent}: Subscriber, code: string, message: string): void {
   if (warned.has(code)) return;
   warned.add(code);
   onEvent({event: 'warning', code, message});
@@ -52,6 +60,11 @@ export class Subscriptions {
   /** Those of a port, in their order; another list whenever it changes. */
   of(port: number): readonly Subscription[] {
     return this.#ports.get(port) ?? NONE;
+  }
+
+  /** Whether there is one for which the port is redirected. */
+  needsRedirect(port: number): boolean {
+    return this.of(port).some(({isCaptured}) => !isCaptured);
   }
 
   all(): Subscription[] {

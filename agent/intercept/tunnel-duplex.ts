@@ -6,10 +6,24 @@
  */
 
 import {Duplex} from 'node:stream';
+import {emitIncoming, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {ErrnoName, MuxStream, StreamHandler} from '../../tunnel/types.ts';
+import type {Subscriber} from './subscriptions.ts';
 
 /** Opens a stream towards a client; throws when its tunnel is over. */
 export type OpenToClient = (handler: StreamHandler) => MuxStream;
+
+/** Both ends of a connection to the pod. */
+export interface Ends {
+  readonly peer: TunnelEndpoint;
+  readonly local: TunnelEndpoint;
+}
+
+/** Opens a connection that came for a subscription. */
+export function opener({params, client}: Subscriber, {peer, local}: Ends): OpenToClient {
+  const body = emitIncoming({subscription: params.id, peer, local});
+  return (handler) => client.open(body, handler);
+}
 
 /** An errno of the tunnel as an error, as Node's own. */
 function errnoError(code: ErrnoName): Error {

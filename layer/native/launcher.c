@@ -2,7 +2,7 @@
  * mirrord-launcher: the process that makes a sandbox, starts the program in it, and stays to guard it.
  *
  *   launcher serve FD -- PROGRAM [ARGUMENT…]
- *   launcher enter PID [--mount] [--keep-capabilities | --keep-net-admin] [--die-with-parent] [--ping FD4 FD6]
+ *   launcher enter PID [--mount] [--keep-capabilities | --keep-network] [--die-with-parent] [--ping FD4 FD6]
  *                  [--listen PORT FD4 FD6] [--listen-at ADDRESS PORT FD] -- PROGRAM…
  *   launcher records connected | dial NAME LENGTH    (records.c)
  *   launcher files pid PID | root                    (files.c)
@@ -386,11 +386,11 @@ static void place_listeners(char **args) {
 
 static int enter(int argc, char **argv) {
   pid_t pid = atoi(argv[2]), parent = getppid();
-  int mount = 0, keep = 0, keep_network = 0, die = 0, ping4 = -1, ping6 = -1, i = 3;
+  int mount = 0, keep = 0, network = 0, die = 0, ping4 = -1, ping6 = -1, i = 3;
   for (; i < argc && strcmp(argv[i], "--"); i++) {
     if (!strcmp(argv[i], "--mount")) mount = 1;
     else if (!strcmp(argv[i], "--keep-capabilities")) keep = 1;
-    else if (!strcmp(argv[i], "--keep-net-admin")) keep_network = 1;
+    else if (!strcmp(argv[i], "--keep-network")) network = 1;
     else if (!strcmp(argv[i], "--die-with-parent")) die = 1;
     else if (!strcmp(argv[i], "--ping") && i + 2 < argc) ping4 = atoi(argv[i + 1]), ping6 = atoi(argv[i + 2]), i += 2;
     else if (!strcmp(argv[i], "--listen") && i + 3 < argc) place_listeners(argv + i + 1), i += 3;
@@ -408,7 +408,7 @@ static int enter(int argc, char **argv) {
   }
   if (ping4 >= 0) place_ping_socket(AF_INET, IPPROTO_ICMP, ping4), place_ping_socket(AF_INET6, IPPROTO_ICMPV6, ping6);
   if (keep && set_capabilities(CAPABILITIES_KEEP) < 0) return perror("mirrord-launcher: capabilities"), 65;
-  if (keep_network) keep_net_admin();
+  if (network) keep_network();
   if (die) {
     /* It has rules to remove. One that can't (it hangs, it is stopped) doesn't refresh them either. */
     prctl(PR_SET_PDEATHSIG, SIGTERM);

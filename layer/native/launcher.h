@@ -23,7 +23,7 @@ int enter_namespaces(pid_t pid, int mount);
 /* Capabilities of the program after exec. */
 enum capabilities { CAPABILITIES_CONTAINER, CAPABILITIES_KEEP, CAPABILITIES_UNTOUCHED };
 int set_capabilities(enum capabilities wanted);
-void keep_net_admin(void);
+void keep_network(void);
 
 /* Mounts; all paths absolute. */
 /* Any directory that every system has will do: it is covered for a moment, in our namespace only. */

@@ -125,13 +125,15 @@ int set_capabilities(enum capabilities wanted) {
   return 0;
 }
 
-/* The one capability that the agent needs in its target's namespaces, where they are ours to enter. Without it
+/* What the agent needs in its target's namespaces, where they are ours to enter: to redirect, and to capture. Without it
  * the target's traffic stays as it is, which the agent tells. */
-void keep_net_admin(void) {
+void keep_network(void) {
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct data[2];
   if (syscall(SYS_capget, &header, data) < 0) return;
-  /* Its number is in the first word. */
-  data[0].inheritable |= data[0].permitted & CAP_TO_MASK(CAP_NET_ADMIN);
-  if (syscall(SYS_capset, &header, data) == 0) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0);
+  /* Their numbers are in the first word. */
+  data[0].inheritable |= data[0].permitted & (CAP_TO_MASK(CAP_NET_ADMIN) | CAP_TO_MASK(CAP_NET_RAW));
+  if (syscall(SYS_capset, &header, data) < 0) return;
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0);
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0);
 }

@@ -4,7 +4,7 @@
  *
  * A redirected connection has our listener's address as its own; the kernel's connection tracking remembers
  * where it went (SO_ORIGINAL_DST, net/netfilter/nf_conntrack_proto.c). A connection of ours to the application
- * carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets there are: socket-diagnostics.c.
+ * carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets there are: socket-diagnostics.c. Copies of packets: capture.c.
  * Agents of one pod know each other by their users (SO_PEERCRED).
  *
  * Failures come back as negative errnos; agent/native.ts turns them into errors.
@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "napi-arguments.h"
 #include "socket-diagnostics.h"
 
@@ -130,18 +131,22 @@ static napi_value peer_user(napi_env env, napi_callback_info info) {
 }
 
 NAPI_MODULE_INIT() {
-  napi_value function;
-  napi_create_function(env, NULL, 0, redirected, NULL, &function);
-  napi_set_named_property(env, exports, "redirected", function);
-  napi_create_function(env, NULL, 0, connect_marked, NULL, &function);
-  napi_set_named_property(env, exports, "connectMarked", function);
-  napi_create_function(env, NULL, 0, peer_user, NULL, &function);
-  napi_set_named_property(env, exports, "peerUser", function);
-  napi_create_function(env, NULL, 0, listening, NULL, &function);
-  napi_set_named_property(env, exports, "listening", function);
-  napi_create_function(env, NULL, 0, connections, NULL, &function);
-  napi_set_named_property(env, exports, "connections", function);
-  napi_create_function(env, NULL, 0, destroy_connection, NULL, &function);
-  napi_set_named_property(env, exports, "destroyConnection", function);
+  const struct { const char *name; napi_callback function; } functions[] = {
+      {"redirected", redirected},
+      {"connectMarked", connect_marked},
+      {"peerUser", peer_user},
+      {"listening", listening},
+      {"connections", connections},
+      {"destroyConnection", destroy_connection},
+      {"openCapture", open_capture},
+      {"filterCapture", filter_capture},
+      {"captureLosses", capture_losses},
+      {"closeCapture", close_capture},
+  };
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    napi_value function;
+    napi_create_function(env, NULL, 0, functions[i].function, NULL, &function);
+    napi_set_named_property(env, exports, functions[i].name, function);
+  }
   return exports;
 }

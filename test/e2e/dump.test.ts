@@ -40,7 +40,7 @@ while s.recv(65536): pass`;
 
 /** What nft shows of the rules in the target's namespace. */
 async function rules(): Promise<string> {
-  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-net-admin', '--'];
+  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-network', '--'];
   return (await demo.run([...enter, '/usr/sbin/nft', 'list', 'ruleset'])).stdout;
 }
 

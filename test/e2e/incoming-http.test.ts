@@ -23,7 +23,7 @@ async function ask(...args: readonly string[]): Promise<string> {
 }
 
 async function rules(): Promise<string> {
-  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-net-admin', '--'];
+  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-network', '--'];
   const {stdout} = await demo.run([...enter, '/usr/sbin/nft', 'list', 'ruleset']);
   return stdout;
 }

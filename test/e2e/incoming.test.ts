@@ -25,7 +25,7 @@ async function ask(from = client, url = `http://${gateway}/asked`): Promise<stri
 
 /** What nft shows of the rules in the target's namespace. */
 async function rules(): Promise<string> {
-  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-net-admin', '--'];
+  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-network', '--'];
   const {status, stdout, stderr} = await demo.run([...enter, '/usr/sbin/nft', 'list', 'ruleset']);
   if (status !== 0) throw new Error(stderr);
   return stdout;

@@ -183,8 +183,9 @@ export class Leader {
       onEvent({event: 'failed', errno: 'EINVAL', message: 'the subscription makes no sense'});
       return () => undefined;
     }
-    const {since, isMoved} = params;
-    const end = this.#options.subscribe(params, client, onEvent, {since, isMoved});
+    const {since, isMoved, isCaptured} = params;
+    const standing = {since, isMoved, isCaptured};
+    const end = this.#options.subscribe(params, client, onEvent, standing);
     this.#subscriptions++;
     return () => {
       this.#subscriptions--;

@@ -15,7 +15,7 @@ import type {Standing} from '../subscriptions.ts';
  * all this: agents that would not understand each other do not meet.
  * Whatever changes what a subscription may ask for is another version: one that the leader does not understand fails.
  */
-export const MEETING_POINT = '\0mirrord/incoming/1';
+export const MEETING_POINT = '\0mirrord/incoming/2';
 
 /** Whether agents meet there, of this version or another. */
 export function isMeetingPoint(name: string): boolean {
@@ -64,7 +64,8 @@ export function parseLeavingInfo(value: unknown): LeavingInfo | undefined {
 export function parseHandedOver(value: unknown): HandedOver | undefined {
   const params = parseInterceptParams(value);
   if (params === undefined) return undefined;
-  const {since, isMoved}: Record<string, unknown> = {...(value as object)};
-  if (!Number.isSafeInteger(since) || typeof isMoved !== 'boolean') return undefined;
-  return {...params, since: since as number, isMoved};
+  const {since, isMoved, isCaptured}: Record<string, unknown> = {...(value as object)};
+  if (!Number.isSafeInteger(since)) return undefined;
+  if (typeof isMoved !== 'boolean' || typeof isCaptured !== 'boolean') return undefined;
+  return {...params, since: since as number, isMoved, isCaptured};
 }

@@ -24,6 +24,7 @@
 
 import type {InterceptEvent, InterceptParams} from '../../../tunnel/intercept.ts';
 import type {Log} from '../../log.ts';
+import {Capture} from '../capture/capture.ts';
 import type {InterceptClient} from '../subscriptions.ts';
 import {Candidate, type CandidateOptions, type Place, type Predecessor} from './candidate.ts';
 
@@ -38,6 +39,8 @@ interface Wish {
   readonly since: number;
   /** The client has heard that connections come. */
   isActive: boolean;
+  /** Ends the copies of what comes, if that is how the client gets them. */
+  stopCapture: (() => void) | undefined;
   isOver: boolean;
   /** Ends it where it is now. */
   stop: (() => void) | undefined;
@@ -45,6 +48,7 @@ interface Wish {
 
 export class SharedInterceptor {
   readonly #candidate: Candidate;
+  readonly #capture: Capture;
   readonly #log: Log;
   readonly #wishes = new Set<Wish>();
   #place: Promise<Place> | undefined;
@@ -52,6 +56,7 @@ export class SharedInterceptor {
 
   constructor(options: CandidateOptions) {
     this.#log = options.log;
+    this.#capture = new Capture(options.log);
     this.#candidate = new Candidate(options, (predecessor) => this.#move(predecessor));
   }
 
@@ -71,10 +76,10 @@ export class SharedInterceptor {
       ...{params, client, onEvent, since},
       isActive: false,
       isOver: false,
+      stopCapture: undefined,
       stop: undefined,
     };
-    this.#wishes.add(wish);
-    void this.#put(wish);
+    void this.#begin(wish);
     return () => this.#forget(wish);
   }
 
@@ -93,9 +98,24 @@ export class SharedInterceptor {
   close(): void {
     this.#isLeaving = true;
     this.#candidate.close();
+    this.#capture.close();
   }
 
   // ---- subscriptions ----
+
+  /** A mirror needs nobody, but for calls on `lo` to a port that somebody steals. */
+  async #begin(wish: Wish): Promise<void> {
+    const {params, client} = wish;
+    if (params.mode === 'mirror' && params.filter === undefined) {
+      const onEvent = (event: InterceptEvent): void => this.#tell(wish, event);
+      const stop = await this.#capture.subscribe(params, client, onEvent);
+      if (wish.isOver) stop?.();
+      else wish.stopCapture = stop;
+    }
+    if (wish.isOver) return;
+    this.#wishes.add(wish);
+    await this.#put(wish);
+  }
 
   /** Subscribes where subscriptions are made now; gives back what it had elsewhere when the new one works. */
   async #put(wish: Wish): Promise<void> {
@@ -103,20 +123,27 @@ export class SharedInterceptor {
     const place = await this.#place;
     // Who has changed the place meanwhile has put everything anew.
     if (wish.isOver || place.isOver || this.#isLeaving) return;
+    const isCaptured = wish.stopCapture !== undefined;
     let former = wish.stop;
     let isCurrent = true;
-    const onEvent = (event: InterceptEvent): void => {
+    const onEvent = (told: InterceptEvent): void => {
       if (!isCurrent || wish.isOver) return;
+      let event = told;
+      if (event.event === 'failed' && isCaptured) {
+        this.#log.info('no copies of calls on lo', {reason: event.message});
+        event = {event: 'active'};
+      }
       if (event.event !== 'warning' && former !== undefined) {
         setTimeout(former, LINGER_MS);
         former = undefined;
       }
       this.#tell(wish, event);
     };
-    const {params, client, since, isActive} = wish;
+    const {params, client, since} = wish;
+    const isMoved = former !== undefined && wish.isActive;
     let stop: () => void;
     try {
-      stop = place.subscribe(params, client, onEvent, {since, isMoved: isActive});
+      stop = place.subscribe(params, client, onEvent, {since, isMoved, isCaptured});
     } catch (error) {
       // One that is just too long to be handed over.
       onEvent({event: 'failed', errno: 'EINVAL', message: String(error)});
@@ -128,7 +155,7 @@ export class SharedInterceptor {
       stop();
     };
     const {complaint} = this.#candidate;
-    if (complaint !== undefined) {
+    if (complaint !== undefined && !isCaptured) {
       wish.onEvent({event: 'warning', code: 'NOT_JOINED', message: complaint});
     }
   }
@@ -143,6 +170,8 @@ export class SharedInterceptor {
   #forget(wish: Wish): void {
     wish.isOver = true;
     this.#wishes.delete(wish);
+    wish.stopCapture?.();
+    wish.stopCapture = undefined;
     wish.stop?.();
     wish.stop = undefined;
   }

@@ -23,7 +23,7 @@ export const knownCapabilities: Rule = ({config}) =>
       !capabilities.includes(name.toUpperCase().replace(/^CAP_/, '')),
       warning(
         ['agent', 'disabled_capabilities', index],
-        `is ${JSON.stringify(name)}, which the agent never asks for: it asks for NET_ADMIN, SYS_PTRACE, SYS_ADMIN`,
+        `is ${JSON.stringify(name)}, which the agent never asks for: it asks for NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN`,
       ),
     ),
   );

@@ -74,7 +74,7 @@ export const agent = object({
   }),
   disabled_capabilities: key(
     array(string()),
-    'Linux capabilities not to ask for: NET_ADMIN, SYS_PTRACE, SYS_ADMIN.',
+    'Linux capabilities not to ask for: NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN.',
     {env: 'MIRRORD_AGENT_DISABLED_CAPABILITIES'},
   ),
   dns: section(

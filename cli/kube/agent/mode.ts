@@ -33,14 +33,18 @@ export function agentMode(target: KubeTarget, config: AgentConfig): AgentMode {
 
 /** The capabilities that the agent asks for. */
 export function agentCapabilities(mode: AgentMode, config: AgentConfig): string[] {
-  // setns(2) needs SYS_ADMIN, the links in /proc/PID/ns and /proc/PID/root need SYS_PTRACE.
+  // setns(2) needs SYS_ADMIN, the links in /proc/PID/ns and /proc/PID/root need SYS_PTRACE. To redirect needs NET_ADMIN; to
+  // copy packets, which is the better way to mirror, NET_RAW.
   const wanted = {
-    visiting: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN'],
-    ephemeral: ['SYS_PTRACE', 'NET_ADMIN'],
+    visiting: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN', 'NET_RAW'],
+    ephemeral: ['SYS_PTRACE', 'NET_ADMIN', 'NET_RAW'],
     beside: [],
     targetless: [],
   }[mode];
-  return wanted.filter((name) => !isDisabled(config, name));
+  // Who can't have incoming traffic has no use for less of it, and may be allowed no capability at all.
+  const isUseful = (name: string): boolean =>
+    name !== 'NET_RAW' || !isDisabled(config, 'NET_ADMIN');
+  return wanted.filter((name) => isUseful(name) && !isDisabled(config, name));
 }
 
 /** What doesn't work for want of capabilities, in one sentence; undefined when all does. */

@@ -92,7 +92,7 @@ test('an agent that visits its target is on its node, sees its processes, and ha
   const [container] = inner?.containers ?? [];
   t.deepEqual(container?.securityContext?.capabilities, {
     drop: ['ALL'],
-    add: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN'],
+    add: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN', 'NET_RAW'],
   });
   t.is(inner?.volumes, undefined);
   t.is(spec?.backoffLimit, 0);
@@ -127,7 +127,9 @@ test('an ephemeral agent targets the container, and has no resources, which the 
   t.is(container.targetContainerName, 'shop');
   t.is(container.name, 'mirrord-agent-abc');
   t.false('resources' in container);
-  t.deepEqual(container.securityContext?.capabilities?.add, ['SYS_PTRACE', 'NET_ADMIN']);
+  t.deepEqual(container.securityContext?.capabilities?.add, ['SYS_PTRACE', 'NET_ADMIN', 'NET_RAW']);
+  const less = plan({ephemeral: true, disabled_capabilities: ['SYS_PTRACE', 'NET_ADMIN']});
+  t.deepEqual(ephemeralContainer({...less, target}).securityContext?.capabilities, {drop: ['ALL']});
 });
 
 test('the agent understands the arguments that it is given', (t) => {

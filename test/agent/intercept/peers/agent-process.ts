@@ -10,6 +10,7 @@ import {
   type InterceptParams,
   subscribeIncoming,
 } from '../../../../tunnel/intercept.ts';
+import {type IncomingConnection, parseIncoming} from '../../../../tunnel/messages.ts';
 import type {Mux} from '../../../../tunnel/mux.ts';
 import type {MuxStream} from '../../../../tunnel/types.ts';
 import {connectTunnel} from '../../../../tunnel/websocket.ts';
@@ -37,6 +38,8 @@ function nameOf(event: InterceptEvent): string {
 export class AgentProcess {
   readonly child: ChildProcess;
   readonly exited: Promise<unknown>;
+  /** Connections that came, as the agent told. */
+  readonly incoming: IncomingConnection[] = [];
   /** Its log. */
   log = '';
   readonly #mux: Mux;
@@ -121,15 +124,20 @@ export class AgentProcess {
   }
 
   #deliver(stream: MuxStream, body: Uint8Array): void {
-    const id = new DataView(body.buffer, body.byteOffset).getUint32(0);
+    const incoming = parseIncoming(body);
+    this.incoming.push(incoming);
+    const id = incoming.subscription;
     const early: Uint8Array[] = [];
     let hasEnded = false;
+    let isReset = false;
     stream.handler = {
       onData: (chunk) => void early.push(chunk),
       onEnd: () => {
         hasEnded = true;
       },
-      onReset: () => socket.destroy(),
+      onReset: () => {
+        isReset = true;
+      },
     };
     const socket = connect({
       host: '127.0.0.1',
@@ -138,6 +146,10 @@ export class AgentProcess {
     });
     socket.once('error', () => stream.refuse('ECONNREFUSED'));
     socket.once('connect', () => {
+      if (isReset) {
+        socket.write(Buffer.concat(early), () => socket.resetAndDestroy());
+        return;
+      }
       relay(socket, (handler) => {
         queueMicrotask(() => {
           stream.handler = handler;

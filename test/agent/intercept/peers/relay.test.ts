@@ -155,7 +155,7 @@ test('those that move together are subscribed together; who gave up meanwhile is
     begun.push(id);
     return () => void begun.push(-id);
   }, 3);
-  const moved = {since: 1, isMoved: true};
+  const moved = {since: 1, isMoved: true, isCaptured: false};
   const ends = [1, 2, 3, 4].map((id) =>
     subscribe({...params, id}, client, () => undefined, {...moved, isMoved: id !== 2}),
   );
@@ -181,10 +181,12 @@ test('what makes no sense is not read', (t) => {
   for (const bad of [null, {}, {id: '0123abcd', port: 1}, {moving: 'all'}]) {
     t.is(parseLeavingInfo(bad), undefined);
   }
-  t.like(parseHandedOver({...params, since: 7, isMoved: false}), {since: 7, isMoved: false});
-  for (const bad of [params, {...params, since: 1.5, isMoved: true}, {...params, since: 1}, 'x']) {
-    t.is(parseHandedOver(bad), undefined);
+  const standing = {since: 7, isMoved: false, isCaptured: true};
+  t.like(parseHandedOver({...params, ...standing}), standing);
+  for (const wrong of [{since: 1.5}, {isMoved: undefined}, {isCaptured: undefined}, {port: 0}]) {
+    t.is(parseHandedOver({...params, ...standing, ...wrong}), undefined);
   }
+  t.is(parseHandedOver('x'), undefined);
 });
 
 test('the meeting point is nobody else’s business, of whichever version', (t) => {

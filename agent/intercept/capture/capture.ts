@@ -1,0 +1,261 @@
+/**
+ * Mirrors connections to ports of the pod without being in their way: by copies of the packets that come in.
+ *
+ * Theory of operation. Nothing is redirected, and no connection of anybody's ends at the agent. The kernel copies the segments
+ * for mirrored ports (`filter.ts`) into a ring of memory (`PacketCapture`); they are put in order as their receiver
+ * does (`tracker.ts`, `assembler.ts`), and what a client sends goes to the programs that mirror, by the same
+ * copies as of a redirected connection (`mirror.ts`). Whatever happens to the agent, the application has its clients,
+ * and the worst for a copy is that it is cut off: the agent was too slow for the ring, or the program for the agent.
+ *
+ * A connection is seen where it comes in, before any rule of NAT. So a mirror does not care whether another client
+ * steals the port: the bytes are the same. Two things are seen no more where rules lead somewhere else: calls on
+ * `lo` to a stolen port, whose new destination they have from the first packet on, which is why the subscription is made with
+ * the interceptor as well (`Standing.isCaptured`); and in a mesh the plaintext, for which see `foreign-rules.ts`.
+ *
+ * Only where it is possible: without NET_RAW, or with others' rules in the pod, ports are redirected as for a steal.
+ */
+
+import type {InterceptEvent, InterceptParams} from '../../../tunnel/intercept.ts';
+import {errnoOf} from '../../errno.ts';
+import type {Log} from '../../log.ts';
+import {type CapturedPacket, connections, PacketCapture} from '../../native.ts';
+import {type Mirror, mirrorFor} from '../mirror.ts';
+import {unmapped} from '../standing.ts';
+import {type InterceptClient, type Subscriber, warn} from '../subscriptions.ts';
+import type {Ends} from '../tunnel-duplex.ts';
+import {captureFilter, MOST_PORTS} from './filter.ts';
+import {hasForeignRules} from './foreign-rules.ts';
+import {Segment} from './segment.ts';
+import {type Copy, MOST_OPEN, Tracker} from './tracker.ts';
+
+/** Between two looks at what is to be forgotten, ms. */
+const SWEEP_MS = 2_000;
+/** A connection that says nothing for so long is looked for among the kernel's, ms. */
+const IDLE_MS = 60_000;
+/** What was found out about others' rules holds for so long, ms: a program listens on several ports at once. */
+const RULES_MS = 500;
+
+/** One connection for all that mirror it. */
+class Copies implements Copy {
+  readonly #mirrors: readonly Mirror[];
+  readonly #onCutOff: () => void;
+
+  constructor(mirrors: readonly Mirror[], onCutOff: () => void) {
+    this.#mirrors = mirrors;
+    this.#onCutOff = onCutOff;
+  }
+
+  get isAlive(): boolean {
+    return this.#mirrors.some(({isAlive}) => isAlive);
+  }
+
+  write(bytes: Uint8Array): void {
+    for (const mirror of this.#mirrors) mirror.write(bytes);
+  }
+
+  end(): void {
+    for (const mirror of this.#mirrors) mirror.end();
+  }
+
+  reset(): void {
+    for (const mirror of this.#mirrors) mirror.reset();
+  }
+
+  cutOff(): void {
+    this.reset();
+    this.#onCutOff();
+  }
+}
+
+export class Capture {
+  readonly counters = {mirrored: 0, mirrorsCutOff: 0, dropped: 0, broken: 0, truncated: 0};
+  readonly #log: Log;
+  readonly #ports = new Map<number, Set<Subscriber>>();
+  readonly #tracker: Tracker;
+  readonly #segment = new Segment();
+  #packets: PacketCapture | undefined;
+  #captured = '';
+  #nowMs = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #hasForeignRules: Promise<boolean> = Promise.resolve(false);
+  #isClosed = false;
+
+  constructor(log: Log) {
+    this.#log = log;
+    this.#tracker = new Tracker({
+      open: (ends) => this.#open(ends),
+      hasLost: () => this.#hasLost(),
+      onOverLimit: (port) => this.#onOverLimit(port),
+    });
+  }
+
+  /**
+   * Mirrors a port by copies of packets, from before it resolves: with the end of it, or to undefined where that can't be.
+   * `onEvent` hears of warnings.
+   */
+  async subscribe(
+    params: InterceptParams,
+    client: InterceptClient,
+    onEvent: (event: InterceptEvent) => void,
+  ): Promise<(() => void) | undefined> {
+    const {port} = params;
+    if (await this.#isMeshed()) {
+      this.#log.info('not captured: others translate addresses here', {port});
+      return undefined;
+    }
+    const subscriber: Subscriber = {params, client, onEvent, warned: new Set()};
+    const subscribers = this.#ports.get(port) ?? new Set();
+    this.#ports.set(port, subscribers.add(subscriber));
+    const end = (): void => {
+      subscribers.delete(subscriber);
+      if (subscribers.size === 0 && this.#ports.get(port) === subscribers) this.#ports.delete(port);
+    };
+    try {
+      this.#update();
+    } catch (error) {
+      end();
+      this.#log.info('not captured', {port, reason: errnoOf(error)});
+      return undefined;
+    }
+    this.#log.info('subscribed', {port, mode: params.mode, by: 'capture'});
+    return () => {
+      end();
+      this.#log.info('unsubscribed', {port});
+      this.#tryUpdate();
+    };
+  }
+
+  /** Breaks every copy off. */
+  close(): void {
+    this.#isClosed = true;
+    this.#ports.clear();
+    this.#tracker.close();
+    this.#tryUpdate();
+  }
+
+  async #isMeshed(): Promise<boolean> {
+    const nowMs = performance.now();
+    if (nowMs - this.#lookedAt > RULES_MS) {
+      this.#lookedAt = nowMs;
+      this.#hasForeignRules = hasForeignRules();
+    }
+    return await this.#hasForeignRules;
+  }
+
+  // ---- what is captured ----
+
+  /** Has captured what is wanted now: for who subscribes, and what goes on. Throws when it can't be. */
+  #update(): void {
+    const ports = [...new Set([...this.#ports.keys(), ...this.#tracker.ports])].sort();
+    if (ports.length === 0 || this.#isClosed) {
+      this.#packets?.close();
+      this.#packets = undefined;
+      clearInterval(this.#timer);
+      return;
+    }
+    if (ports.length > MOST_PORTS) {
+      throw Object.assign(new Error('too many ports'), {code: 'EMFILE'});
+    }
+    const captured = ports.join();
+    if (this.#packets === undefined) {
+      this.#packets = new PacketCapture(captureFilter(ports), {
+        onBatch: () => {
+          this.#nowMs = performance.now();
+        },
+        onPacket: (packet) => this.#onPacket(packet),
+      });
+      this.#timer = setInterval(() => this.#sweep(), SWEEP_MS);
+      this.#timer.unref();
+    } else if (captured !== this.#captured) this.#packets.filter(captureFilter(ports));
+    this.#captured = captured;
+  }
+
+  #tryUpdate(): void {
+    try {
+      this.#update();
+    } catch (error) {
+      // More is captured than is wanted.
+      this.#log.warn('capture not changed', {reason: errnoOf(error)});
+    }
+  }
+
+  #onPacket({offset, length, isWhole, isOutgoing}: CapturedPacket): void {
+    const ring = this.#packets?.ring;
+    if (ring === undefined) return;
+    if (!isWhole || !this.#segment.read(ring, offset, length)) this.counters.truncated++;
+    else this.#tracker.take(this.#segment, ring, isOutgoing, this.#nowMs);
+  }
+
+  // ---- copies ----
+
+  #open(ends: Ends): Copy | undefined {
+    const subscribers = [...(this.#ports.get(ends.local.port) ?? [])].filter(
+      ({client}) => !client.isAway,
+    );
+    const mirrors = subscribers.flatMap(
+      (subscriber) => mirrorFor(subscriber, ends, this.counters) ?? [],
+    );
+    if (mirrors.length === 0) return undefined;
+    this.counters.mirrored += mirrors.length;
+    return new Copies(mirrors, () => {
+      for (const subscriber of subscribers) {
+        warn(
+          subscriber,
+          'MIRROR_TOO_SLOW',
+          `a mirrored connection to port ${ends.local.port} was cut off: the agent copies more slowly than the target receives`,
+        );
+      }
+    });
+  }
+
+  #onOverLimit(port: number): void {
+    for (const subscriber of this.#ports.get(port) ?? []) {
+      warn(
+        subscriber,
+        'TOO_MANY_CONNECTIONS',
+        `more than ${MOST_OPEN} connections are mirrored: new ones reach the target only, until there are fewer`,
+      );
+    }
+  }
+
+  // ---- what is lost and what is over ----
+
+  #hasLost(): boolean {
+    if (this.#packets === undefined) return false;
+    const {dropped, broken} = this.#packets.losses();
+    this.counters.broken = broken;
+    this.counters.dropped += dropped;
+    if (dropped > 0) this.#log.debug('copies of packets lost', {dropped});
+    return dropped > 0;
+  }
+
+  #sweep(): void {
+    const nowMs = performance.now();
+    if (this.#hasLost()) this.#tracker.lost(nowMs);
+    this.#tracker.sweep(nowMs);
+    this.#endGone(nowMs);
+    this.#tryUpdate();
+  }
+
+  /** A connection may end without a word of either side: then the kernel has no socket of it any more. */
+  #endGone(nowMs: number): void {
+    const idle = this.#tracker.idle(nowMs, IDLE_MS);
+    if (idle.length === 0) return;
+    try {
+      const there = new Set(
+        ([4, 6] as const)
+          .flatMap((family) => connections(family, {}, 'open'))
+          .map(({peer}) => `${unmapped(peer.address)} ${peer.port}`),
+      );
+      for (const flow of idle) {
+        const {address, port} = flow.ends.peer;
+        if (there.has(`${unmapped(address)} ${port}`)) flow.seenAt = nowMs;
+        else this.#tracker.gone(flow);
+      }
+    } catch (error) {
+      // No sock_diag, or too many sockets: they stay until something is heard of them.
+      this.#log.debug('idle connections', {reason: errnoOf(error)});
+    }
+  }
+}

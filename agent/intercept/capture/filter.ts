@@ -1,0 +1,156 @@
+/**
+ * Which packets of the pod are copied, as a program of classic BPF that the kernel runs for each of them
+ * (Documentation/networking/filter.rst). Pure.
+ *
+ *     to a mirrored port        all segments of TCP, as they come in; on `lo`, where everything is seen twice, once
+ *     from a mirrored port      resets as they go out: the application's, and the kernel's for it
+ *     with the agents' mark     nothing: it is a copy of what was seen before, on its way through an agent
+ *
+ * Fragments are left out: TCP makes none. Of IPv6's extension headers there may be one of hop-by-hop options, which is how
+ * the kernel writes the length of a packet above 64 KiB (RFC 2675).
+ */
+
+import {PASS_MARK} from '../rules.ts';
+
+/** Two instructions each, of 4,096 that a program may have (BPF_MAXINSNS). */
+export const MOST_PORTS = 1_000;
+
+/** "Linux include/uapi/linux/filter.h", "bpf_common.h". */
+const LOAD_BYTE = 0x30;
+const LOAD_HALF = 0x28;
+const LOAD_WORD = 0x20;
+const LOAD_BYTE_AT_X = 0x50;
+const LOAD_HALF_AT_X = 0x48;
+/** Four times the low half of a byte: the length of an IPv4 header. */
+const X_HEADER_LENGTH = 0xb1;
+const X_CONSTANT = 0x01;
+const JUMP = 0x05;
+const JUMP_EQUAL = 0x15;
+const JUMP_ANY_BIT = 0x45;
+const RETURN = 0x06;
+
+/** What the kernel knows of a packet besides its bytes: "SKF_AD_OFF" and what comes after it. */
+const PROTOCOL = 0xffff_f000;
+const PACKET_TYPE = 0xffff_f004;
+const MARK = 0xffff_f014;
+/** "Linux include/uapi/linux/if_packet.h". */
+const PACKET_HOST = 0;
+const PACKET_OUTGOING = 4;
+
+const ETHERTYPE_IPV4 = 0x0800;
+const ETHERTYPE_IPV6 = 0x86dd;
+const TCP = 6;
+const FRAGMENT_OFFSET = 0x1fff;
+const FLAGS_AT = 13;
+const RST = 0x04;
+
+/** More than any packet has. */
+const WHOLE = 0x0010_0000;
+
+/** `yes` and `no`: where a comparison goes; undefined: to the next instruction. */
+interface Instruction {
+  readonly code: number;
+  readonly k: number;
+  readonly yes?: string | undefined;
+  readonly no?: string | undefined;
+}
+
+/** Instructions and the labels between them. */
+class Program {
+  readonly #instructions: Instruction[] = [];
+  readonly #labels = new Map<string, number>();
+
+  label(name: string): void {
+    this.#labels.set(name, this.#instructions.length);
+  }
+
+  add(code: number, k: number): void {
+    this.#instructions.push({code, k});
+  }
+
+  /** A comparison, whose labels are at most 255 instructions ahead; with undefined it goes on. */
+  test(code: number, k: number, yes: string | undefined, no: string | undefined): void {
+    this.#instructions.push({code, k, yes, no});
+  }
+
+  jump(to: string): void {
+    this.#instructions.push({code: JUMP, k: 0, yes: to});
+  }
+
+  /** As `struct sock_filter`s of this machine's byte order. */
+  assemble(): Uint8Array {
+    const bytes = new Uint8Array(8 * this.#instructions.length);
+    const view = new DataView(bytes.buffer);
+    for (const [at, {code, k, yes, no}] of this.#instructions.entries()) {
+      const distance = (label: string | undefined): number =>
+        label === undefined ? 0 : (this.#labels.get(label) ?? 0) - at - 1;
+      view.setUint16(8 * at, code, true);
+      if (code === JUMP) {
+        view.setUint32(8 * at + 4, distance(yes), true);
+        continue;
+      }
+      bytes[8 * at + 2] = distance(yes);
+      bytes[8 * at + 3] = distance(no);
+      view.setUint32(8 * at + 4, k, true);
+    }
+    return bytes;
+  }
+}
+
+/** Lets the packet through whose port, at `offset` from X, is one of these. */
+function matchPorts(program: Program, offset: number, ports: readonly number[]): void {
+  program.add(LOAD_HALF_AT_X, offset);
+  for (const [index, port] of ports.entries()) {
+    const next = `${offset}/${index}`;
+    program.test(JUMP_EQUAL, port, undefined, next);
+    program.jump('accept');
+    program.label(next);
+  }
+  program.add(RETURN, 0);
+}
+
+/** The program for these ports, at most MOST_PORTS. */
+export function captureFilter(ports: readonly number[]): Uint8Array {
+  const program = new Program();
+  program.add(LOAD_WORD, MARK);
+  program.test(JUMP_EQUAL, PASS_MARK, 'reject', undefined);
+  program.add(LOAD_WORD, PROTOCOL);
+  program.test(JUMP_EQUAL, ETHERTYPE_IPV4, 'ipv4', undefined);
+  program.test(JUMP_EQUAL, ETHERTYPE_IPV6, 'ipv6', 'reject');
+
+  program.label('ipv4');
+  program.add(LOAD_BYTE, 9);
+  program.test(JUMP_EQUAL, TCP, undefined, 'reject');
+  program.add(LOAD_HALF, 6);
+  program.test(JUMP_ANY_BIT, FRAGMENT_OFFSET, 'reject', undefined);
+  program.add(X_HEADER_LENGTH, 0);
+  program.jump('tcp');
+
+  program.label('ipv6');
+  program.add(X_CONSTANT, 40);
+  program.add(LOAD_BYTE, 6);
+  program.test(JUMP_EQUAL, TCP, 'tcp', undefined);
+  program.test(JUMP_EQUAL, 0, undefined, 'reject');
+  program.add(LOAD_HALF, 40);
+  program.test(JUMP_EQUAL, TCP << 8, undefined, 'reject');
+  program.add(X_CONSTANT, 48);
+
+  program.label('tcp');
+  program.add(LOAD_WORD, PACKET_TYPE);
+  program.test(JUMP_EQUAL, PACKET_HOST, undefined, 'not incoming');
+  program.jump('incoming');
+  program.label('not incoming');
+  program.test(JUMP_EQUAL, PACKET_OUTGOING, undefined, 'reject');
+  program.add(LOAD_BYTE_AT_X, FLAGS_AT);
+  program.test(JUMP_ANY_BIT, RST, 'outgoing', 'reject');
+  program.label('reject');
+  program.add(RETURN, 0);
+
+  program.label('outgoing');
+  matchPorts(program, 0, ports);
+  program.label('incoming');
+  matchPorts(program, 2, ports);
+  program.label('accept');
+  program.add(RETURN, WHOLE);
+  return program.assemble();
+}

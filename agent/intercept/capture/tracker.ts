@@ -1,0 +1,281 @@
+/**
+ * The connections to mirrored ports, as their packets show them. Sans-IO: takes segments, opens copies.
+ *
+ *     SYN ──► known ──the client's next segment──► open ──FIN, RST of either side──► forgotten
+ *
+ * A copy begins when the client has answered the handshake, so that nothing comes of a SYN that nobody answers, or of one
+ * that is refused. It ends with the client's FIN, and is reset with a reset of either side. It is cut off
+ * when the capture has lost something of it, which shows as a gap: at once if the ring was full meanwhile, after GAP_MS if what
+ * is missing may only be late. What nobody takes a copy of, or any more, is not put in order.
+ *
+ * A reset of the client's counts where the kernel would take it: at the sequence number that is expected, or above it within
+ * what waits (RFC 5961, section 3.2). A SYN on an open connection, too, is nothing in itself, but if the client goes on
+ * from it, the connection was over before, and its end was lost.
+ */
+
+import {Pool} from '../../../tunnel/memory.ts';
+import type {Ends} from '../tunnel-duplex.ts';
+import {type Assembled, Assembler, distance} from './assembler.ts';
+import {FlowTable} from './flow-table.ts';
+import {FIN, RST, type Segment, SYN} from './segment.ts';
+
+/** What waits of all connections for something that is missing. */
+const WAITING_BYTES = 8_388_608;
+/** Handshakes at a time; of more the oldest is forgotten. */
+const MOST_KNOWN = 4_096;
+/** Copied connections at a time. */
+export const MOST_OPEN = 4_096;
+/** What is missing gets so long to come, ms: a few retransmissions. */
+const GAP_MS = 10_000;
+/** A handshake that is not answered is forgotten, ms. A SYN is repeated before. */
+const HANDSHAKE_MS = 10_000;
+
+/** Where the bytes of a connection go. */
+export interface Copy extends Assembled {
+  /** Whether anybody still takes them. */
+  readonly isAlive: boolean;
+  /** The connection is broken. */
+  reset(): void;
+  /** Something of it is missing. */
+  cutOff(): void;
+}
+
+export class Flow {
+  readonly ends: Ends;
+  /** Sequence number of the client's SYN. */
+  first: number;
+  /** Of a SYN that came when it was open. */
+  again: number | undefined;
+  assembler: Assembler | undefined;
+  copy: Copy | undefined;
+  /** When anything of it came, ms; and anything in order. */
+  seenAt: number;
+  grownAt: number;
+
+  constructor(ends: Ends, first: number, nowMs: number) {
+    this.ends = ends;
+    this.first = first;
+    this.seenAt = this.grownAt = nowMs;
+  }
+}
+
+export interface TrackerOptions {
+  /** Asked when a connection is there; undefined: nobody takes a copy. */
+  open(ends: Ends): Copy | undefined;
+  /** Whether the ring was full since it was last asked. */
+  hasLost(): boolean;
+  /** A connection was one too many. */
+  onOverLimit(port: number): void;
+}
+
+export class Tracker {
+  readonly counters = {
+    segments: 0,
+    connections: 0,
+    strays: 0,
+    nonsense: 0,
+    handshakesForgotten: 0,
+    overLimit: 0,
+    cutOff: 0,
+  };
+  readonly #options: TrackerOptions;
+  readonly #flows = new FlowTable<Flow>();
+  /** Those that are not open yet, oldest first. */
+  readonly #known = new Set<Flow>();
+  readonly #pool = new Pool(WAITING_BYTES);
+  /** How many are open, by port. */
+  readonly #open = new Map<number, number>();
+  #openCount = 0;
+  #lostAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: TrackerOptions) {
+    this.#options = options;
+  }
+
+  /** The ports of connections that are copied. */
+  get ports(): Iterable<number> {
+    return this.#open.keys();
+  }
+
+  /** Connections that are copied. */
+  get openCount(): number {
+    return this.#openCount;
+  }
+
+  /** What waits for something that is missing. */
+  get waitingBytes(): number {
+    return this.#pool.bytes;
+  }
+
+  /** Takes a segment, whose places are in `bytes`. `isOutgoing`: it is one of the application's. */
+  take(segment: Segment, bytes: Uint8Array, isOutgoing: boolean, nowMs: number): void {
+    this.counters.segments++;
+    const flow = this.#flows.find(segment, bytes, isOutgoing);
+    if (isOutgoing) {
+      if (flow !== undefined && (segment.flags & RST) !== 0) this.#broken(flow);
+      return;
+    }
+    if ((segment.flags & SYN) !== 0) this.#onSyn(segment, bytes, flow, nowMs);
+    else if (flow === undefined) this.counters.strays++;
+    else this.#onSegment(segment, bytes, flow, nowMs);
+  }
+
+  /** The ring was full. */
+  lost(nowMs: number): void {
+    this.#lostAt = nowMs;
+  }
+
+  /** Cuts off what waits too long, and forgets what comes to nothing. */
+  sweep(nowMs: number): void {
+    for (const flow of this.#known) {
+      if (nowMs - flow.seenAt < HANDSHAKE_MS) continue;
+      this.#forget(flow);
+    }
+    for (const flow of this.#flows.all()) {
+      const {copy, assembler} = flow;
+      if (copy === undefined) continue;
+      if (!copy.isAlive) this.#forget(flow);
+      else if (assembler?.isWaiting === true && nowMs - flow.grownAt >= GAP_MS) this.#cutOff(flow);
+    }
+  }
+
+  /** Connections of which nothing came for so long. */
+  idle(nowMs: number, forMs: number): Flow[] {
+    return [...this.#flows.all()].filter(
+      ({copy, seenAt}) => copy !== undefined && nowMs - seenAt >= forMs,
+    );
+  }
+
+  /** The connection is no more, as others tell. */
+  gone(flow: Flow): void {
+    if (this.#flows.has(flow)) this.#broken(flow);
+  }
+
+  /** Breaks everything off. */
+  close(): void {
+    for (const flow of [...this.#flows.all()]) this.#broken(flow);
+  }
+
+  // ---- segments ----
+
+  #onSyn(segment: Segment, bytes: Uint8Array, flow: Flow | undefined, nowMs: number): void {
+    const {sequence} = segment;
+    if (flow === undefined) {
+      const known = new Flow(segment.endsOf(bytes), sequence, nowMs);
+      this.#flows.add(known);
+      this.#await(known);
+    } else if (flow.copy === undefined) {
+      flow.first = sequence;
+      flow.seenAt = nowMs;
+    } else if (sequence !== flow.first) flow.again = sequence;
+  }
+
+  #await(flow: Flow): void {
+    this.#known.add(flow);
+    if (this.#known.size <= MOST_KNOWN) return;
+    const [oldest] = this.#known;
+    if (oldest === undefined) return;
+    this.counters.handshakesForgotten++;
+    this.#forget(oldest);
+  }
+
+  #onSegment(segment: Segment, bytes: Uint8Array, flow: Flow, nowMs: number): void {
+    if (flow.again !== undefined && segment.sequence === (flow.again + 1) >>> 0) {
+      const known = new Flow(flow.ends, flow.again, nowMs);
+      this.#broken(flow);
+      this.#flows.add(known);
+      this.#known.add(known);
+      this.#onSegment(segment, bytes, known, nowMs);
+      return;
+    }
+    if ((segment.flags & RST) !== 0) {
+      if (isAcceptable(segment, flow)) this.#broken(flow);
+      return;
+    }
+    if (flow.copy === undefined && !this.#begin(segment, flow)) return;
+    flow.seenAt = nowMs;
+    const {copy, assembler} = flow;
+    if (copy === undefined || assembler === undefined) return;
+    if (!copy.isAlive) {
+      this.#forget(flow);
+      return;
+    }
+    this.#assemble(segment, bytes, {flow, copy, assembler}, nowMs);
+  }
+
+  #assemble(
+    {sequence, flags, payloadAt, payloadBytes}: Segment,
+    bytes: Uint8Array,
+    {flow, assembler}: {flow: Flow; copy: Copy; assembler: Assembler},
+    nowMs: number,
+  ): void {
+    const isLast = (flags & FIN) !== 0;
+    if (payloadBytes === 0 && !isLast) return;
+    const {next, isWaiting: wasWaiting} = assembler;
+    const result = assembler.take(sequence, bytes, payloadAt, payloadBytes, isLast);
+    if (result === 'nonsense') this.counters.nonsense++;
+    else if (result === 'full') this.#cutOff(flow);
+    else if (assembler.isDone) this.#forget(flow);
+    else if (next !== assembler.next) flow.grownAt = nowMs;
+    else if (assembler.isWaiting) {
+      if (!wasWaiting && this.#options.hasLost()) this.#lostAt = nowMs;
+      if (this.#lostAt >= flow.grownAt) this.#cutOff(flow);
+    }
+  }
+
+  /** The client has answered the handshake, or seems to; returns whether there is a copy now. */
+  #begin({sequence}: Segment, flow: Flow): boolean {
+    const next = (flow.first + 1) >>> 0;
+    if (distance(next, sequence) < 0) {
+      this.counters.nonsense++;
+      return false;
+    }
+    this.#known.delete(flow);
+    const {port} = flow.ends.local;
+    if (this.#openCount >= MOST_OPEN) {
+      this.counters.overLimit++;
+      this.#options.onOverLimit(port);
+    } else flow.copy = this.#options.open(flow.ends);
+    if (flow.copy === undefined) {
+      this.#flows.delete(flow);
+      return false;
+    }
+    flow.assembler = new Assembler(next, flow.copy, this.#pool);
+    this.counters.connections++;
+    this.#openCount++;
+    this.#open.set(port, (this.#open.get(port) ?? 0) + 1);
+    return true;
+  }
+
+  // ---- ends ----
+
+  #broken(flow: Flow): void {
+    this.#forget(flow);
+    flow.copy?.reset();
+  }
+
+  #cutOff(flow: Flow): void {
+    this.counters.cutOff++;
+    this.#forget(flow);
+    flow.copy?.cutOff();
+  }
+
+  #forget(flow: Flow): void {
+    this.#flows.delete(flow);
+    this.#known.delete(flow);
+    if (flow.assembler === undefined) return;
+    flow.assembler.close();
+    this.#openCount--;
+    const {port} = flow.ends.local;
+    const others = (this.#open.get(port) ?? 1) - 1;
+    if (others > 0) this.#open.set(port, others);
+    else this.#open.delete(port);
+  }
+}
+
+/** Whether TCP would take a reset for one of this connection. */
+function isAcceptable({sequence}: Segment, {first, assembler}: Flow): boolean {
+  if (assembler === undefined) return sequence === (first + 1) >>> 0;
+  const ahead = distance(assembler.next, sequence);
+  return ahead === 0 || (ahead > 0 && assembler.isWaiting);
+}

@@ -1,0 +1,106 @@
+/** Mirroring by copies of packets, in a pod of network namespaces with a client's machine beside it. */
+
+import {execFile} from 'node:child_process';
+import {existsSync} from 'node:fs';
+import {fileURLToPath} from 'node:url';
+import {promisify} from 'node:util';
+import test from 'ava';
+
+const program = fileURLToPath(new URL('capture/pod.ts', import.meta.url));
+const needed = ['/usr/sbin/nft', '/usr/bin/nsenter', '/usr/bin/setpriv'];
+const here = needed.every((path) => existsSync(path)) ? test.serial : test.skip;
+
+/** Runs a scenario of `pod.ts`; returns what it saw. */
+async function run<Seen>(scenario: string): Promise<Seen> {
+  const node = [process.execPath, '--disable-warning=ExperimentalWarning', program, scenario];
+  const argv = ['-Urnmpf', '--mount-proc', '--kill-child', ...node];
+  const {stdout} = await promisify(execFile)('unshare', argv, {
+    timeout: 60_000,
+    killSignal: 'SIGKILL',
+  });
+  return JSON.parse(stdout) as Seen;
+}
+
+interface Kept {
+  sha256: string;
+  ended: string;
+}
+
+here('what clients send is copied, and the application has them as its peers', async (t) => {
+  const {expected, echoed, copies, ...seen} = await run<{
+    expected: string[];
+    echoed: string[];
+    copies: Kept[];
+  }>('bytes');
+  t.deepEqual(echoed, expected);
+  t.deepEqual(
+    copies,
+    expected.map((sha256) => ({sha256, ended: 'end'})),
+  );
+  t.deepEqual(seen as unknown, {
+    arePeersTheClients: true,
+    peer: [10, 9, 0, 1, true],
+    local: [10, 9, 0, 2, 8_080],
+    by: ['capture'],
+    told: ['active'],
+    tables: 0,
+  });
+});
+
+here(
+  'a reset of either side ends the copy behind its bytes; what is refused has none',
+  async (t) => {
+    const {expected, kept, ...seen} = await run<{expected: string[]; kept: Kept[]}>('resets');
+    const [sent, reset] = expected;
+    t.deepEqual(
+      kept,
+      [sent, reset, reset].map((sha256 = '') => ({sha256, ended: 'ECONNRESET'})),
+    );
+    t.deepEqual(seen as unknown, {refused: 'ECONNREFUSED', copiesOfRefused: 0});
+  },
+);
+
+here('an agent is killed under load: no connection breaks, and none is refused', async (t) => {
+  t.deepEqual(await run('kill'), {
+    answers: ['application'],
+    after: 'after',
+    isWhole: true,
+    tables: [0, 0],
+  });
+});
+
+here(
+  'nobody waits for a program that reads nothing, or for an agent that is stopped',
+  async (t) => {
+    t.deepEqual(await run('slow'), {
+      told: [
+        ['active', 'MIRROR_TOO_SLOW'],
+        ['active', 'MIRROR_TOO_SLOW'],
+      ],
+      areWhole: true,
+      isLastWhole: true,
+    });
+  },
+);
+
+here('what is lost on the way and sent again is in the copy once', async (t) => {
+  t.deepEqual(await run('lossy'), {isEchoed: true, isCopied: true});
+});
+
+here('a port that another agent’s client steals is copied on, each connection once', async (t) => {
+  t.deepEqual(await run('stolen'), {
+    thief: 'thief',
+    isEachOnce: true,
+    large: 5,
+    told: ['active'],
+  });
+});
+
+here('without NET_RAW, and where others translate addresses, the port is redirected', async (t) => {
+  const redirected = {by: ['nftables'], copies: 1};
+  t.deepEqual(await run('instead'), {first: redirected, second: redirected});
+});
+
+here('an agent that may not redirect mirrors all the same', async (t) => {
+  t.deepEqual(await run('powerless'), {told: ['active'], copies: 1});
+});

@@ -1,0 +1,339 @@
+/**
+ * Run in namespaces of its own (`capture.test.ts`): a pod with an application that echoes, an agent that is a process, and
+ * beside it a client's machine. In the scenario of the argument; writes what became of it as JSON.
+ */
+
+import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
+import {once} from 'node:events';
+import {connect, createServer, type Socket} from 'node:net';
+import {createInterface} from 'node:readline';
+import {setTimeout as delay} from 'node:timers/promises';
+import {fileURLToPath} from 'node:url';
+import {AgentProcess} from '../peers/agent-process.ts';
+import {ask, serveEcho, serveHttp} from '../peers/servers.ts';
+import {bytesOf, type Order, type Outcome, obey, sha256} from './outside.ts';
+
+const PORT = 8_080;
+const HTTP = 8_081;
+const NOBODY = 8_082;
+const POD = {4: '10.9.0.2', 6: 'fd09::2'} as const;
+
+const sh = (script: string): string => execFileSync('sh', ['-ec', script], {encoding: 'utf8'});
+const tables = (): number => sh('nft list tables').split('mirrord-').length - 1;
+
+async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isTrue())) await delay(5);
+}
+
+// ---- the pod and the client's machine ----
+
+const elsewhere = spawn('unshare', ['-n', 'sh', '-c', 'echo; exec sleep infinity']);
+await once(elsewhere.stdout, 'data');
+const there = ['nsenter', '-n', '-t', `${elsewhere.pid}`];
+sh(`ip link set lo up; ip link add eth0 type veth peer name client netns ${elsewhere.pid}
+  ${there.join(' ')} sh -ec 'ip addr add 10.9.0.1/24 dev client; ip addr add fd09::1/64 dev client nodad
+    ip link set client up'
+  ip addr add ${POD[4]}/24 dev eth0; ip addr add ${POD[6]}/64 dev eth0 nodad; ip link set eth0 up`);
+
+/** Who has connected to the application. */
+const peers: string[] = [];
+createServer({allowHalfOpen: true}, (socket) => {
+  peers.push(`${socket.remoteAddress?.replace('::ffff:', '')} ${socket.remotePort}`);
+  socket.on('error', () => undefined);
+  socket.on('data', (chunk) => {
+    if (chunk.toString() === 'reset') socket.resetAndDestroy();
+  });
+  socket.pipe(socket);
+}).listen(PORT, '::');
+await serveHttp('application', HTTP);
+
+/** A program that keeps what it gets of each connection. */
+class Keeper {
+  readonly connections: {chunks: Buffer[]; ended: string}[] = [];
+  readonly port: Promise<number>;
+  readonly #server = createServer({allowHalfOpen: true}, (socket) => this.#keep(socket));
+  readonly #reads: boolean;
+
+  constructor(reads = true) {
+    this.#reads = reads;
+    this.port = once(this.#server.listen(0, '127.0.0.1'), 'listening').then(
+      () => (this.#server.address() as {port: number}).port,
+    );
+  }
+
+  /** Of each connection, in their order: what came, and how it ended. */
+  get kept(): {sha256: string; ended: string}[] {
+    return this.connections.map(({chunks, ended}) => ({
+      sha256: sha256(Buffer.concat(chunks)),
+      ended,
+    }));
+  }
+
+  #keep(socket: Socket): void {
+    const connection = {chunks: [] as Buffer[], ended: ''};
+    this.connections.push(connection);
+    if (!this.#reads) socket.pause();
+    else socket.on('data', (chunk) => connection.chunks.push(chunk));
+    socket.on('end', () => {
+      connection.ended = 'end';
+      socket.end();
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      connection.ended = error.code ?? '';
+    });
+  }
+}
+
+class Outside {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor() {
+    const program = fileURLToPath(new URL('outside.ts', import.meta.url));
+    const node = [process.execPath, '--disable-warning=ExperimentalWarning', program];
+    const [file = '', ...args] = [...there, ...node];
+    this.#child = spawn(file, args, {stdio: ['pipe', 'pipe', 'inherit']});
+    const input = this.#child.stdout as NonNullable<ChildProcess['stdout']>;
+    this.#lines = createInterface({input})[Symbol.asyncIterator]();
+  }
+
+  async ready(): Promise<this> {
+    await this.#lines.next();
+    return this;
+  }
+
+  async do(order: Order): Promise<Outcome> {
+    this.#child.stdin?.write(`${JSON.stringify(order)}\n`);
+    const {value} = await this.#lines.next();
+    return JSON.parse(value as string) as Outcome;
+  }
+}
+
+async function mirrored(
+  agent: AgentProcess,
+  {port = PORT, reads = true}: {port?: number; reads?: boolean} = {},
+) {
+  const keeper = new Keeper(reads);
+  const subscribed = agent.subscribe({port, mode: 'mirror'}, await keeper.port);
+  await subscribed.first;
+  return {keeper, told: subscribed.told, end: () => subscribed.end()};
+}
+
+const by = (agent: AgentProcess): string[] =>
+  [...agent.log.matchAll(/"message":"subscribed".*"by":"([\w-]+)"/g)].map(([, name]) => name ?? '');
+
+const sum = (bytes: number): string => sha256(bytesOf(bytes));
+
+const scenarios: Record<string, () => Promise<unknown>> = {
+  /** What clients of both families send, from outside and inside. */
+  async bytes() {
+    const agent = await new AgentProcess().ready();
+    const {keeper, told} = await mirrored(agent);
+    const outside = await new Outside().ready();
+    const large = 3 << 18;
+    const clients = [
+      await outside.do({host: POD[4], port: PORT, bytes: large, how: 'end'}),
+      await outside.do({host: POD[6], port: PORT, bytes: large, how: 'end'}),
+      await obey({host: '127.0.0.1', port: PORT, bytes: large, how: 'end'}),
+      await obey({host: '::1', port: PORT, bytes: 1, how: 'end'}),
+      await outside.do({host: POD[4], port: PORT, bytes: 0, how: 'end'}),
+    ];
+    await until(() => keeper.kept.filter(({ended}) => ended !== '').length === clients.length);
+    const [first] = agent.incoming;
+    const seen = {
+      echoed: clients.map((one) => one.sha256),
+      copies: keeper.kept,
+      arePeersTheClients: clients.every(({localPort}, at) => peers[at]?.endsWith(` ${localPort}`)),
+      peer: first && [...first.peer.address, first.peer.port === clients[0]?.localPort],
+      local: first && [...first.local.address, first.local.port],
+      by: by(agent),
+      told,
+      tables: tables(),
+    };
+    await agent.end();
+    return {...seen, expected: [large, large, large, 1, 0].map(sum)};
+  },
+
+  /** Resets by either side, and a connection that nobody takes. */
+  async resets() {
+    const agent = await new AgentProcess().ready();
+    const {keeper} = await mirrored(agent);
+    const refusing = await mirrored(agent, {port: NOBODY});
+    const outside = await new Outside().ready();
+    const refused = await outside.do({host: POD[4], port: NOBODY, bytes: 1, how: 'end'});
+    await outside.do({host: POD[4], port: PORT, bytes: 100, how: 'reset'});
+    await outside.do({host: POD[4], port: PORT, bytes: 1, how: 'be reset'});
+    await obey({host: '127.0.0.1', port: PORT, bytes: 1, how: 'be reset'});
+    await until(() => keeper.kept.filter(({ended}) => ended !== '').length === 3);
+    const seen = {
+      refused: refused.error,
+      copiesOfRefused: refusing.keeper.connections.length,
+      kept: keeper.kept,
+    };
+    await agent.end();
+    return {...seen, expected: [bytesOf(100), Buffer.from('reset')].map(sha256)};
+  },
+
+  /** The agent is killed while connections stand, and while others come and go. */
+  async kill() {
+    const agent = await new AgentProcess().ready();
+    const {keeper} = await mirrored(agent);
+    const ofHttp = await mirrored(agent, {port: HTTP});
+    const standing = connect(PORT, POD[4]);
+    await once(standing, 'connect');
+    standing.write('before');
+    await once(standing, 'data');
+    let isOver = false;
+    const answers: Record<string, number> = {};
+    const lane = async (): Promise<void> => {
+      while (!isOver) {
+        const answer = await ask(HTTP);
+        answers[answer] = (answers[answer] ?? 0) + 1;
+      }
+    };
+    const lanes = [lane(), lane(), lane(), lane()];
+    const transfer = obey({host: POD[4], port: PORT, bytes: 20 << 20, how: 'end'});
+    await until(() => ofHttp.keeper.connections.length > 100 && keeper.connections.length === 2);
+    const tablesBefore = tables();
+    await agent.kill();
+    const count = answers['application'] ?? 0;
+    await until(() => (answers['application'] ?? 0) > count + 1_000);
+    isOver = true;
+    await Promise.all(lanes);
+    standing.write('after');
+    const [after] = await once(standing, 'data');
+    const moved = await transfer;
+    return {
+      answers: Object.keys(answers),
+      after: `${after}`,
+      isWhole: moved.sha256 === sum(20 << 20) && moved.error === undefined,
+      tables: [tablesBefore, tables()],
+    };
+  },
+
+  /** A program that reads nothing, and an agent that stands still: neither is the application's to wait for. */
+  async slow() {
+    const agent = await new AgentProcess().ready();
+    const lazy = await mirrored(agent, {reads: false});
+    const outside = await new Outside().ready();
+    const many = 24 << 20;
+    const first = await outside.do({host: POD[4], port: PORT, bytes: many, how: 'end'});
+    await until(() => lazy.told.includes('MIRROR_TOO_SLOW'));
+    lazy.end();
+    const {keeper, told} = await mirrored(agent);
+    await outside.do({host: POD[4], port: PORT, bytes: 10, how: 'stay'});
+    await until(() => keeper.connections.length === 1);
+    agent.child.kill('SIGSTOP');
+    const second = await outside.do({host: POD[4], port: PORT, bytes: many, how: 'stay'});
+    agent.child.kill('SIGCONT');
+    await until(() => told.includes('MIRROR_TOO_SLOW'));
+    const third = await outside.do({host: POD[4], port: PORT, bytes: 1_000, how: 'end'});
+    await until(() => keeper.kept.some(({ended}) => ended === 'end'));
+    const seen = {
+      told: [lazy.told, told],
+      areWhole: [first, second].every((one) => one.sha256 === sum(many)),
+      isLastWhole: keeper.kept.at(-1)?.sha256 === third.sha256,
+    };
+    await agent.end();
+    return seen;
+  },
+
+  /** Segments that are lost on their way, and some that are lost between the capture and the application. */
+  async lossy() {
+    const agent = await new AgentProcess().ready();
+    const {keeper} = await mirrored(agent);
+    const outside = await new Outside().ready();
+    const rule = (at: string): string =>
+      `nft 'table inet lossy { chain c { type filter hook ${at} priority 0; tcp dport ${PORT} numgen random mod 100 < 5 drop; }; }'`;
+    sh(rule('input'));
+    sh(`${there.join(' ')} ${rule('output')}`);
+    const bytes = 1 << 20;
+    const outcome = await outside.do({host: POD[4], port: PORT, bytes, how: 'end'});
+    await until(() => keeper.kept[0]?.ended === 'end');
+    const copy = keeper.kept[0]?.sha256;
+    await agent.end();
+    return {isEchoed: outcome.sha256 === sum(bytes), isCopied: copy === sum(bytes)};
+  },
+
+  /** One agent's client steals the port that another's mirrors. */
+  async stolen() {
+    const [a, b] = await Promise.all([new AgentProcess().ready(), new AgentProcess().ready()]);
+    const {keeper, told} = await mirrored(a);
+    const outside = await new Outside().ready();
+    const order = {host: POD[4], port: PORT, bytes: 50_000, how: 'end'} as const;
+    const both = async (): Promise<void> => {
+      await outside.do(order);
+      await obey({...order, host: '127.0.0.1'});
+    };
+    await both();
+    // Of a connection that stands when the port is stolen.
+    await outside.do({...order, how: 'stay'});
+    const steal = b.subscribe({port: PORT}, await serveEcho('thief'));
+    await steal.first;
+    const thief = await talkOutside();
+    await outside.do({...order, bytes: 1, how: 'stay'});
+    await obey({...order, host: '127.0.0.1', bytes: 1, how: 'stay'});
+    steal.end();
+    let asked = 1;
+    while ((await talkOutside()) === thief) asked++;
+    await both();
+    const all = 8 + asked;
+    await until(() => keeper.kept.filter(({ended}) => ended !== '').length === all - 3);
+    const sizes = keeper.connections.map(({chunks}) => Buffer.concat(chunks).length);
+    const seen = {
+      thief,
+      isEachOnce: keeper.connections.length === all,
+      large: sizes.filter((size) => size === order.bytes).length,
+      told,
+    };
+    await Promise.all([a.end(), b.end()]);
+    return seen;
+  },
+
+  /** Without NET_RAW, and with somebody else's rules of NAT. */
+  async instead() {
+    const setpriv = ['setpriv', '--bounding-set=-net_raw', '--inh-caps=-net_raw'];
+    const less = await new AgentProcess(setpriv).ready();
+    const one = await mirrored(less);
+    await obey({host: POD[4], port: PORT, bytes: 10, how: 'end'});
+    await until(() => one.keeper.connections[0]?.ended === 'end');
+    const first = {by: by(less), copies: one.keeper.connections.length};
+    await less.end();
+    sh(
+      `nft 'table ip mesh { chain c { type nat hook prerouting priority -100; tcp dport 1 redirect to :2; }; }'`,
+    );
+    const among = await new AgentProcess().ready();
+    const other = await mirrored(among);
+    await obey({host: POD[4], port: PORT, bytes: 10, how: 'end'});
+    await until(() => other.keeper.connections[0]?.ended === 'end');
+    const second = {by: by(among), copies: other.keeper.connections.length};
+    await among.end();
+    return {first, second};
+  },
+
+  /** An agent that may not redirect. */
+  async powerless() {
+    const setpriv = ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin'];
+    const agent = await new AgentProcess(setpriv).ready();
+    const {keeper, told} = await mirrored(agent);
+    await obey({host: POD[4], port: PORT, bytes: 10, how: 'end'});
+    await until(() => keeper.connections[0]?.ended === 'end');
+    await agent.end();
+    return {told, copies: keeper.connections.length};
+  },
+};
+
+/** What a client outside reads first. */
+async function talkOutside(): Promise<string> {
+  const nc = spawn('sh', ['-c', `echo | ${there.join(' ')} nc -N ${POD[4]} ${PORT}`]);
+  const chunks = await (nc.stdout as Socket).toArray();
+  return (
+    Buffer.concat(chunks as Buffer[])
+      .toString()
+      .split('\n')[0] ?? ''
+  );
+}
+
+const [, , name = ''] = process.argv;
+process.stdout.write(JSON.stringify(await scenarios[name]?.()));
+process.exit();

@@ -23,15 +23,25 @@ async function ask(from = client, url = `http://${gateway}/asked`): Promise<stri
   return status === 0 ? stdout : `curl: ${status}`;
 }
 
-/** What nft shows of the rules in the target's namespace. */
-async function rules(): Promise<string> {
+/** What a command says in the target's network. */
+async function inTarget(...command: string[]): Promise<string> {
   const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-network', '--'];
-  const {status, stdout, stderr} = await demo.run([...enter, '/usr/sbin/nft', 'list', 'ruleset']);
+  const {status, stdout, stderr} = await demo.run([...enter, ...command]);
   if (status !== 0) throw new Error(stderr);
   return stdout;
 }
 
-/** Starts a program in the gateway's place, and waits until its port is redirected. */
+/** What nft shows of the rules there. */
+async function rules(): Promise<string> {
+  return await inTarget('/usr/sbin/nft', 'list', 'ruleset');
+}
+
+/** How many sockets have copies of its packets. */
+async function captures(): Promise<number> {
+  return (await inTarget('cat', '/proc/net/packet')).trim().split('\n').length - 1;
+}
+
+/** Starts a program in the gateway's place, and waits until connections come. */
 async function start(
   t: ExecutionContext,
   argv: readonly string[],
@@ -43,8 +53,9 @@ async function start(
     await running.ended.catch(() => undefined);
   });
   await running.said(/listening\n/);
-  await waitFor('the port to be redirected', async () =>
-    new RegExp(`\\b${port} timeout`).test(await rules()),
+  await waitFor(
+    'the port to be redirected, or captured',
+    async () => new RegExp(`\\b${port} timeout`).test(await rules()) || (await captures()) > 0,
   );
   return running;
 }
@@ -93,11 +104,12 @@ test.serial(
   async (t) => {
     const running = await start(t, server());
     t.regex(await ask(), /"pod":"gateway"/);
+    t.is(await rules(), '', 'nothing is redirected');
     await running.said(
       /^got GET \/asked HTTP\/1\.1 from 10\.244\.0\.11 \d+ at 10\.244\.0\.10 80$/m,
     );
     await finish(running);
-    t.is(await rules(), '');
+    t.is(await captures(), 0);
   },
 );
 

@@ -1,14 +1,13 @@
 /** Mirroring by copies of packets, in a pod of network namespaces with a client's machine beside it. */
 
 import {execFile} from 'node:child_process';
-import {existsSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
+import {needing, programs} from '../../helpers/needs.ts';
 
 const program = fileURLToPath(new URL('capture/pod.ts', import.meta.url));
-const needed = ['/usr/sbin/nft', '/usr/bin/nsenter', '/usr/bin/setpriv'];
-const here = needed.every((path) => existsSync(path)) ? test.serial : test.skip;
+const here = needing(test, programs('ip', 'nc', 'nft', 'nsenter', 'setpriv')).serial;
 
 /** Runs a scenario of `pod.ts`; returns what it saw. */
 async function run<Seen>(scenario: string): Promise<Seen> {

@@ -9,75 +9,34 @@
 import os from 'node:os';
 import {FileRequest} from '../../tunnel/files.ts';
 import {onlyIdentity, present, scaffoldAttributes, versionOf} from './attributes.ts';
+import type {FilesContext} from './context.ts';
 import {type FileClient, FileError, type Identity} from './file-client.ts';
 import {type Found, findEntry} from './find-entry.ts';
 import {SETATTR} from './fuse/protocol.ts';
-import {emitAttributes, emitEntry, type Lifetimes} from './fuse/reply.ts';
+import {emitAttributes, emitEntry} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
-import type {Access} from './policy.ts';
-import type {Snapshots} from './snapshots.ts';
-import type {Sources, Spot} from './sources.ts';
-import type {FileNode, FileTree, Source} from './tree.ts';
+import {lifetimes, passage, younger} from './lifetimes.ts';
+import type {Nodes} from './nodes.ts';
+import type {FileNode, Source} from './tree.ts';
 
-const {ENOENT, EXDEV, EINVAL, ENOTDIR, ENODATA, EOPNOTSUPP} = os.constants.errno;
-
-/**
- * What the kernel may believe without asking. Of the pod a second: what another process there changes is seen by
- * then, and a program that looks at a file again and again asks once. Of this machine less, where asking is cheap.
- * What the program itself changes it sees at once.
- */
-export const lifetimes: Readonly<Record<Source, Lifetimes>> = {
-  pod: {entryMs: 1000, attributeMs: 1000},
-  host: {entryMs: 200, attributeMs: 200},
-  scaffold: {entryMs: 60_000, attributeMs: 60_000},
-};
-
-/**
- * Of a name that something is mounted on, or on the way there: for ever. The launcher may pass by while we wait for
- * it, and must not wait for us.
- */
-const passage: Lifetimes = {entryMs: 10 * 365 * 86_400_000, attributeMs: 1000};
+const {ENOENT, EXDEV, EINVAL} = os.constants.errno;
 
 /** renameat2(2)'s RENAME_EXCHANGE. */
 const EXCHANGE = 2;
 
-export interface EntryContext {
-  readonly tree: FileTree;
-  readonly sources: Sources;
-  /** Directories that are there whoever has them, and what they hold. */
-  readonly scaffold: ReadonlyMap<string, ReadonlySet<string>>;
-  readonly snapshots: Snapshots;
-  /** Forgets what is remembered of the pod's directories: the program has changed something, or is about to. */
-  changed(): void;
-  /** Tells the kernel that its attributes of a node are old. */
-  outdated(node: FileNode): void;
-  readonly now: () => number;
-  /** Whom the pod's files are looked at as. */
-  readonly identity: Identity;
-  /** The agent's handle of an open file, with its file system. */
-  handle(number: number): {readonly source: Spot['source']; readonly remote: number} | undefined;
-  /** Is told that the content of a file is about to change. */
-  changing(node: FileNode): void;
-}
-
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
 export class Entries {
-  readonly #context: EntryContext;
+  readonly #context: FilesContext;
+  readonly #nodes: Nodes;
 
-  constructor(context: EntryContext) {
+  constructor(context: FilesContext, nodes: Nodes) {
     this.#context = context;
-  }
-
-  /** The node of a number. Throws FileError ENOENT: the kernel asks about what it has forgotten. */
-  node(id: number): FileNode {
-    const node = this.#context.tree.get(id);
-    if (node === undefined) throw new FileError(ENOENT);
-    return node;
+    this.#nodes = nodes;
   }
 
   async lookup(request: RequestOf<'lookup'>): Promise<Uint8Array> {
-    const parent = this.node(request.node);
+    const parent = this.#nodes.get(request.node);
     const name = latin1(request.child);
     try {
       return this.#enter(parent, name, await this.find(this.#context.tree.childPath(parent, name)));
@@ -93,25 +52,25 @@ export class Entries {
   }
 
   async getattr(request: RequestOf<'getattr'>): Promise<Uint8Array> {
-    const node = this.node(request.node);
+    const node = this.#nodes.get(request.node);
     if (node.source === 'scaffold') {
       const {attributeMs} = lifetimes.scaffold;
       return emitAttributes(scaffoldAttributes(node.id), attributeMs);
     }
     const checkedAt = this.#context.now();
-    const fields = await this.#onNode(node, new FileRequest('stat'), 'read', request.handle);
+    const fields = await this.#nodes.ask(node, new FileRequest('stat'), 'read', request.handle);
     node.version = versionOf(fields);
     node.checkedAt = checkedAt;
     return emitAttributes(present(fields), lifetimes[node.source].attributeMs);
   }
 
   async setattr(request: RequestOf<'setattr'>): Promise<Uint8Array> {
-    const node = this.node(request.node);
+    const node = this.#nodes.get(request.node);
     const {valid, size, times, mode} = request;
     const view = new DataView(times.buffer, times.byteOffset, times.byteLength);
     const change = new FileRequest('setattr').u32(valid & ~SETATTR.handle).u32(mode);
     const hasHandle = (valid & SETATTR.handle) !== 0;
-    const source = this.#sourceFor(node, hasHandle ? request.handle : undefined);
+    const source = this.#nodes.sourceOfChange(node, hasHandle ? request.handle : undefined);
     change
       .u32(this.#idThere(request.uid, 'uid', source))
       .u32(this.#idThere(request.gid, 'gid', source));
@@ -120,7 +79,7 @@ export class Entries {
     change.u64(view.getBigUint64(8, true)).u32(view.getUint32(28, true));
     if ((valid & SETATTR.size) !== 0) this.#context.changing(node);
     this.#context.changed();
-    const fields = await this.#onNode(
+    const fields = await this.#nodes.ask(
       node,
       change,
       'write',
@@ -130,7 +89,7 @@ export class Entries {
   }
 
   async readlink(request: RequestOf<'readlink'>): Promise<Uint8Array> {
-    const {client, path} = this.#spotOf(this.node(request.node), 'read');
+    const {client, path} = this.#nodes.spot(this.#nodes.get(request.node), 'read');
     return await client.request(new FileRequest('readlink').string(path));
   }
 
@@ -148,10 +107,10 @@ export class Entries {
 
   async link(request: RequestOf<'link'>): Promise<Uint8Array> {
     const {tree, sources} = this.#context;
-    const oldNode = this.node(request.oldNode);
+    const oldNode = this.#nodes.get(request.oldNode);
     if (oldNode.isGone) return await this.#christen(request, oldNode);
-    const old = this.#spotOf(oldNode, 'write');
-    const place = {parent: this.node(request.node), name: latin1(request.child)};
+    const old = this.#nodes.spot(oldNode, 'write');
+    const place = {parent: this.#nodes.get(request.node), name: latin1(request.child)};
     const path = tree.childPath(place.parent, place.name);
     const spot = sources.spot(path, 'write');
     if (spot.source !== old.source) throw new FileError(EXDEV);
@@ -174,10 +133,10 @@ export class Entries {
   /** Gives a file that was made without a name (O_TMPFILE) one. */
   async #christen(request: RequestOf<'link'>, node: FileNode): Promise<Uint8Array> {
     const {tree, sources} = this.#context;
-    const place = {parent: this.node(request.node), name: latin1(request.child)};
+    const place = {parent: this.#nodes.get(request.node), name: latin1(request.child)};
     const path = tree.childPath(place.parent, place.name);
     const spot = sources.spot(path, 'write');
-    const open = this.#openHandle(node, undefined);
+    const open = this.#nodes.openHandle(node, undefined);
     if (open === undefined) throw new FileError(ENOENT);
     if (spot.source !== open.source) throw new FileError(EXDEV);
     const ask = new FileRequest('name').u32(open.remote).string(spot.path);
@@ -188,7 +147,7 @@ export class Entries {
   }
 
   async unlink(request: RequestOf<'unlink'>): Promise<Uint8Array> {
-    const parent = this.node(request.node);
+    const parent = this.#nodes.get(request.node);
     const name = latin1(request.child);
     const path = this.#context.tree.childPath(parent, name);
     const spot = this.#context.sources.spot(path, 'write');
@@ -200,8 +159,8 @@ export class Entries {
 
   async rename(request: RequestOf<'rename'>): Promise<Uint8Array> {
     const {tree, sources} = this.#context;
-    const from = {parent: this.node(request.node), name: latin1(request.child)};
-    const to = {parent: this.node(request.newParent), name: latin1(request.newChild)};
+    const from = {parent: this.#nodes.get(request.node), name: latin1(request.child)};
+    const to = {parent: this.#nodes.get(request.newParent), name: latin1(request.newChild)};
     const [oldPath, newPath] = [from, to].map(({parent, name}) => tree.childPath(parent, name));
     if (oldPath === undefined || newPath === undefined) throw new FileError(EINVAL);
     const old = sources.spot(oldPath, 'write');
@@ -216,55 +175,16 @@ export class Entries {
   }
 
   async statfs(request: RequestOf<'statfs'>): Promise<Uint8Array> {
-    const node = this.node(request.node);
+    const node = this.#nodes.get(request.node);
     if (node.source === 'scaffold') return new Uint8Array(80);
-    return await this.#about(node, 'read', new FileRequest('statfs'), 0);
+    return await this.#nodes.askByPath(node, 'read', new FileRequest('statfs'), 0);
   }
 
   async access(request: RequestOf<'access'>): Promise<Uint8Array> {
-    const node = this.node(request.node);
+    const node = this.#nodes.get(request.node);
     if (node.source === 'scaffold') return new Uint8Array(0);
     const access = (request.mask & 2) === 0 ? 'read' : 'write';
-    return await this.#about(node, access, new FileRequest('access'), request.mask);
-  }
-
-  async getxattr(request: RequestOf<'getxattr'>): Promise<Uint8Array> {
-    // Asked for at every turn (ls, exec), and nothing that the sandbox could make use of.
-    const attribute = latin1(request.attribute);
-    if (attribute.startsWith('security.')) throw new FileError(ENODATA);
-    if (attribute.startsWith('system.')) throw new FileError(EOPNOTSUPP);
-    const node = this.node(request.node);
-    if (node.source === 'scaffold') throw new FileError(ENODATA);
-    const fields = await this.#about(node, 'read', new FileRequest('getxattr'), request.size, [
-      request.attribute,
-    ]);
-    return request.size === 0 ? withPadding(fields) : fields;
-  }
-
-  async listxattr(request: RequestOf<'listxattr'>): Promise<Uint8Array> {
-    const node = this.node(request.node);
-    if (node.source === 'scaffold') return new Uint8Array(request.size === 0 ? 8 : 0);
-    const fields = await this.#about(node, 'read', new FileRequest('listxattr'), request.size);
-    return request.size === 0 ? withPadding(fields) : fields;
-  }
-
-  async setxattr(request: RequestOf<'setxattr'>): Promise<Uint8Array> {
-    if (latin1(request.attribute).startsWith('system.')) throw new FileError(EOPNOTSUPP);
-    const ask = new FileRequest('setxattr');
-    const {attribute, value} = request;
-    return await this.#about(
-      this.node(request.node),
-      'write',
-      ask,
-      request.flags,
-      [attribute],
-      value,
-    );
-  }
-
-  async removexattr(request: RequestOf<'removexattr'>): Promise<Uint8Array> {
-    const ask = new FileRequest('removexattr');
-    return await this.#about(this.node(request.node), 'write', ask, 0, [request.attribute]);
+    return await this.#nodes.askByPath(node, access, new FileRequest('access'), request.mask);
   }
 
   /** Puts a name that was found into the tree; returns the answer that tells it. */
@@ -299,7 +219,7 @@ export class Entries {
     request: FileRequest,
   ): Promise<Uint8Array> {
     const {tree, sources} = this.#context;
-    const parent = this.node(node);
+    const parent = this.#nodes.get(node);
     const name = latin1(child);
     const path = tree.childPath(parent, name);
     const spot = sources.spot(path, 'write');
@@ -308,85 +228,10 @@ export class Entries {
     return this.#enter(parent, name, {source: spot.source, isFollowed: false, attributes});
   }
 
-  #spotOf(node: FileNode, access: Access): Spot {
-    const {tree, sources} = this.#context;
-    if (node.source === 'scaffold') throw new FileError(access === 'read' ? ENOTDIR : EXDEV);
-    if (node.isGone) throw new FileError(ENOENT);
-    const path = tree.path(node);
-    if (access === 'read') return sources.at(path, node.source);
-    return sources.spot(path, 'write');
-  }
-
-  /** Which file system a change of a node goes to. */
-  #sourceFor(node: FileNode, handle: number | undefined): Spot['source'] {
-    const open = this.#openHandle(node, handle);
-    return open?.source ?? this.#spotOf(node, 'write').source;
-  }
-
-  /** The handle that stands for a node: the one that the kernel names, or any, where its name is gone. */
-  #openHandle(
-    node: FileNode,
-    handle: number | undefined,
-  ): {readonly source: Spot['source']; readonly remote: number} | undefined {
-    if (handle !== undefined) return this.#context.handle(handle);
-    if (!node.isGone) return undefined;
-    const [any] = node.open;
-    return any === undefined ? undefined : this.#context.handle(any);
-  }
-
-  /** Asks about a node by handle or by path, which comes last. */
-  async #onNode(
-    node: FileNode,
-    request: FileRequest,
-    access: Access,
-    handle: number | undefined,
-  ): Promise<Uint8Array> {
-    const open = this.#openHandle(node, handle);
-    if (open !== undefined) {
-      return await this.#context.sources
-        .client(open.source)
-        .request(request.u8(2).u32(open.remote));
-    }
-    const {client, path} = this.#spotOf(node, access);
-    return await client.request(request.u8(node.isFollowed ? 1 : 0).string(path));
-  }
-
-  async #about(
-    node: FileNode,
-    access: Access,
-    request: FileRequest,
-    number: number,
-    names: readonly Uint8Array[] = [],
-    bytes?: Uint8Array,
-  ): Promise<Uint8Array> {
-    const {client, path} = this.#spotOf(node, access);
-    request
-      .u8(node.isFollowed ? 1 : 0)
-      .u32(number)
-      .string(path);
-    for (const name of names) request.string(name);
-    return await client.request(request, bytes);
-  }
-
   /** A user or group of the sandbox as the other side knows it. */
   #idThere(id: number, kind: keyof Identity, source: Source): number {
     const only = onlyIdentity();
     if (source !== 'pod' || only === null || id !== only[kind]) return id;
     return this.#context.identity[kind];
   }
-}
-
-/** What is left of lifetimes. */
-export function younger({entryMs, attributeMs}: Lifetimes, ageMs: number): Lifetimes {
-  const left = (ms: number): number => Math.max(0, Math.floor(ms - ageMs));
-  return ageMs === 0
-    ? {entryMs, attributeMs}
-    : {entryMs: left(entryMs), attributeMs: left(attributeMs)};
-}
-
-/** A uint32 as fuse_getxattr_out has it. */
-function withPadding(fields: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(8);
-  bytes.set(fields.subarray(0, 4));
-  return bytes;
 }

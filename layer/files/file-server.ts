@@ -12,7 +12,8 @@
 
 import os from 'node:os';
 import {ProtocolError} from '../../tunnel/errors.ts';
-import {Entries, lifetimes} from './entries.ts';
+import {Entries} from './entries.ts';
+import {ExtendedAttributes} from './extended-attributes.ts';
 import {FileError, type Identity} from './file-client.ts';
 import {
   MAX_REQUEST_BYTES,
@@ -23,6 +24,8 @@ import {
 } from './fuse/protocol.ts';
 import {emitInit, emitOutdated, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
+import {lifetimes} from './lifetimes.ts';
+import {Nodes} from './nodes.ts';
 import {OpenFiles} from './open-files.ts';
 import type {Reading} from './read-buffers.ts';
 import {Snapshots} from './snapshots.ts';
@@ -79,7 +82,9 @@ export class FileServer implements Disposable {
   };
   readonly #options: FileServerOptions;
   readonly #tree = new FileTree();
+  readonly #nodes: Nodes;
   readonly #entries: Entries;
+  readonly #attributes: ExtendedAttributes;
   readonly #files: OpenFiles;
   readonly #snapshots: Snapshots;
   readonly #running = new Map<bigint, Running>();
@@ -105,7 +110,9 @@ export class FileServer implements Disposable {
       changing: (node: FileNode) => this.#files.changing(node),
     };
     this.#files = new OpenFiles({context, firstBytes, now});
-    this.#entries = new Entries(context);
+    this.#nodes = new Nodes(context);
+    this.#entries = new Entries(context, this.#nodes);
+    this.#attributes = new ExtendedAttributes(this.#nodes);
   }
 
   /** What became of reading ahead, of writing behind and of looking around. */
@@ -213,19 +220,19 @@ export class FileServer implements Disposable {
       case 'access':
         return await entries.access(request);
       case 'getxattr':
-        return await entries.getxattr(request);
+        return await this.#attributes.getxattr(request);
       case 'listxattr':
-        return await entries.listxattr(request);
+        return await this.#attributes.listxattr(request);
       case 'setxattr':
-        return await entries.setxattr(request);
+        return await this.#attributes.setxattr(request);
       case 'removexattr':
-        return await entries.removexattr(request);
+        return await this.#attributes.removexattr(request);
       case 'open':
-        return await files.open(request, entries.node(request.node));
+        return await files.open(request, this.#nodes.get(request.node));
       case 'create':
-        return await files.create(request, entries.node(request.node));
+        return await files.create(request, this.#nodes.get(request.node));
       case 'tmpfile':
-        return await files.createNameless(request, entries.node(request.node));
+        return await files.createNameless(request, this.#nodes.get(request.node));
       case 'write':
         return await files.write(request);
       case 'flush':
@@ -240,7 +247,7 @@ export class FileServer implements Disposable {
       case 'lseek':
         return await files.lseek(request);
       case 'opendir':
-        return await files.opendir(entries.node(request.node), entries);
+        return await files.opendir(this.#nodes.get(request.node));
       case 'readdir':
       case 'readdirplus':
         return await files.readdir(request);

@@ -13,7 +13,7 @@ import os from 'node:os';
 import {posix} from 'node:path';
 import {FileRequest} from '../../tunnel/files.ts';
 import {kindOf, present, S_IFDIR, S_IFLNK, scaffoldAttributes} from './attributes.ts';
-import type {EntryContext} from './entries.ts';
+import type {FilesContext} from './context.ts';
 import {FileError} from './file-client.ts';
 import type {Snapshots} from './snapshots.ts';
 import type {Spot} from './sources.ts';
@@ -30,7 +30,7 @@ export interface Found {
   readonly ageMs?: number;
 }
 
-type FindContext = Pick<EntryContext, 'sources' | 'scaffold' | 'snapshots'>;
+type FindContext = Pick<FilesContext, 'sources' | 'scaffold' | 'snapshots'>;
 
 /** Looks at a path, one character for each byte. Rejects with FileError. */
 export async function findEntry(context: FindContext, path: string): Promise<Found> {

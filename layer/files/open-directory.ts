@@ -17,10 +17,11 @@ import {
   S_IFLNK,
   versionOf,
 } from './attributes.ts';
-import {type EntryContext, lifetimes, younger} from './entries.ts';
+import type {FilesContext} from './context.ts';
 import {type FileClient, FileError} from './file-client.ts';
 import {DirectoryReply} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
+import {lifetimes, younger} from './lifetimes.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
 import type {Opened} from './walk-ahead.ts';
@@ -56,7 +57,7 @@ export interface Listed {
 }
 
 export interface OpenDirectoryOptions {
-  readonly context: Pick<EntryContext, 'tree' | 'sources' | 'scaffold'>;
+  readonly context: Pick<FilesContext, 'tree' | 'sources' | 'scaffold'>;
   readonly node: FileNode;
   readonly path: string;
   /** Who lists it; nobody, if it only holds others. */
@@ -66,7 +67,7 @@ export interface OpenDirectoryOptions {
   readonly extras: readonly string[];
   readonly now: () => number;
   /** Is told of entries that come later. */
-  readonly onListed: (entries: readonly FileEntry[]) => void;
+  readonly onListed?: (entries: readonly FileEntry[]) => void;
 }
 
 const latin1 = (bytes: Uint8Array): string =>
@@ -166,7 +167,7 @@ export class OpenDirectory {
     if (listed === undefined) return batchOf({from, askedAt, entries: [], isLast: true});
     const ask = new FileRequest('readdir').u32(listed.remote).u64(from).u32(directoryBytes);
     const entries = parseEntries(await listed.client.request(ask));
-    onListed(entries);
+    onListed?.(entries);
     return batchOf({from, askedAt, entries, isLast: entries.length === 0});
   }
 

@@ -8,26 +8,22 @@
 import {constants} from 'node:fs';
 import os from 'node:os';
 import {ProtocolError} from '../../tunnel/errors.ts';
-import {
-  ATTRIBUTE_BYTES,
-  FileRequest,
-  OPEN_NO_FOLLOW,
-  type OpenedDirectory,
-  parseOpenedDirectory,
-} from '../../tunnel/files.ts';
+import {ATTRIBUTE_BYTES, FileRequest, OPEN_NO_FOLLOW} from '../../tunnel/files.ts';
 import {inoOf, present, sizeOf, versionOf} from './attributes.ts';
-import {type Entries, type EntryContext, lifetimes} from './entries.ts';
+import type {FilesContext} from './context.ts';
+import {Directories} from './directories.ts';
 import {FileError} from './file-client.ts';
 import {OPEN_FLAG} from './fuse/protocol.ts';
 import {emitCount, emitEntry, emitOffset, emitOpened} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
-import {directoryBytes, type Listed, OpenDirectory} from './open-directory.ts';
+import {lifetimes} from './lifetimes.ts';
+import type {OpenDirectory} from './open-directory.ts';
 import {ReadAhead, ReadAheadMemory} from './read-ahead.ts';
 import {ReadAroundMemory} from './read-around.ts';
 import type {Reading} from './read-buffers.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
-import {type Opened, WalkAhead, type WalkAheadCounters} from './walk-ahead.ts';
+import type {WalkAheadCounters} from './walk-ahead.ts';
 import {WriteBehind, WriteBehindMemory} from './write-behind.ts';
 
 const {EBADF, ENOENT, EISDIR, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
@@ -53,7 +49,10 @@ interface OpenFile {
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
 export interface OpenFilesOptions {
-  readonly context: Pick<EntryContext, 'tree' | 'sources' | 'scaffold' | 'changed' | 'outdated'>;
+  readonly context: Pick<
+    FilesContext,
+    'tree' | 'sources' | 'scaffold' | 'snapshots' | 'changed' | 'outdated'
+  >;
   /** Bytes that are read at first (`feature.fs.readonly_file_buffer`). */
   readonly firstBytes: number;
   readonly now: () => number;
@@ -80,25 +79,13 @@ export class OpenFiles implements Disposable {
   readonly #ahead = new ReadAheadMemory();
   readonly #around = new ReadAroundMemory();
   readonly #behind = new WriteBehindMemory();
-  readonly #walk: WalkAhead;
+  readonly #directories: Directories;
   #last = 0;
 
   constructor(options: OpenFilesOptions) {
     this.#options = options;
     this.#context = options.context;
-    const {sources} = options.context;
-    this.#walk = new WalkAhead({
-      open(path) {
-        return sources.decide(path, 'read') === 'pod'
-          ? openDirectory(sources.at(path, 'pod'))
-          : undefined;
-      },
-      close: ({handle}) => {
-        this.#closeThere({source: 'pod', remote: handle}).catch(() => undefined);
-      },
-      lifetimeMs: lifetimes.pod.attributeMs,
-      now: options.now,
-    });
+    this.#directories = new Directories(options);
   }
 
   get count(): number {
@@ -112,17 +99,17 @@ export class OpenFiles implements Disposable {
       aroundHits: this.#around.hits,
       behindWaits: this.#behind.waits,
       behindFailures: this.#behind.failures,
-      walk: this.#walk.counters,
+      walk: this.#directories.counters,
     };
   }
 
   /** Forgets what was listed ahead: the program has changed something. */
   changed(): void {
-    this.#walk.clear();
+    this.#directories.changed();
   }
 
   [Symbol.dispose](): void {
-    this.#walk[Symbol.dispose]();
+    this.#directories[Symbol.dispose]();
   }
 
   /** The handle there, of one here. */
@@ -292,36 +279,8 @@ export class OpenFiles implements Disposable {
     return emitOffset(new DataView(fields.buffer, fields.byteOffset).getBigUint64(0, true));
   }
 
-  async opendir(node: FileNode, entries: Entries): Promise<Uint8Array> {
-    const {now} = this.#options;
-    const {tree, sources, scaffold} = this.#context;
-    const path = tree.path(node);
-    const held = scaffold.get(path) ?? new Set<string>();
-    const extras: string[] = [];
-    let listed: Listed | undefined;
-    let first: Opened | undefined;
-    if (node.source !== 'scaffold') {
-      const spot = sources.at(path, node.source);
-      const {source, client} = spot;
-      first = source === 'pod' ? await this.#walk.take(path) : undefined;
-      if (first === undefined) {
-        const askedAt = now();
-        first = {askedAt, directory: await openDirectory(spot)};
-        if (source === 'pod') this.#walk.listed(path, first.directory.entries, true);
-      }
-      listed = {source, client, remote: first.directory.handle};
-    }
-    for (const name of held) {
-      const {source} = await entries.find(tree.childPath(node, name));
-      if (source !== listed?.source) extras.push(name);
-    }
-    const directory = new OpenDirectory({
-      ...{context: this.#context, node, path, listed, first, extras, now},
-      onListed: (entries) => {
-        if (listed?.source === 'pod') this.#walk.listed(path, entries, false);
-      },
-    });
-    return emitOpened(this.#keep(directory), 0);
+  async opendir(node: FileNode): Promise<Uint8Array> {
+    return emitOpened(this.#keep(await this.#directories.open(node)), 0);
   }
 
   async readdir(request: RequestOf<'readdir'>): Promise<Uint8Array> {
@@ -373,10 +332,7 @@ export class OpenFiles implements Disposable {
 
   async #close(open: OpenFile | OpenDirectory): Promise<void> {
     const there = open.kind === 'file' ? open : open.listed;
-    if (there !== undefined) await this.#closeThere(there);
-  }
-
-  async #closeThere(there: Pick<OpenFile, 'source' | 'remote'>): Promise<void> {
+    if (there === undefined) return;
     const ask = new FileRequest('close').u32(there.remote);
     await this.#client(there).request(ask, undefined, true);
   }
@@ -390,12 +346,6 @@ export class OpenFiles implements Disposable {
   #client({source}: {readonly source: Spot['source']}) {
     return this.#context.sources.client(source);
   }
-}
-
-/** Has a directory opened, with its first entries. Rejects with FileError. */
-async function openDirectory({client, path}: Spot): Promise<OpenedDirectory> {
-  const ask = new FileRequest('opendir').string(path).u32(directoryBytes);
-  return parseOpenedDirectory(await client.request(ask));
 }
 
 function numberAt(fields: Uint8Array): number {

@@ -1,0 +1,25 @@
+/** What those who answer the kernel about files have in common. */
+
+import type {Identity} from './file-client.ts';
+import type {Snapshots} from './snapshots.ts';
+import type {Sources, Spot} from './sources.ts';
+import type {FileNode, FileTree} from './tree.ts';
+
+export interface FilesContext {
+  readonly tree: FileTree;
+  readonly sources: Sources;
+  /** Directories that are there whoever has them, and what they hold. */
+  readonly scaffold: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly snapshots: Snapshots;
+  /** Forgets what is remembered of the pod's directories: the program has changed something, or is about to. */
+  changed(): void;
+  /** Tells the kernel that its attributes of a node are old. */
+  outdated(node: FileNode): void;
+  readonly now: () => number;
+  /** Whom the pod's files are looked at as. */
+  readonly identity: Identity;
+  /** The agent's handle of an open file, with its file system. */
+  handle(number: number): {readonly source: Spot['source']; readonly remote: number} | undefined;
+  /** Is told that the content of a file is about to change. */
+  changing(node: FileNode): void;
+}

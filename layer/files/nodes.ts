@@ -1,0 +1,91 @@
+/**
+ * From a node that the kernel names to whoever is asked about it: by the path that it has now, or, where it has none any more,
+ * by what is open of it.
+ */
+
+import os from 'node:os';
+import type {FileRequest} from '../../tunnel/files.ts';
+import type {FilesContext} from './context.ts';
+import {FileError} from './file-client.ts';
+import type {Access} from './policy.ts';
+import type {Spot} from './sources.ts';
+import type {FileNode} from './tree.ts';
+
+const {ENOENT, EXDEV, ENOTDIR} = os.constants.errno;
+
+export class Nodes {
+  readonly #context: Pick<FilesContext, 'tree' | 'sources' | 'handle'>;
+
+  constructor(context: Pick<FilesContext, 'tree' | 'sources' | 'handle'>) {
+    this.#context = context;
+  }
+
+  /** The node of a number. Throws FileError ENOENT: the kernel asks about what it has forgotten. */
+  get(id: number): FileNode {
+    const node = this.#context.tree.get(id);
+    if (node === undefined) throw new FileError(ENOENT);
+    return node;
+  }
+
+  /** Where a node is for an access. Throws FileError. */
+  spot(node: FileNode, access: Access): Spot {
+    const {tree, sources} = this.#context;
+    if (node.source === 'scaffold') throw new FileError(access === 'read' ? ENOTDIR : EXDEV);
+    if (node.isGone) throw new FileError(ENOENT);
+    const path = tree.path(node);
+    if (access === 'read') return sources.at(path, node.source);
+    return sources.spot(path, 'write');
+  }
+
+  /** Which file system a change of a node goes to. */
+  sourceOfChange(node: FileNode, handle: number | undefined): Spot['source'] {
+    const open = this.openHandle(node, handle);
+    return open?.source ?? this.spot(node, 'write').source;
+  }
+
+  /** The handle that stands for a node: the one that the kernel names, or any, where its name is gone. */
+  openHandle(
+    node: FileNode,
+    handle: number | undefined,
+  ): {readonly source: Spot['source']; readonly remote: number} | undefined {
+    if (handle !== undefined) return this.#context.handle(handle);
+    if (!node.isGone) return undefined;
+    const [any] = node.open;
+    return any === undefined ? undefined : this.#context.handle(any);
+  }
+
+  /** Asks about a node by handle or by path, which comes last. */
+  async ask(
+    node: FileNode,
+    request: FileRequest,
+    access: Access,
+    handle: number | undefined,
+  ): Promise<Uint8Array> {
+    const open = this.openHandle(node, handle);
+    if (open !== undefined) {
+      return await this.#context.sources
+        .client(open.source)
+        .request(request.u8(2).u32(open.remote));
+    }
+    const {client, path} = this.spot(node, access);
+    return await client.request(request.u8(node.isFollowed ? 1 : 0).string(path));
+  }
+
+  /** Asks about what is at the path of a node. */
+  async askByPath(
+    node: FileNode,
+    access: Access,
+    request: FileRequest,
+    number: number,
+    names: readonly Uint8Array[] = [],
+    bytes?: Uint8Array,
+  ): Promise<Uint8Array> {
+    const {client, path} = this.spot(node, access);
+    request
+      .u8(node.isFollowed ? 1 : 0)
+      .u32(number)
+      .string(path);
+    for (const name of names) request.string(name);
+    return await client.request(request, bytes);
+  }
+}

@@ -26,6 +26,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -696,6 +697,9 @@ static int serve_requests(int broken) {
   static uint8_t input[4 + REQUEST_MAX];
   size_t filled = 0;
   for (;;) {
+    /* Who waits in read(2) is woken by the reader of its answers, too, for there is room again. */
+    struct pollfd readable = {.fd = FILES_FD, .events = POLLIN};
+    poll(&readable, 1, -1);
     ssize_t n = read(FILES_FD, input + filled, sizeof input - filled);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return 0;

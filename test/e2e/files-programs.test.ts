@@ -2,6 +2,7 @@ import {execFileSync} from 'node:child_process';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
+import {needing, programs} from '../helpers/needs.ts';
 
 const world = useDemo(test);
 
@@ -71,11 +72,12 @@ fs.rmSync('other', {recursive: true}); console.log(fs.readdirSync('.').join())"`
   t.is(said, 'one\nthree\none\ntwo\n42\nAnswer = 42\nanswer = 42\nmore\ncopy,package,text,text~\n');
 });
 
+const withMusl = needing(test, programs('musl-gcc'));
 for (const [how, flags] of [
   ['statically', ['-static']],
   ['dynamically', []],
 ] as const) {
-  test.serial(
+  withMusl.serial(
     `a program of musl, linked ${how}: stdio, opendir, mmap, links and glob`,
     async (t) => {
       const source = fileURLToPath(new URL('programs/reader.c', import.meta.url));

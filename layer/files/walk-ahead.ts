@@ -21,7 +21,7 @@ const WALK_STEPS = 2;
 /** Directories that are listed ahead: with a first answer of 256 KiB each, 8 MiB at most. */
 const WIDTH_MIN = 2;
 const WIDTH_MAX = 32;
-/** Directories whose directories are remembered, and how many of each: what a tree is deep, and more. */
+/** Directories whose directories are remembered, and how many of each: as deep as a tree is, and what is listed ahead. */
 const LISTINGS_MAX = 64;
 const CHILDREN_MAX = 4096;
 /** Directories for which nothing is tried after all was in vain, at first and at last. */
@@ -151,6 +151,7 @@ export class WalkAhead implements Disposable {
   /** Whether a directory is one of those that were listed; learns in which order they are gone through. */
   #step(path: string): boolean {
     const {parent, name} = split(path);
+    this.#keepAbove(path);
     const listing = this.#listings.get(parent);
     if (listing === undefined) return false;
     const {last} = listing;
@@ -161,6 +162,17 @@ export class WalkAhead implements Disposable {
     if (!follows(this.#order)) this.#order = orderNames.find(follows) ?? this.#order;
     listing.last = name;
     return namesOf(listing, this.#order).includes(name);
+  }
+
+  /** What is above a directory is remembered longest: the walk comes back to it. */
+  #keepAbove(path: string): void {
+    for (let at = path; at !== '/'; ) {
+      at = split(at).parent;
+      const listing = this.#listings.get(at);
+      if (listing === undefined) return;
+      this.#listings.delete(at);
+      this.#listings.set(at, listing);
+    }
   }
 
   #askAhead(path: string): void {

@@ -94,6 +94,15 @@ test('what is in a directory comes before what is beside it', async (t) => {
   t.deepEqual(found, [false, false, false, true, true, true]);
 });
 
+test('a walk through many directories does not forget where it is', async (t) => {
+  const many = Array.from({length: 300}, (_, index) => `${index}`);
+  const {visit} = walkThrough(t, flat(many));
+  await visit('/');
+  let found = 0;
+  for (const name of many) found += Number(await visit(`/${name}`));
+  t.is(found, 298);
+});
+
 test('who opens a directory here and there has none asked for', async (t) => {
   const {visit, state, asked} = walkThrough(t, flat(names));
   await visit('/');

@@ -13,8 +13,8 @@ import type {RelayContext} from './context.ts';
 import {httpCounters} from './counters.ts';
 import {detectProtocol, type Protocol} from './detect.ts';
 import {Judge} from './filter/judge.ts';
+import {Http2Relay} from './h2/relay.ts';
 import {Http1Relay} from './http1.ts';
-import {relayHttp2} from './http2.ts';
 import {Leg} from './leg.ts';
 import {HEAD_MS} from './request-reader.ts';
 import {Router} from './route.ts';
@@ -50,8 +50,10 @@ async function relay(context: RelayContext): Promise<void> {
   const {protocol, bytes} = await detect(socket, options.detectionTimeoutMs);
   if (protocol === 'http2') {
     counters.http2Connections++;
-    socket.unshift(bytes);
-    return relayHttp2(context);
+    const {socket: own, head} = socketOf(socket, bytes, true);
+    await new Http2Relay(context, own).run(Buffer.from(head.buffer, head.byteOffset, head.length));
+    socket.destroy();
+    return;
   }
   if (protocol === 'http1') counters.http1Connections++;
   else counters.rawConnections++;

@@ -1,0 +1,153 @@
+/**
+ * Header blocks of one direction of a connection: HEADERS, and the CONTINUATION frames behind it (RFC 9113, section
+ * 4.3). Sans-IO.
+ *
+ * Most connections say the same again and again, in the same few bytes. A block that left the table of the compression as it
+ * was has the same fields each time it comes while that table stays: then it is the same object, with whatever was
+ * found out about it, and costs a look-up.
+ *
+ * Limits: what a block has in bytes, compressed and not, the frames it may come in (CVE-2024-27316), and how many
+ * are remembered.
+ */
+
+import type {FrameReader} from './frames.ts';
+import {readUint32} from './frames.ts';
+import {Decoder, HpackError} from './hpack/decoder.ts';
+import type {Field} from './hpack/field.ts';
+import {
+  COMPRESSION_ERROR,
+  CONTINUATION,
+  END_HEADERS,
+  ENHANCE_YOUR_CALM,
+  FRAME_SIZE_ERROR,
+  HAS_PRIORITY,
+  PADDED,
+  PROTOCOL_ERROR,
+} from './protocol.ts';
+
+/** What a head may have. nginx takes 32 KiB, Go 1 MiB; Node, and most others, less. */
+export const HEAD_BYTES = 262_144;
+/** At 16 KiB a frame, 256 KiB need 16. */
+const MAX_CONTINUATIONS = 32;
+/** Blocks that are remembered, and how long they may be. */
+const MAX_KNOWN = 256;
+const KNOWN_BYTES = 512;
+
+/** What ends a connection, by the code of RFC 9113, section 7. */
+export class Http2Error extends Error {
+  readonly code: number;
+
+  constructor(code: number) {
+    super(`HTTP/2: error ${code}`);
+    this.code = code;
+  }
+}
+
+/** A block that was decoded, and room for what others find out about it. */
+export class Block {
+  readonly fields: readonly Field[];
+  /** There are more fields than are kept. */
+  readonly isTooLarge: boolean;
+  /** By whoever reads requests, or passes it on (`head.ts`, `link.ts`). */
+  found: unknown;
+  encoded:
+    | {readonly fields: readonly Field[]; readonly generation: number; readonly bytes: Buffer}
+    | undefined;
+
+  constructor(fields: readonly Field[], isTooLarge: boolean) {
+    this.fields = fields;
+    this.isTooLarge = isTooLarge;
+  }
+}
+
+export class Blocks {
+  /** Of the block that was completed last: the flags of its HEADERS. */
+  flags = 0;
+  /** Its stream. */
+  streamId = 0;
+  /** How many bytes of padding it had; -1: it was not padded. */
+  padding = -1;
+  /** The stream that it depends on, with the bit "exclusive", and its weight; only with HAS_PRIORITY. */
+  dependency = 0;
+  weight = 0;
+
+  readonly #decoder = new Decoder(HEAD_BYTES);
+  readonly #known = new Map<string, Block>();
+  #generation = 0;
+  #parts: Buffer[] = [];
+  #partBytes = 0;
+  #isOpen = false;
+
+  /** The next frame must be a CONTINUATION. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Takes a HEADERS frame or a CONTINUATION; returns the block that it completes. Throws Http2Error. */
+  take(frame: FrameReader): Block | undefined {
+    const {bytes, flags} = frame;
+    let {start, end} = frame;
+    const isContinued = frame.type === CONTINUATION;
+    if (isContinued !== this.#isOpen || (isContinued && frame.streamId !== this.streamId))
+      throw new Http2Error(PROTOCOL_ERROR);
+    if (!isContinued) {
+      this.streamId = frame.streamId;
+      this.flags = flags;
+      this.padding = -1;
+      if ((flags & PADDED) !== 0) {
+        if (start === end) throw new Http2Error(FRAME_SIZE_ERROR);
+        this.padding = bytes[start++] ?? 0;
+        end -= this.padding;
+      }
+      if ((flags & HAS_PRIORITY) !== 0) {
+        if (end - start < 5) throw new Http2Error(FRAME_SIZE_ERROR);
+        this.dependency = readUint32(bytes, start);
+        this.weight = bytes[start + 4] ?? 0;
+        start += 5;
+      }
+      if (end < start) throw new Http2Error(PROTOCOL_ERROR);
+    }
+    const isLast = (flags & END_HEADERS) !== 0;
+    if (isLast && !isContinued) return this.#decode(bytes, start, end);
+    this.#addPart(bytes.subarray(start, end));
+    if (!isLast) return undefined;
+    const whole = Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#partBytes = 0;
+    this.#isOpen = false;
+    return this.#decode(whole, 0, whole.length);
+  }
+
+  #addPart(part: Buffer): void {
+    this.#isOpen = true;
+    this.#partBytes += part.length;
+    if (this.#partBytes > HEAD_BYTES || this.#parts.length > MAX_CONTINUATIONS)
+      throw new Http2Error(ENHANCE_YOUR_CALM);
+    this.#parts.push(Buffer.from(part));
+  }
+
+  #decode(bytes: Buffer, start: number, end: number): Block {
+    const decoder = this.#decoder;
+    if (this.#generation !== decoder.generation) {
+      this.#generation = decoder.generation;
+      this.#known.clear();
+    }
+    const key = end - start <= KNOWN_BYTES ? bytes.toString('latin1', start, end) : undefined;
+    const known = key === undefined ? undefined : this.#known.get(key);
+    if (known !== undefined) return known;
+    try {
+      const {fields, isTooLarge} = decoder.decode(bytes, start, end);
+      const block = new Block(fields, isTooLarge);
+      if (key !== undefined && decoder.generation === this.#generation) this.#remember(key, block);
+      return block;
+    } catch (error) {
+      if (error instanceof HpackError) throw new Http2Error(COMPRESSION_ERROR);
+      throw error;
+    }
+  }
+
+  #remember(key: string, block: Block): void {
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
+    this.#known.set(key, block);
+  }
+}

@@ -1,0 +1,353 @@
+/**
+ * One connection of HTTP/2 with prior knowledge (h2c; gRPC): each of its streams goes to the application or to a
+ * program.
+ *
+ * Theory of operation. There is one connection to the application for each of the client's, made first. Frames pass between
+ * the two: DATA as it lies in memory, windows, resets, PING, SETTINGS and their acknowledgements, priorities and GOAWAY one
+ * for one, so that the ends have each other's limits, and one that is slow slows the other, not us (`client-end.ts`,
+ * `application-end.ts`). Only heads are opened, for filters (`routing.ts`), and are compressed anew, since the tables of the
+ * compression are each connection's own: two ends would differ as soon as a stream went elsewhere.
+ *
+ * A stream that a program answers, or a filter thinks about, is an `Exchange`: its windows are ours. The connections' windows
+ * are shared by both kinds (`way.ts`).
+ *
+ * Whatever the client gets that way is valid only after the application's SETTINGS; if a program is faster, it gets some
+ * of ours before. An application that does not speak HTTP/2 answers for itself (`greeting.ts`).
+ *
+ * Limits: streams at a time; resets of streams that are not the application's (what it has, it sees and limits
+ * itself); heads and CONTINUATION (`blocks.ts`); what exchanges keep, above which the client may send no more; and what
+ * waits for a socket, above which the other one is not read. Frames without use cost what they have in bytes, and no
+ * memory.
+ */
+
+import {socketOfDescriptor} from '../../../../sockets/connect.ts';
+import type {StreamSocket} from '../../../../sockets/types.ts';
+import {held} from '../../pass.ts';
+import type {RelayContext} from '../context.ts';
+import {LastingChanges} from '../lasting-changes.ts';
+import {ApplicationEnd} from './application-end.ts';
+import {Http2Error} from './blocks.ts';
+import {ClientEnd} from './client-end.ts';
+import {Exchanges} from './exchanges.ts';
+import {greetingOf} from './greeting.ts';
+import {CLOSE_MS, LITTLE_BYTES, READ_BYTES, UNREAD_BYTES, WRITE_BYTES} from './limits.ts';
+import {Link} from './link.ts';
+import type {Output} from './output.ts';
+import type {Parts} from './parts.ts';
+import {Programs} from './programs.ts';
+import {CANCEL, INTERNAL_ERROR, MAX_31, NO_ERROR, PREFACE, PROTOCOL_ERROR} from './protocol.ts';
+import {Routing} from './routing.ts';
+import {OWN_SETTINGS} from './settings.ts';
+import {Streams} from './streams.ts';
+import {Way} from './way.ts';
+
+/** What a client believes that it may send at a time, and an application. One is far away, the other is not. */
+const CLIENT_CREDIT_BYTES = 4_194_304;
+const APPLICATION_CREDIT_BYTES = 1_048_576;
+
+const NOTHING = Buffer.alloc(0);
+
+export class Http2Relay implements Parts {
+  readonly context: RelayContext;
+  readonly client: Link;
+  readonly application: Link | undefined;
+  readonly up: Way;
+  readonly down: Way;
+  readonly streams: Streams;
+  readonly exchanges: Exchanges;
+  readonly programs: Programs;
+  readonly changes: LastingChanges;
+  readonly #clientEnd: ClientEnd;
+  readonly #over = Promise.withResolvers<void>();
+  /** What the application has said before it is known what it speaks; undefined: it is known. */
+  #greeting: Buffer | undefined = NOTHING;
+  /** It does not speak HTTP/2: all passes as it is. */
+  #isRaw = false;
+  #isApplicationGone = false;
+  /** The connection ends with its last stream. */
+  #isEnding = false;
+  #isTurning = false;
+  #heldBytes = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** The client's connection is nobody else's. */
+  constructor(context: RelayContext, client: StreamSocket) {
+    this.context = context;
+    this.changes = new LastingChanges(context);
+    const turns = {
+      onTurn: () => this.#turn(),
+      onMistake: (error: unknown) => this.#fail(error),
+    };
+    this.programs = new Programs(turns);
+    this.streams = new Streams(this, () => this.#endIfIdle());
+    this.exchanges = new Exchanges(this);
+    this.#clientEnd = new ClientEnd(this, new Routing(this));
+    this.client = new Link(client, this.#clientEnd, {
+      ...turns,
+      onBytes: (bytes) => this.#onClientBytes(bytes),
+      onBroken: (code) => this.#breakOff(code),
+      onEnd: () => this.#clientEnded(),
+      onClosed: (error) => this.#clientClosed(error !== undefined),
+    });
+    this.application = this.#dial(turns);
+    const {output} = this.client;
+    output.greeting = () => this.#greet();
+    this.up = new Way(() => output, this.application?.output, {
+      maxCredit: CLIENT_CREDIT_BYTES,
+      onHeldEnd: (id) => this.streams.sent(this.streams.ofApplication.get(id)),
+    });
+    this.down = new Way(() => this.toApplication, output, {
+      maxCredit: APPLICATION_CREDIT_BYTES,
+      onHeldEnd: (id) => this.streams.answered(this.streams.ofClient.get(id)),
+    });
+  }
+
+  #dial(turns: {onTurn(): void; onMistake(error: unknown): void}): Link | undefined {
+    let socket: StreamSocket;
+    try {
+      socket = socketOfDescriptor(this.context.connection.dialApplication());
+    } catch {
+      // Nobody is there: then there are only programs.
+      return undefined;
+    }
+    const end = new ApplicationEnd(this, this.#clientEnd);
+    const link = new Link(socket, end, {
+      ...turns,
+      onBytes: (bytes) => this.#onApplicationBytes(bytes),
+      onBroken: (code) => {
+        link.output.goaway(0, code, NOTHING);
+        link.output.flush();
+        socket.destroy();
+      },
+      onEnd: () => this.#applicationGone(false),
+      onClosed: (error) => {
+        this.#applicationGone(error !== undefined);
+        this.#resolveIfOver();
+      },
+    });
+    socket.readBytes = READ_BYTES;
+    return link;
+  }
+
+  /** Resolves when the connection is over; `head`: what was read of it. Rejects for a mistake of ours. */
+  async run(head: Buffer): Promise<void> {
+    const {socket} = this.client;
+    this.toApplication?.write(PREFACE);
+    const forget = this.context.connection.lettingGo.onSaid(() => this.#letGo());
+    if (socket.isClosed) this.#clientClosed(true);
+    else {
+      socket.readBytes = READ_BYTES;
+      this.client.read(head.subarray(PREFACE.length));
+    }
+    try {
+      await this.#over.promise;
+    } finally {
+      forget();
+      clearTimeout(this.#timer);
+      this.#isTurning = true; // there are no more turns
+      this.#count(0);
+    }
+  }
+
+  get toApplication(): Output | undefined {
+    return this.#isApplicationGone ? undefined : this.application?.output;
+  }
+
+  after<T>(promise: Promise<T>, act: (value: T) => void): void {
+    const goOn = (value: T): void => {
+      try {
+        act(value);
+      } catch (error) {
+        this.#fail(error);
+      }
+      this.#turn();
+    };
+    promise.then(goOn, (error) => this.#fail(error));
+  }
+
+  // ---- turns ----
+
+  /** Whatever came was taken: gives the sockets what is to be said, and reads on as far as that is good. */
+  #turn(): void {
+    if (this.#isTurning) return;
+    this.#isTurning = true;
+    this.toApplication?.flush();
+    this.client.output.flush();
+    this.exchanges.turn();
+    this.programs.turn();
+    this.#setReading();
+    this.#isTurning = false;
+  }
+
+  /**
+   * Who does not take what the other one sends stops him. What either gets in answer to his own frames has a limit of its
+   * own: he might write before he reads.
+   */
+  #setReading(): void {
+    const {socket: client} = this.client;
+    const application = this.application?.socket;
+    const limit = held.isFull ? LITTLE_BYTES : WRITE_BYTES;
+    const ofClient = client.bufferedBytes;
+    const ofApplication = application?.bufferedBytes ?? 0;
+    if (!client.isClosed)
+      client.readBytes = ofApplication < limit && ofClient < UNREAD_BYTES ? READ_BYTES : 0;
+    if (application !== undefined && !application.isClosed)
+      application.readBytes = ofClient < limit && ofApplication < UNREAD_BYTES ? READ_BYTES : 0;
+    const waiting = this.exchanges.keptBytes + this.up.heldBytes + this.down.heldBytes;
+    this.#count(waiting + ofClient + ofApplication);
+  }
+
+  #count(bytes: number): void {
+    if (bytes === this.#heldBytes) return;
+    held.change(bytes - this.#heldBytes);
+    this.#heldBytes = bytes;
+  }
+
+  // ---- before HTTP/2, and instead of it ----
+
+  /** Something has to be said, and the application has not said what it allows. */
+  #greet(): void {
+    this.client.output.settings(OWN_SETTINGS);
+    this.#clientEnd.unacknowledged.push(false);
+  }
+
+  #onClientBytes(bytes: Buffer): number {
+    if (!this.#isRaw) return 0;
+    this.application?.socket.writeLent(bytes);
+    return bytes.length;
+  }
+
+  #onApplicationBytes(bytes: Buffer): number {
+    if (this.#isRaw) {
+      this.client.socket.writeLent(bytes);
+      return bytes.length;
+    }
+    const before = this.#greeting;
+    if (before === undefined) return 0;
+    const beginning = Buffer.concat([before, bytes.subarray(0, PREFACE.length)]);
+    const greeting = greetingOf(beginning);
+    this.#greeting = greeting === 'more' ? beginning : undefined;
+    if (greeting === 'http2') this.application?.reader.push(before);
+    if (greeting === 'other') this.#goRaw(before, bytes);
+    return greeting === 'http2' ? 0 : bytes.length;
+  }
+
+  #goRaw(...said: Buffer[]): void {
+    // The client was told that we speak HTTP/2.
+    if (this.#clientEnd.unacknowledged.length > 0) throw new Http2Error(PROTOCOL_ERROR);
+    this.#isRaw = true;
+    this.streams.forgetAll();
+    for (const bytes of said) this.client.socket.writeLent(bytes);
+  }
+
+  // ---- the ends of connections ----
+
+  /** The client has broken the protocol, or floods us. */
+  #breakOff(code: number): void {
+    this.context.counters.brokenSessions++;
+    this.client.output.goaway(this.streams.lastId, code, NOTHING);
+    this.streams.forgetAll();
+    this.#endApplication();
+    this.#endClient(false);
+  }
+
+  /**
+   * Ends it after the streams that there are, and those that are on their way (RFC 9113, section 6.8): the client has heard of
+   * it when he answers a PING.
+   */
+  #letGo(): void {
+    const {client} = this;
+    if (this.#isRaw || this.#isEnding || client.socket.isClosed) return;
+    client.output.goaway(MAX_31, NO_ERROR, NOTHING);
+    this.#clientEnd.probe(() => this.#takeNoMore());
+    this.#turn();
+  }
+
+  #takeNoMore(): void {
+    const {streams} = this;
+    if (streams.lastOfClient === MAX_31)
+      this.client.output.goaway(streams.lastId, NO_ERROR, NOTHING);
+    streams.lastOfClient = Math.min(streams.lastOfClient, streams.lastId);
+    this.#isEnding = true;
+    this.#endIfIdle();
+  }
+
+  #endIfIdle(): void {
+    if (!this.#isEnding || this.streams.ofClient.size > 0) return;
+    this.#endClient(false);
+    this.#endApplication();
+  }
+
+  #clientEnded(): void {
+    if (!this.#isRaw) {
+      for (const stream of [...this.streams.ofClient.values()])
+        if (stream.applicationId === 0) this.streams.forget(stream, CANCEL);
+    }
+    if (this.application === undefined || this.#isApplicationGone) this.#endClient(false);
+    else this.#endApplication();
+  }
+
+  #clientClosed(isBroken: boolean): void {
+    this.streams.forgetAll();
+    this.programs.close();
+    if (isBroken) this.application?.socket.destroy(true);
+    else this.#endApplication();
+    this.#resolveIfOver();
+  }
+
+  #applicationGone(isBroken: boolean): void {
+    if (this.#isApplicationGone) return;
+    const said = this.#greeting ?? NOTHING;
+    if (said.length > 0 && this.#clientEnd.unacknowledged.length === 0) this.#goRaw(said);
+    this.#isApplicationGone = true;
+    if (!this.#isRaw) this.application?.socket.end();
+    if (this.client.socket.isClosed) return;
+    if (!this.streams.areProgramsAsked) {
+      this.#endClient(isBroken);
+      return;
+    }
+    // What programs answer goes on.
+    const {output} = this.client;
+    for (; this.#clientEnd.owedAcks > 0; this.#clientEnd.owedAcks--) output.settingsAck();
+    for (const stream of [...this.streams.ofApplication.values()])
+      this.streams.resetClient(stream, INTERNAL_ERROR);
+    this.#takeNoMore();
+  }
+
+  #endApplication(): void {
+    const {application} = this;
+    if (application === undefined || application.socket.isClosed) return;
+    application.output.flush();
+    application.socket.end();
+    if (this.client.socket.isClosed) this.#destroyLater(application.socket);
+  }
+
+  #endClient(isBroken: boolean): void {
+    const {socket, output} = this.client;
+    if (socket.isClosed) return;
+    output.flush();
+    if (isBroken && socket.bufferedBytes === 0) {
+      socket.destroy(true);
+      return;
+    }
+    socket.end();
+    if (!this.#isRaw) this.#destroyLater(socket);
+  }
+
+  #destroyLater(socket: StreamSocket): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => socket.destroy(true), CLOSE_MS);
+  }
+
+  #resolveIfOver(): void {
+    if (this.client.socket.isClosed && this.application?.socket.isClosed !== false)
+      this.#over.resolve();
+  }
+
+  #fail(error: unknown): void {
+    this.#over.reject(error);
+    this.application?.socket.destroy(true);
+    this.client.socket.destroy(true);
+    this.programs.close();
+  }
+}

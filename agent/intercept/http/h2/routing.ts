@@ -1,0 +1,195 @@
+/**
+ * Whose a stream is: the application's, or a program's; and who gets copies. One that filters decide at once, and do not
+ * want, is passed on as it is; any other becomes an exchange.
+ */
+
+import type {FilterSubject} from '../filter/matcher.ts';
+import type {Route} from '../route.ts';
+import type {HttpSubscription} from '../types.ts';
+import type {Block} from './blocks.ts';
+import type {Sink} from './body-queue.ts';
+import {Copies} from './copies.ts';
+import type {Exchange, Request} from './exchange.ts';
+import {type RequestHead, requestHeadOf} from './head.ts';
+import {WRITE_BYTES} from './limits.ts';
+import type {Link} from './link.ts';
+import type {HeadersExtras} from './output.ts';
+import type {Parts} from './parts.ts';
+import type {ProgramConnection} from './program-connection.ts';
+import {REFUSED_STREAM} from './protocol.ts';
+import {Stream} from './streams.ts';
+
+export class Routing {
+  readonly #parts: Parts;
+  readonly #copies = new Map<number, Copies>();
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  /** Begins a stream of the client's; `extras` are what its HEADERS has beside the block. */
+  begin(id: number, request: Request, extras: HeadersExtras | undefined): void {
+    const {router, options, connection} = this.#parts.context;
+    const head = requestHeadOf(request.block);
+    const subscriptions = connection.subscriptions();
+    const stream = new Stream(id);
+    if (!head.isClear || subscriptions.length === 0) {
+      this.#pass(stream, request, extras);
+      return;
+    }
+    if (head.verdict?.subscriptions === subscriptions) {
+      this.#onRoute(stream, request, {route: head.verdict.route, extras});
+      return;
+    }
+    const subject = this.#subjectOf(stream, head, request);
+    const route = router.route(subscriptions, subject, options.jqTimeLimitMs);
+    if (!(route instanceof Promise)) {
+      head.verdict = {subscriptions, route};
+      this.#onRoute(stream, request, {route, extras});
+      return;
+    }
+    const exchange = this.#parts.exchanges.of(stream, request);
+    exchange.onAbandoned = () => this.#onLost(stream, exchange);
+    this.#parts.after(route, (found) => {
+      if (!exchange.isOver) this.#onRoute(stream, request, {route: found, extras: undefined});
+    });
+  }
+
+  #subjectOf(
+    stream: Stream,
+    {method, target, headers}: RequestHead,
+    request: Request,
+  ): FilterSubject {
+    const {options, counters} = this.#parts.context;
+    let gathered: Promise<Buffer | undefined> | undefined;
+    const gather = async (): Promise<Buffer | undefined> => {
+      const exchange = this.#parts.exchanges.of(stream, request);
+      const body = await exchange.gather(options.maxBodyBytes, options.bodyTimeoutMs);
+      if (body === undefined) counters.unreadBodies++;
+      return body;
+    };
+    const body = (): Promise<Buffer | undefined> => {
+      gathered ??= gather();
+      return gathered;
+    };
+    return {method, target, headers, body};
+  }
+
+  #onRoute(
+    stream: Stream,
+    request: Request,
+    {route, extras}: {readonly route: Route; readonly extras: HeadersExtras | undefined},
+  ): void {
+    const {steal} = route;
+    const exchange =
+      steal === undefined ? stream.exchange : this.#parts.exchanges.of(stream, request);
+    for (const mirror of route.mirrors) this.#copy(stream, request, mirror);
+    if (steal === undefined || exchange === undefined) {
+      this.#pass(stream, request, extras);
+      return;
+    }
+    exchange.onAbandoned = () => this.#onLost(stream, exchange);
+    this.#parts.streams.isAligned = false;
+    const found = this.#parts.programs.connect(steal);
+    const go = (one: ProgramConnection | undefined): void => this.#steal(stream, exchange, one);
+    if (found instanceof Promise) this.#parts.after(found, go);
+    else go(found);
+  }
+
+  #steal(stream: Stream, exchange: Exchange, connection: ProgramConnection | undefined): void {
+    if (exchange.isOver) return;
+    const {counters} = this.#parts.context;
+    if (connection !== undefined) {
+      counters.stolenRequests++;
+      exchange.ask(connection);
+      return;
+    }
+    counters.movedRequests++;
+    this.#pass(stream, exchange, undefined);
+  }
+
+  /** The program is gone before it answered, or has refused to look at the request. */
+  #onLost(stream: Stream, exchange: Exchange): void {
+    if (exchange.isOver) return;
+    const {counters} = this.#parts.context;
+    counters.movedRequests++;
+    if (exchange.canMove) {
+      this.#pass(stream, exchange, undefined);
+      return;
+    }
+    counters.failedRequests++;
+    exchange.fail();
+  }
+
+  #copy(stream: Stream, {block, isWhole}: Request, mirror: HttpSubscription): void {
+    let copies = this.#copies.get(mirror.id);
+    if (copies === undefined) {
+      copies = new Copies(mirror, this.#parts.context.counters);
+      this.#copies.set(mirror.id, copies);
+    }
+    const copy = copies.begin(this.#parts.programs.connect(mirror), block.fields, isWhole);
+    if (copy === undefined) return;
+    if (stream.exchange !== undefined) stream.exchange.addCopy(copy);
+    else {
+      stream.copies.push(copy);
+      if (isWhole) copy.end(undefined);
+    }
+  }
+
+  /** Gives a request to the application. */
+  #pass(stream: Stream, {block, isWhole}: Request, extras: HeadersExtras | undefined): void {
+    const {application, streams, toApplication, context} = this.#parts;
+    if (application === undefined || toApplication === undefined || !streams.give(stream)) {
+      streams.isAligned = false;
+      streams.ofClient.set(stream.id, stream);
+      streams.resetClient(stream, REFUSED_STREAM);
+      return;
+    }
+    context.counters.passedRequests++;
+    const {exchange, applicationId} = stream;
+    application.sendHead(applicationId, {fields: block.fields, block, isLast: isWhole}, extras);
+    stream.isSent = isWhole;
+    if (exchange === undefined) {
+      stream.isUpOpen = !isWhole;
+      return;
+    }
+    stream.applicationWindow = application.windowBytes;
+    if (exchange.windowUpdates > 0)
+      toApplication.windowUpdate(applicationId, exchange.windowUpdates);
+    exchange.move(new ApplicationSink(this.#parts, stream, application));
+  }
+}
+
+/** What is left of an exchange that the application has: the request, of which it takes what it says. */
+class ApplicationSink implements Sink {
+  readonly #parts: Parts;
+  readonly #stream: Stream;
+  readonly #application: Link;
+
+  constructor(parts: Parts, stream: Stream, application: Link) {
+    this.#parts = parts;
+    this.#stream = stream;
+    this.#application = application;
+  }
+
+  get room(): number {
+    const {toApplication, up, exchanges} = this.#parts;
+    const {socket, output} = this.#application;
+    const isFull = toApplication === undefined || socket.bufferedBytes >= WRITE_BYTES;
+    const room = isFull ? 0 : up.room;
+    if (room === 0) exchanges.isRequestWaiting = true;
+    return Math.min(this.#stream.applicationWindow, room, output.maxFrameBytes);
+  }
+
+  sendData(bytes: Uint8Array, isLast: boolean): void {
+    this.#stream.applicationWindow -= bytes.length;
+    this.#parts.up.sentElse(bytes.length);
+    this.#application.output.data(this.#stream.applicationId, bytes, isLast);
+    if (isLast) this.#parts.streams.sent(this.#stream);
+  }
+
+  sendTrailers(fields: Block['fields']): void {
+    this.#application.sendHead(this.#stream.applicationId, {fields, isLast: true});
+    this.#parts.streams.sent(this.#stream);
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * The streams of a client's connection that are not over, by the client's numbers and by the application's.
+ *
+ * The application's numbers are ours, in the order in which it gets the streams: a client's number would be too small
+ * by the time that a filter has thought about it.
+ */
+
+import type {RequestCopy} from './copies.ts';
+import type {Exchange} from './exchange.ts';
+import type {Parts} from './parts.ts';
+import {CANCEL, MAX_31} from './protocol.ts';
+
+export class Stream {
+  /** The client's number, and the application's; 0: the application does not have it. */
+  readonly id: number;
+  applicationId = 0;
+  /** The client may send, and be sent to. */
+  isUpOpen = true;
+  isDownOpen = true;
+  /** The application was sent all. */
+  isSent = false;
+  /** What the application takes, where that is ours to know. */
+  applicationWindow = 0;
+  /** Undefined: it is passed on as it is. */
+  exchange: Exchange | undefined;
+  readonly copies: RequestCopy[] = [];
+
+  constructor(id: number) {
+    this.id = id;
+  }
+}
+
+export class Streams {
+  /** By the client's numbers, and by the application's. */
+  readonly ofClient = new Map<number, Stream>();
+  readonly ofApplication = new Map<number, Stream>();
+  /** The largest number that the client has used. */
+  lastId = 0;
+  /** The largest that is looked at: by the application, and, as the client was told, at all. */
+  lastOfApplication = MAX_31;
+  lastOfClient = MAX_31;
+  /** The numbers are the same on both sides. */
+  isAligned = true;
+  readonly #parts: Parts;
+  readonly #onIdle: () => void;
+  #lastApplicationId = -1;
+
+  /** `onIdle` hears when the last one is over. */
+  constructor(parts: Parts, onIdle: () => void) {
+    this.#parts = parts;
+    this.#onIdle = onIdle;
+  }
+
+  /** A stream is one that the client has begun, or may have. */
+  isIdle(id: number): boolean {
+    return id > this.lastId && id <= this.lastOfClient;
+  }
+
+  /** Gives a stream the application's next number; false when that takes no more. */
+  give(stream: Stream): boolean {
+    const id = this.#lastApplicationId + 2;
+    if (id > this.lastOfApplication) return false;
+    this.#lastApplicationId = id;
+    stream.applicationId = id;
+    if (id !== stream.id) this.isAligned = false;
+    this.ofClient.set(stream.id, stream);
+    this.ofApplication.set(id, stream);
+    return true;
+  }
+
+  /** Some stream is a program's alone. */
+  get areProgramsAsked(): boolean {
+    for (const {applicationId} of this.ofClient.values()) if (applicationId === 0) return true;
+    return false;
+  }
+
+  /** The application has all of the request. */
+  sent(stream: Stream | undefined): void {
+    if (stream === undefined) return;
+    stream.isSent = true;
+    this.forgetIfOver(stream);
+  }
+
+  /** The client has all of the answer. */
+  answered(stream: Stream | undefined): void {
+    if (stream === undefined) return;
+    stream.isDownOpen = false;
+    this.forgetIfOver(stream);
+  }
+
+  forgetIfOver(stream: Stream): void {
+    if (stream.isDownOpen) return;
+    if (stream.isSent) this.ofApplication.delete(stream.applicationId);
+    if (!stream.isUpOpen && this.ofClient.delete(stream.id)) this.#tellIfIdle();
+  }
+
+  /** Ends a stream without a word; `code` is for a program that has it. */
+  forget(stream: Stream, code: number): void {
+    this.ofClient.delete(stream.id);
+    this.ofApplication.delete(stream.applicationId);
+    this.#parts.down.forget(stream.id);
+    if (stream.applicationId > 0) this.#parts.up.forget(stream.applicationId);
+    stream.exchange?.cancel(code);
+    if (stream.isUpOpen) for (const copy of stream.copies) copy.cancel();
+    this.#tellIfIdle();
+  }
+
+  forgetAll(): void {
+    for (const stream of [...this.ofClient.values(), ...this.ofApplication.values()])
+      this.forget(stream, CANCEL);
+  }
+
+  /** Ends a stream, which the client is told. */
+  resetClient(stream: Stream, code: number): void {
+    if (this.ofClient.has(stream.id)) this.#parts.client.output.reset(stream.id, code);
+    this.forget(stream, code);
+  }
+
+  /** Ends a stream, which the application is told. */
+  resetApplication(stream: Stream, code: number): void {
+    if (this.ofApplication.has(stream.applicationId))
+      this.#parts.toApplication?.reset(stream.applicationId, code);
+    this.forget(stream, code);
+  }
+
+  resetBoth(stream: Stream, code: number): void {
+    if (this.ofApplication.has(stream.applicationId))
+      this.#parts.toApplication?.reset(stream.applicationId, code);
+    this.resetClient(stream, code);
+  }
+
+  #tellIfIdle(): void {
+    if (this.ofClient.size === 0) this.#onIdle();
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * Flow control of a connection, between two connections that are one to their ends: who sends DATA on the first
+ * may send what the second takes.
+ *
+ * Theory of operation. The receiver's window for the connection (RFC 9113, section 6.9) is passed on to the sender, so that
+ * between them nothing waits. But not all that the sender sends is the receiver's (streams that a program has), and the
+ * receiver gets DATA from elsewhere. So there are two numbers: `window`, what the receiver takes now, and `#credit`,
+ * what the sender believes that he may send. What is not the receiver's is given back to the sender. What comes from
+ * elsewhere is taken from what the sender was not told of yet, and if there is nothing left of that, it is a
+ * debt, which the receiver's next updates pay before the sender hears of them. What the sender has sent in the meantime,
+ * and the window has no room for, is held: at most `MAX_CREDIT`, which is what the sender is told of at a time.
+ *
+ *     window + debt = credit + held + what the sender was not told of
+ */
+
+import type {FrameReader} from './frames.ts';
+import type {Output} from './output.ts';
+import {DEFAULT_FRAME_BYTES, DEFAULT_WINDOW_BYTES, END_STREAM, MAX_31} from './protocol.ts';
+
+/** Something that has to wait: DATA, or what must not overtake it. */
+interface Held {
+  readonly streamId: number;
+  /** What is left of DATA. */
+  data: Buffer;
+  /** Counted for flow control, with padding that is lost by being held. */
+  flowBytes: number;
+  readonly isLast: boolean;
+  /** Instead of DATA. */
+  readonly write: (() => void) | undefined;
+}
+
+interface WayEvents {
+  /** DATA that was held is written, to its end. */
+  onHeldEnd(streamId: number): void;
+}
+
+export class Way {
+  /** What the receiver takes. */
+  window = DEFAULT_WINDOW_BYTES;
+  readonly #from: () => Output | undefined;
+  readonly #to: Output | undefined;
+  readonly #maxCredit: number;
+  readonly #events: WayEvents;
+  readonly #held: Held[] = [];
+  #heldBytes = 0;
+  #credit = DEFAULT_WINDOW_BYTES;
+  #untold = 0;
+  #debt = 0;
+
+  /** `from`: where the sender is told. There may be neither. */
+  constructor(
+    from: () => Output | undefined,
+    to: Output | undefined,
+    {maxCredit, ...events}: WayEvents & {readonly maxCredit: number},
+  ) {
+    this.#from = from;
+    this.#to = to;
+    this.#maxCredit = maxCredit;
+    this.#events = events;
+  }
+
+  /** Bytes that wait here. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** What DATA from elsewhere may have now. */
+  get room(): number {
+    return this.#held.length > 0 ? 0 : Math.max(this.window, 0);
+  }
+
+  /** The sender has sent DATA, whatever becomes of it; returns whether he was allowed to. */
+  arrived(bytes: number): boolean {
+    this.#credit -= bytes;
+    if (this.#untold > 0) this.#tell();
+    return this.#credit >= 0;
+  }
+
+  /** What had arrived is not for the receiver. */
+  giveBack(bytes: number): void {
+    const paid = Math.min(bytes, this.#debt);
+    this.#debt -= paid;
+    this.#untold += bytes - paid;
+    this.#tell();
+  }
+
+  /** The receiver takes more; returns false when it is more than a window can be. */
+  update(bytes: number): boolean {
+    this.window += bytes;
+    if (this.window > MAX_31) return false;
+    this.giveBack(bytes);
+    this.#writeHeld();
+    return true;
+  }
+
+  /** DATA from elsewhere goes to the receiver. */
+  sentElse(bytes: number): void {
+    this.window -= bytes;
+    const paid = Math.min(bytes, this.#untold);
+    this.#untold -= paid;
+    this.#debt += bytes - paid;
+  }
+
+  /** Passes on DATA that had arrived; false: it has to wait. */
+  pass(frame: FrameReader, streamId: number): boolean {
+    const {flowBytes} = frame;
+    if (this.#held.length === 0 && flowBytes <= this.window) {
+      this.window -= flowBytes;
+      // Padding of a frame that comes in parts is not passed on.
+      const lost = frame.headerStart < 0 ? flowBytes - (frame.end - frame.start) : 0;
+      this.#to?.passData(frame, streamId);
+      if (lost > 0) {
+        this.window += lost;
+        this.giveBack(lost);
+      }
+      return true;
+    }
+    const data = Buffer.from(frame.bytes.subarray(frame.start, frame.end));
+    const isLast = (frame.flags & END_STREAM) !== 0;
+    this.#hold({streamId, data, flowBytes, isLast, write: undefined});
+    this.#writeHeld();
+    return false;
+  }
+
+  /** Passes on what belongs behind the stream's DATA; false: it has to wait. */
+  follow(streamId: number, isLast: boolean, write: () => void): boolean {
+    if (!this.#isHeld(streamId)) {
+      write();
+      return true;
+    }
+    this.#hold({streamId, data: Buffer.alloc(0), flowBytes: 0, isLast, write});
+    return false;
+  }
+
+  /** Forgets what is held of a stream. */
+  forget(streamId: number): void {
+    if (!this.#isHeld(streamId)) return;
+    const kept: Held[] = [];
+    for (const one of this.#held.splice(0)) {
+      if (one.streamId !== streamId) kept.push(one);
+      else {
+        this.#heldBytes -= one.data.length;
+        this.giveBack(one.flowBytes);
+      }
+    }
+    this.#held.push(...kept);
+    this.#writeHeld();
+  }
+
+  #isHeld(streamId: number): boolean {
+    return this.#held.some((one) => one.streamId === streamId);
+  }
+
+  #hold(held: Held): void {
+    this.#held.push(held);
+    this.#heldBytes += held.data.length;
+  }
+
+  #writeHeld(): void {
+    for (let first = this.#held[0]; first !== undefined; first = this.#held[0]) {
+      if (first.write === undefined && !this.#writeData(first)) break;
+      first.write?.();
+      this.#held.shift();
+      if (first.isLast) this.#events.onHeldEnd(first.streamId);
+    }
+  }
+
+  /** Writes what there is room for; returns whether that is all. */
+  #writeData(held: Held): boolean {
+    do {
+      const left = held.data.length;
+      const count = Math.min(
+        left,
+        Math.max(this.window, 0),
+        this.#to?.maxFrameBytes ?? DEFAULT_FRAME_BYTES,
+      );
+      if (count === 0 && left > 0) return false;
+      const isLast = held.isLast && count === left;
+      if (left > 0 || isLast) this.#to?.data(held.streamId, held.data.subarray(0, count), isLast);
+      held.data = held.data.subarray(count);
+      held.flowBytes -= count;
+      this.#heldBytes -= count;
+      this.window -= count;
+    } while (held.data.length > 0);
+    // Padding is not passed on.
+    if (held.flowBytes > 0) this.giveBack(held.flowBytes);
+    return true;
+  }
+
+  /** Tells the sender what he was not told of; little only when he may need it. */
+  #tell(): void {
+    const count = Math.min(this.#untold, this.#maxCredit - this.#credit);
+    if (count <= 0 || count * 4 < this.#credit) return;
+    if (this.#untold > count && this.#credit > this.#maxCredit / 2) return;
+    const from = this.#from();
+    if (from === undefined) return;
+    this.#untold -= count;
+    this.#credit += count;
+    from.windowUpdate(0, count);
+  }
+}

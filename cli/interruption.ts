@@ -10,6 +10,17 @@ import os from 'node:os';
 import {MirrordError} from '../layer/errors.ts';
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** What a caller may want ignored: nohup SIGHUP, a script's background job SIGINT and SIGQUIT. */
+const ignorable = [...signals, 'SIGQUIT', 'SIGUSR2'] as const;
+
+function isIn(mask: string, signal: NodeJS.Signals): boolean {
+  return ((BigInt(`0x${mask}`) >> BigInt(os.constants.signals[signal] - 1)) & 1n) !== 0n;
+}
+
+/** Ignores what mirrord was called to ignore (a mask, hexadecimal), which Node has given its default effect. */
+export function keepIgnored(mask = '0'): void {
+  for (const signal of ignorable) if (isIn(mask, signal)) process.on(signal, () => undefined);
+}
 
 /** What waits for the start. */
 export interface Interruption {
@@ -21,13 +32,13 @@ export interface Interruption {
 
 /** Begins to watch for signals, but for those that mirrord was called to ignore (a mask, hexadecimal). */
 export function watchForInterruption(ignored = '0'): Interruption {
-  const mask = BigInt(`0x${ignored}`);
+  keepIgnored(ignored);
   const controller = new AbortController();
   const given = Promise.withResolvers<never>();
   given.promise.catch(() => undefined); // perhaps nobody waits just now
   for (const signal of signals) {
+    if (isIn(ignored, signal)) continue;
     const number = os.constants.signals[signal];
-    if ((mask >> BigInt(number - 1)) & 1n) continue;
     process.once(signal, () => {
       const error = new MirrordError(
         'MIRRORD_INTERRUPTED',

@@ -26,7 +26,6 @@ export interface LinkedAgent extends AsyncDisposable {
  */
 function watchAll(mask = '0'): Interruption {
   const hangUp = BigInt(`0x${mask}`) & 1n;
-  if (hangUp !== 0n) process.on('SIGHUP', () => undefined); // Node does not leave it ignored
   return watchForInterruption(hangUp.toString(16));
 }
 

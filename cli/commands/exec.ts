@@ -22,7 +22,7 @@ import type {ResolvedConfig} from '../config/schema/root.ts';
 import {formatTarget, parseTargetPath} from '../config/target.ts';
 import {filesOptions, surroundings} from '../file-options.ts';
 import {hostPorts, incomingOptions} from '../incoming-options.ts';
-import {watchForInterruption} from '../interruption.ts';
+import {keepIgnored, watchForInterruption} from '../interruption.ts';
 import {markInside, refuseNested} from '../nested.ts';
 import {debuggerPorts, networkOptions} from '../network-options.ts';
 import {createProgress} from '../progress.ts';
@@ -73,6 +73,7 @@ function ignoredSignals(): {signalsIgnored?: string} {
 
 /** Runs the program in a session that runs already. */
 async function runJoined(argv: string[], session: string): Promise<void> {
+  keepIgnored(process.env['MIRRORD_SIGNALS_IGNORED']);
   using progress = createProgress('mirrord exec');
   const id = findSession(session);
   using joined = await progress.step(`joining session ${id}`, () => joinSession(id));
@@ -88,6 +89,7 @@ async function runJoined(argv: string[], session: string): Promise<void> {
 async function exec(argv: string[], flags: ExecFlags, command: Command): Promise<void> {
   refuseNested(process.env);
   if (flags.join !== undefined) return await runJoined(argv, flags.join);
+  const {signal, orGiveUp} = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
   // The flag by itself has the better words for a typo than a whole configuration.
   if (flags.target !== undefined) parseTargetPath(flags.target);
   const {config, target, warnings} = prepareConfig({
@@ -104,7 +106,6 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
   for (const warning of debuggers.warnings) progress.warn(warning);
   await using pcap = flags.pcap === undefined ? undefined : await PacketFile.open(flags.pcap);
   const name = formatTarget(target);
-  const {signal, orGiveUp} = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
   log('start: configured', {target: name});
   await using agent = await openAgent(target, config, {progress, log, signal});
   const {warn, info} = progress;

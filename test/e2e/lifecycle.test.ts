@@ -1,4 +1,4 @@
-import {readdirSync} from 'node:fs';
+import {closeSync, constants, openSync, readdirSync, writeSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import {type Running, useDemo, waitFor} from '../helpers/e2e.ts';
@@ -130,6 +130,39 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1'] as const) {
     t.deepEqual(await running.ended, {status: 21, stdout: 'on\ngot it\n', stderr: ''});
   });
 }
+
+test.serial(
+  'what mirrord was called to ignore it ignores before the program runs, too',
+  async (t) => {
+    const [fifo, config] = ['env', 'config.json'].map((name) => join(demo.directory, 'home', name));
+    const settings = JSON.stringify({feature: {env: {env_file: fifo}}});
+    await demo.run([
+      'sh',
+      '-c',
+      'mkfifo "$0"; printf %s "$1" >"$2"',
+      `${fifo}`,
+      settings,
+      `${config}`,
+    ]);
+    // As a shell calls what runs in a script's background.
+    const ignoring = ['sh', '-c', 'trap "" INT QUIT; exec "$@"', 'sh'];
+    const exec = ['exec', '-t', 'demo/gateway', '-f', `${config}`, '--', 'sh', '-c', 'echo $FROM'];
+    const running = demo.start([...ignoring, demo.mirrordPath, ...exec]);
+    // It reads the file, which has no end yet, before it starts anything.
+    const writer = await waitFor('mirrord to read its file', () => {
+      try {
+        return openSync(`${fifo}`, constants.O_WRONLY | constants.O_NONBLOCK);
+      } catch {
+        return undefined; // ENXIO: nobody reads
+      }
+    });
+    running.child.kill('SIGINT');
+    running.child.kill('SIGQUIT');
+    writeSync(writer, 'FROM=the file\n');
+    closeSync(writer);
+    t.deepEqual(await running.ended, {status: 0, stdout: 'the file\n', stderr: ''});
+  },
+);
 
 for (const [name, number] of [
   ['TERM', 15],

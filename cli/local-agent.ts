@@ -29,6 +29,9 @@ const farewellMs = 3_000;
 /** More of the agent's complaints than this are not kept, characters. */
 const complaintLimit = 4_096;
 
+/** Of our environment the agent has these: who wants Node to keep compiled code, means its too. */
+const passedOn = ['PATH', 'MIRRORD_AGENT_LOG', 'NODE_COMPILE_CACHE'];
+
 const agentMain = fileURLToPath(new URL('../agent/main.ts', import.meta.url));
 
 function spawnAgent(pid: number, token: string): ChildProcess {
@@ -53,11 +56,13 @@ function spawnAgent(pid: number, token: string): ChildProcess {
     cwd: '/',
     detached: true,
     env: {
-      PATH: process.env['PATH'],
       MIRRORD_AGENT_TOKEN: token,
-      ...(process.env['MIRRORD_AGENT_LOG'] !== undefined && {
-        MIRRORD_AGENT_LOG: process.env['MIRRORD_AGENT_LOG'],
-      }),
+      ...Object.fromEntries(
+        passedOn.flatMap((name) => {
+          const value = process.env[name];
+          return value === undefined ? [] : [[name, value]];
+        }),
+      ),
     },
     // 4 and 5 are the launcher's to make.
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'ignore', 'ignore', 'pipe'],

@@ -127,7 +127,8 @@ test.serial('jdb stops a program in a method, and lets it go on', async (t) => {
   await running.said(/Listening for transport/);
   await published(port);
   const jdb = demo.start(['jdb', '-attach', `127.0.0.1:${port}`]);
-  await jdb.said(/Initializing jdb|> /);
+  // Before it has heard of the start, a resume would come before the machine's own halt.
+  await jdb.said(/VM Started: /);
   jdb.child.stdin?.write('stop in Fetch.main\n');
   await jdb.said(/[Dd]eferring breakpoint Fetch\.main|Set breakpoint Fetch\.main/);
   jdb.child.stdin?.write('resume\n');

@@ -5,12 +5,18 @@
  * so that counting costs the hot path nothing; what it has counted is kept when it goes.
  */
 
+import {DatagramSocket} from '../sockets/datagram-socket.ts';
 import type {MuxCounters} from '../tunnel/mux-types.ts';
 import type {StreamKind} from '../tunnel/types.ts';
 import type {Capacity} from './capacity.ts';
 
 /** The media type of the text. */
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
+/** What of the target's traffic goes through the agent. */
+export interface Incoming {
+  readonly connections: number;
+}
 
 /** What the process says of itself. */
 export interface ProcessFacts {
@@ -43,6 +49,7 @@ export class Metrics {
   /** Connections to the endpoint itself that were one too many. */
   scrapesRefused = 0;
   readonly #capacity: Capacity | undefined;
+  readonly #incoming: Incoming;
   readonly #tunnels = new Set<Readonly<MuxCounters>>();
   #clientsTotal = 0;
   readonly #gone = newSums();
@@ -55,8 +62,9 @@ export class Metrics {
   };
 
   /** `capacity`: what clients share. */
-  constructor(capacity?: Capacity) {
+  constructor(capacity?: Capacity, incoming: Incoming = {connections: 0}) {
     this.#capacity = capacity;
+    this.#incoming = incoming;
   }
 
   /** A client has shown its token; `counters` are those of its tunnel, which go on counting. */
@@ -118,6 +126,16 @@ export class Metrics {
           ['{reason="full"}', sums.datagramsDroppedFull],
           ['{reason="late"}', sums.datagramsDroppedLate],
         ],
+      ),
+      counter(
+        `${PREFIX}datagrams_unsent_total`,
+        'Datagrams of clients that the kernel took too late.',
+        DatagramSocket.dropped,
+      ),
+      gauge(
+        `${PREFIX}incoming_connections`,
+        'Connections to the target that go through the agent.',
+        this.#incoming.connections,
       ),
       counter(`${PREFIX}memory_stalls_total`, 'Times that something waited for memory.', [
         ['{use="queued"}', sums.queueStalls],

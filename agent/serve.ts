@@ -118,14 +118,13 @@ export function serveInherited(options: InheritedOptions, log: Log): void {
 /** Where the launcher could not listen, the agent works all the same. */
 function offerMetrics(
   fd: number,
-  capacity: Capacity,
-  log: Log,
+  {capacity, interceptor, log}: AgentContext & {readonly interceptor: SharedInterceptor},
 ): {metrics?: Metrics; server?: Server} {
   if (!fstatSync(fd).isSocket()) {
     log.error('no metrics: their address can not be listened at');
     return {};
   }
-  const metrics = new Metrics(capacity);
+  const metrics = new Metrics(capacity, interceptor);
   return {metrics, server: serveMetrics(fd, metrics, log)};
 }
 
@@ -159,7 +158,7 @@ export function serveListening(options: ListeningOptions, log: Log): void {
       .on('error', (error) => log.error('listening', {error: error.message}))
       .listen({fd}),
   );
-  const {metrics, server} = metricsFd === undefined ? {} : offerMetrics(metricsFd, capacity, log);
+  const {metrics, server} = metricsFd === undefined ? {} : offerMetrics(metricsFd, context);
   const agent = new AgentServer({
     ...context,
     verifyToken: (token) => timingSafeEqual(createHash('sha256').update(token).digest(), tokenHash),

@@ -9,6 +9,7 @@
 
 import {readFileSync} from 'node:fs';
 import {Stack} from '../netstack/stack.ts';
+import {DatagramSocket} from '../sockets/datagram-socket.ts';
 import {addressBytes} from './address.ts';
 import {type AgentLink, secureRandom} from './agent-link.ts';
 import {contextLost} from './context-lost.ts';
@@ -189,6 +190,7 @@ function serveSandbox(
     [Symbol.dispose]() {
       options.log('session: counters', {
         tun: driver.counters,
+        datagrams: {dropped: DatagramSocket.dropped},
         stack: driver.stack.counters,
         tunnel: mux.counters,
         routing: router.counters,

@@ -25,8 +25,6 @@ export interface Backend {
   bury(id: string): Promise<void>;
   /** Redirects exactly these ports for another while. Rejects with RulesError. */
   redirect(redirection: Redirection): Promise<void>;
-  /** Redirects nothing new, before it returns; connections that were go on. Throws RulesError. */
-  stop(): void;
   /** Removes every rule, before it returns. Throws RulesError. */
   remove(): void;
 }

@@ -118,6 +118,11 @@ export class Interceptor {
     return this.#port;
   }
 
+  /** Those that go through us now. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
   /** Resolves with the port when the listener is there. */
   async ready(): Promise<number> {
     await this.#start();
@@ -175,22 +180,23 @@ export class Interceptor {
       over.abort();
       log.info('lingered', {reason, cut: this.#connections.size});
     }
+    // By an end, not a reset: whoever is idle may just connect again. While there are rules, the others hear of it.
+    for (const socket of this.#connections) socket.destroy();
     await this.#untilSent();
   }
 
   /** The kernel sends what was written after we have closed, but only our rules have it arrive. */
   async #untilSent(): Promise<void> {
     const endsAt = performance.now() + MOST_LAST_BYTES_MS;
-    while (isSending(this.port ?? 0) && performance.now() < endsAt) await delay(LAST_BYTES_MS);
+    const isOver = (): boolean => this.#connections.size === 0 && !isSending(this.port ?? 0);
+    while (!isOver() && performance.now() < endsAt) await delay(LAST_BYTES_MS);
   }
 
-  /** Ends what is open, and then removes every rule, before it returns. */
+  /** Ends what is open, and then removes every rule, before it returns. What comes meanwhile is lost but after `withdraw`. */
   close(): void {
     this.#isClosed = true;
-    this.#redirect?.stop();
     this.#server?.close();
     this.#subscriptions.clear();
-    // By an end, not a reset: whoever is idle may just connect again.
     for (const socket of this.#connections) socket.destroy();
     this.#redirect?.close();
   }

@@ -115,17 +115,6 @@ export class Iptables implements Backend {
     }
   }
 
-  stop(): void {
-    for (const [{restore}, among] of this.#installed) {
-      const script = iptablesInstall(
-        this.#id,
-        {ports: [], to: 0},
-        {...among, isInstalled: true, nowMs: Date.now()},
-      );
-      runToolNow(restore, RESTORE, script);
-    }
-  }
-
   remove(): void {
     for (const family of this.#installed.keys()) {
       this.#installed.delete(family);

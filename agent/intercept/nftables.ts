@@ -1,10 +1,13 @@
 /** Redirecting by nft(8). */
 
 import type {Backend} from './backend.ts';
+import {NftKeeper} from './nft-keeper.ts';
 import {
   agentTables,
   listedPorts,
   nftInstall,
+  nftLine,
+  nftOwn,
   nftRefresh,
   nftRemove,
   type Redirection,
@@ -15,12 +18,18 @@ import {runTool, runToolNow} from './tools.ts';
 /**
  * A table of this agent's own. Other agents of the pod have theirs: what one of them redirects is not ours to take, and one
  * whose rules have all expired is dead, and its table is cleared away.
+ *
+ * The kernel takes the table away when we are killed (`nft-keeper.ts`), where it can; one before Linux 5.12 lets it expire.
  */
 export class Nftables implements Backend {
   readonly name = 'nftables';
   readonly #nft: string;
   readonly #table: string;
   #isInstalled = false;
+  /** Who has the table; undefined: nobody yet, or nobody in particular. */
+  #keeper: NftKeeper | undefined;
+  #mayKeep = true;
+  #last: Redirection = {ports: [], to: 0};
 
   constructor(nft: string, id: string) {
     this.#nft = nft;
@@ -28,6 +37,8 @@ export class Nftables implements Backend {
   }
 
   async redirect(redirection: Redirection): Promise<void> {
+    this.#last = redirection;
+    if (this.#mayKeep && (await this.#keep(redirection))) return;
     if (this.#isInstalled) {
       try {
         await this.#load(nftRefresh(this.#table, redirection));
@@ -40,12 +51,10 @@ export class Nftables implements Backend {
     await this.#load(nftInstall(this.#table, redirection));
   }
 
-  stop(): void {
-    const script = nftRefresh(this.#table, {ports: [], to: 0});
-    if (this.#isInstalled) runToolNow(this.#nft, ['-f', '-'], script);
-  }
-
   remove(): void {
+    this.#keeper?.end();
+    this.#keeper = undefined;
+    if (!this.#isInstalled) return;
     this.#isInstalled = false;
     runToolNow(this.#nft, ['-f', '-'], nftRemove(this.#table));
   }
@@ -65,6 +74,34 @@ export class Nftables implements Backend {
 
   async bury(id: string): Promise<void> {
     await this.#load(nftRemove(tableName(id)));
+  }
+
+  /** False: it can't be kept. */
+  async #keep(redirection: Redirection): Promise<boolean> {
+    if (this.#keeper !== undefined) {
+      try {
+        await this.#keeper.run(nftLine(nftRefresh(this.#table, redirection)));
+        return true;
+      } catch {
+        this.#keeper.end(); // it hangs, or has ended: another one makes the table again
+      }
+    }
+    const keeper = new NftKeeper(this.#nft, () => this.#onLost(keeper));
+    this.#keeper = keeper;
+    try {
+      await keeper.run(nftOwn(this.#table, redirection));
+      return true;
+    } catch {
+      keeper.end();
+      this.#keeper = undefined;
+      this.#mayKeep = false;
+      return false;
+    }
+  }
+
+  /** Somebody has killed it: what passes through us needs the table at once. */
+  #onLost(keeper: NftKeeper): void {
+    if (this.#keeper === keeper) this.redirect(this.#last).catch(() => undefined); // the refresh tells
   }
 
   async #load(script: string): Promise<void> {

@@ -111,18 +111,6 @@ export class Redirect {
     if (this.#ports.length === 0) void this.#load().catch(() => undefined);
   }
 
-  /** Redirects nothing new, from before it returns and for good. */
-  stop(): void {
-    this.#isClosed = true;
-    clearTimeout(this.#timer);
-    try {
-      if (this.#isLoaded) this.#backend?.stop();
-    } catch (error) {
-      // It expires.
-      this.#options.log.warn('redirect not stopped', {reason: String(error)});
-    }
-  }
-
   /** Removes every rule, before it returns. What was redirected must be over. */
   close(): void {
     this.#isClosed = true;

@@ -13,8 +13,9 @@
  * tracked connections before us, the kernel begins with our rules, and takes the next packet of each that exists for a
  * first one (nf_conntrack_tcp_loose). So only a SYN is redirected.
  *
- * All of it expires, for the day that we are killed. In nftables the ports are elements of a map, with a time to
- * live. Rules of iptables live until a date, which the kernel compares with its clock (xt_time).
+ * All of it expires, for the day that we hang, or are killed where the kernel does not take the table away with us. In
+ * nftables the ports are elements of a map, with a time to live. Rules of iptables live until a date, which the kernel compares
+ * with its clock (xt_time).
  */
 
 /** What the agent's own connections carry, so that they are not redirected. As mirrord's. */
@@ -66,11 +67,26 @@ function elements({ports, to}: Redirection): string {
 
 /** Makes the table, in one transaction, whether it is there or not. */
 export function nftInstall(table: string, redirection: Redirection): string {
+  return [`table inet ${table}`, `delete table inet ${table}`, nftTable(table, redirection)].join(
+    '\n',
+  );
+}
+
+/** The same for an nft that stays (`nft-keeper.ts`), on one line; the table must not be there. */
+export function nftOwn(table: string, redirection: Redirection): string {
+  return nftLine(nftTable(table, redirection, 'flags owner'));
+}
+
+/** A script as one line, which is one transaction. */
+export function nftLine(script: string): string {
+  return script.trim().replaceAll('\n', ' ; ');
+}
+
+function nftTable(table: string, redirection: Redirection, flags = ''): string {
   const first = 'tcp flags & (fin | syn | rst | ack) == syn';
   return [
-    `table inet ${table}`,
-    `delete table inet ${table}`,
     `table inet ${table} {`,
+    ...(flags === '' ? [] : [`  ${flags}`]),
     `  map ports { type inet_service : inet_service; flags timeout; }`,
     '  chain prerouting {',
     `    type nat hook prerouting priority ${PRIORITY}; policy accept;`,

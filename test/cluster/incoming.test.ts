@@ -164,6 +164,60 @@ for (const [[one, oneFlags], [other, otherFlags]] of [
   );
 }
 
+/** A client in another pod with half a request under way; `finish` says the rest, and returns the answer. */
+async function asking(t: ExecutionContext): Promise<{finish(): Promise<string>}> {
+  const script =
+    "const s = require('net').connect(80, 'gateway', () => console.log('connected'));" +
+    'process.stdin.pipe(s); s.pipe(process.stdout);';
+  const argv = ['-n', 'demo', 'exec', '-i', 'deployment/orders', '--', 'node', '-e', script];
+  const {stdin, stdout, pid} = cluster.start(['kubectl', ...argv]);
+  t.teardown(() => process.kill(-(pid ?? 0), 'SIGKILL'));
+  let heard = '';
+  stdout?.setEncoding('utf8').on('data', (text: string) => (heard += text));
+  await waitFor('a connection', () => heard.includes('connected'));
+  stdin?.write('POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\nfirst\n');
+  return {
+    async finish() {
+      stdin?.write('second\n');
+      return await waitFor('the answer', () => heard.includes('"path":"/slow"') && heard);
+    },
+  };
+}
+
+async function jobsAndPods(): Promise<number> {
+  return (await cluster.get('-n', 'demo', 'jobs,pods', '-l', 'app=mirrord')).items.length;
+}
+
+for (const [kind, flags] of kinds) {
+  test.serial(
+    `by ${kind}: what passes through it goes on when its session ends, and then nothing is left`,
+    async (t) => {
+      const before = agents();
+      const first = await started(t, 'first', flags);
+      const [agent = 0] = agents().filter((pid) => !before.includes(pid));
+      const other = await asking(t);
+      await finish(first);
+      t.deepEqual(await answerers('first'), ['application']);
+      const second = await started(t, 'second', flags);
+      await finish(second);
+      t.true(agents().includes(agent), 'it still has something to pass on');
+      t.regex(await other.finish(), /^connected\nHTTP\/1.1 200 OK\r\n.*Connection: close/s);
+      await waitFor('the agent to end', () => !agents().includes(agent));
+      await waitFor('its Job to go', async () => (await jobsAndPods()) === 0);
+    },
+  );
+}
+
+test.serial('a Job that is deleted has its agent pass on what it has', async (t) => {
+  const first = await started(t, 'first', []);
+  const other = await asking(t);
+  await cluster.kubectl(['-n', 'demo', 'delete', 'job', '-l', 'app=mirrord', '--wait=false']);
+  t.not((await first.ended).status, 0);
+  t.deepEqual(await answerers('first'), ['application']);
+  t.regex(await other.finish(), /HTTP\/1.1 200 OK\r\n/);
+  await waitFor('its pod to go', async () => (await jobsAndPods()) === 0);
+});
+
 test.serial('kill -9 of the agent that leads: the other session goes on', async (t) => {
   const before = agents();
   const first = await started(t, 'first', []);

@@ -25,14 +25,17 @@ import type {HttpOptions, RedirectedConnection} from './types.ts';
 const KEEPALIVE_MS = 60_000;
 
 /** All connections share the worker, and what is compiled. */
-const router = new Router(new Judge(httpCounters));
+const judge = new Judge(httpCounters);
+const router = new Router(judge);
 
 /** Resolves when the connection is over; never rejects. */
 export async function relayRedirected(
   connection: RedirectedConnection,
   options: HttpOptions,
 ): Promise<void> {
-  const {socket} = connection;
+  const {socket, lettingGo} = connection;
+  // Nobody has a filter any more: what lingers is to be small.
+  const forget = lettingGo.onSaid(() => void judge.close());
   try {
     socket.on('error', () => {}); // it closes, which everybody hears of
     socket.setKeepAlive(true, KEEPALIVE_MS);
@@ -41,6 +44,8 @@ export async function relayRedirected(
     // A mistake of ours: it costs this connection, and is seen in the counter.
     httpCounters.internalErrors++;
     resetSocket(socket);
+  } finally {
+    forget();
   }
 }
 

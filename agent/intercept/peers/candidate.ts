@@ -70,6 +70,11 @@ export class Candidate {
     );
   }
 
+  /** Connections that go through us now. */
+  get connections(): number {
+    return this.#interceptor?.connections ?? 0;
+  }
+
   /** Finds a place, which there always is. */
   async elect(predecessor?: Predecessor): Promise<Place> {
     this.counters.elections++;

@@ -65,6 +65,11 @@ export class SharedInterceptor {
     return this.#candidate.ports;
   }
 
+  /** Connections that go through us now. */
+  get connections(): number {
+    return this.#candidate.connections;
+  }
+
   /** Subscribes, and tells by events what comes of it; returns the end of it. */
   subscribe(
     params: InterceptParams,

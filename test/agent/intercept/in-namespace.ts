@@ -48,7 +48,7 @@ await once(early, 'data');
 const isStanding = (event: InterceptEvent): boolean =>
   event.event === 'warning' && event.code === 'STANDING_CONNECTIONS';
 
-const interceptor = new Interceptor({id, log, backends});
+const interceptor = new Interceptor({id, log, backends, lingerMs: 300});
 const events: InterceptEvent[] = [];
 const active = Promise.withResolvers<void>();
 const end = interceptor.subscribe(
@@ -134,7 +134,18 @@ large.end(sent);
 const echoed = Buffer.concat(await large.toArray()).length - 'hello\nbye\n'.length;
 mirror.stop();
 
+// One that stays for longer than anybody lingers for it: it ends, and is not reset.
+const again = subscribe('mirror', 'abort');
+await again.first;
+const stays = await dial('127.0.0.1');
+await once(stays, 'data');
+await interceptor.withdraw();
+const past = await dial('127.0.0.1');
+await interceptor.linger();
+const passing = interceptor.connections;
+const ends = await stays.toArray();
 interceptor.close();
+past.destroy();
 process.stdout.write(
   JSON.stringify({
     events,
@@ -146,6 +157,7 @@ process.stdout.write(
     rest,
     afterwards,
     steals,
+    linger: {passing, ends: ends.length},
     mirror: {told: mirror.told, isWhole: echoed === sent.length},
   }),
 );

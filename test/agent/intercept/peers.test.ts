@@ -1,6 +1,7 @@
 /** Agents that are processes of their own share a pod's incoming traffic, in a network namespace of their own. */
 
 import {execFile} from 'node:child_process';
+import {release} from 'node:os';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
@@ -15,7 +16,7 @@ const asRoot = needing(test, programs('nft', 'setpriv'), root()).serial;
 async function run<Seen>(scenario: string, namespaces = '-Urnpf'): Promise<Seen> {
   const script = 'ip link set lo up && exec "$0" --disable-warning=ExperimentalWarning "$@"';
   const argv = [
-    namespaces,
+    ...namespaces.split(' '),
     '--kill-child',
     'sh',
     '-c',
@@ -112,6 +113,16 @@ here('a leader is killed under load: the next one clears its rules away', async 
   const wrong = answered.map((by) => Object.keys(by).filter((name) => /^[abc]$/.test(name)));
   t.deepEqual(wrong, [['b'], ['c'], []], 'nobody gets what is somebody else’s');
   t.log(`the application answers after ${applicationMs} ms, the programs after ${programsMs} ms`);
+});
+
+/** Linux 5.12: NFT_TABLE_F_OWNER. */
+const [major = 0, minor = 0] = release().split('.').map(Number);
+const isOld = major < 5 || (major === 5 && minor < 12) ? 'Linux 5.12' : undefined;
+const withOwner = needing(test, programs('nft', 'pgrep'), isOld).serial;
+withOwner('the only agent is killed: the kernel takes its rules away with it', async (t) => {
+  const {applicationMs} = await run<{applicationMs: number}>('alone', '-Urnpf --mount-proc');
+  t.log(`the application answers after ${applicationMs} ms`);
+  t.pass();
 });
 
 here(

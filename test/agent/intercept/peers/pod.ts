@@ -434,6 +434,24 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     return seen;
   },
 
+  /** The only agent is killed, and then the tool that has its rules. */
+  async alone() {
+    const loaded = load(HTTP, who('d'));
+    const a = await stealing('a');
+    const keepers = (): string => sh(`pgrep -P ${a.agent.child.pid} -x nft || true`).trim();
+    const first = keepers();
+    process.kill(Number(first), 'SIGKILL');
+    await until(() => keepers() !== first && tables() === 1);
+    await until(async () => (await ask(HTTP, who('a'))) === 'a');
+    const startedAt = performance.now();
+    await a.agent.kill();
+    await until(async () => (await ask(HTTP, who('a'))) === 'application');
+    const applicationMs = Math.round(performance.now() - startedAt);
+    await until(() => tables() === 0);
+    await loaded.stop();
+    return {applicationMs};
+  },
+
   lingers: () => lingers(({agent}) => agent.leave()),
   cutOff: () => lingers(({agent}) => agent.cut()),
   terminated: () => lingers(({agent}) => void agent.child.kill('SIGTERM')),

@@ -170,8 +170,9 @@ async function asking(t: ExecutionContext): Promise<{finish(): Promise<string>}>
     "const s = require('net').connect(80, 'gateway', () => console.log('connected'));" +
     'process.stdin.pipe(s); s.pipe(process.stdout);';
   const argv = ['-n', 'demo', 'exec', '-i', 'deployment/orders', '--', 'node', '-e', script];
-  const {stdin, stdout, pid} = cluster.start(['kubectl', ...argv]);
-  t.teardown(() => process.kill(-(pid ?? 0), 'SIGKILL'));
+  const child = cluster.start(['kubectl', ...argv]);
+  t.teardown(() => child.kill('SIGKILL'));
+  const {stdin, stdout} = child;
   let heard = '';
   stdout?.setEncoding('utf8').on('data', (text: string) => (heard += text));
   await waitFor('a connection', () => heard.includes('connected'));

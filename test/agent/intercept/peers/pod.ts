@@ -149,7 +149,7 @@ async function lingers(end: (a: {agent: AgentProcess}) => void): Promise<unknown
   const answers = await serveLong(LONG);
   const agent = await new AgentProcess().ready();
   await agent.subscribe({port: LONG, filter: from('a')}, await program('a')).first;
-  await agent.subscribe({port: TCP, mode: 'mirror'}, (await keepBytes()).port).first;
+  await agent.subscribe({port: TCP, filter: from('a')}, await program('a')).first;
   const upgraded = await echoing(LONG, UPGRADE, /\r\n\r\n$/);
   const raw = await echoing(TCP, '', /^application\n/);
   const download = fetch(`http://127.0.0.1:${LONG}/long`);

@@ -92,6 +92,10 @@ for (const [scenario, name] of [
   );
 }
 
+here('an agent does not linger in a pod that is gone', async (t) => {
+  t.deepEqual(await run('podGone'), {isSame: true, said: '', left: 0});
+});
+
 interface Killed {
   told: string[][];
   tables: number;

@@ -452,6 +452,22 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     return {applicationMs};
   },
 
+  /** The pod's interface goes, as a runtime removes it with the pod, while something still passes through an agent. */
+  async podGone() {
+    sh(
+      'ip link add pod0 type veth peer name node0; ip addr add 192.0.2.1/24 dev pod0; ip link set pod0 up; ip link set node0 up',
+    );
+    const agent = await new AgentProcess().ready();
+    await agent.subscribe({port: TCP, filter: from('a')}, await program('a')).first;
+    const raw = await echoing(TCP, '', /^application\n/);
+    agent.leave();
+    await until(() => agent.log.includes('lingering'));
+    const isSame = await raw.again('one');
+    sh('ip link del pod0');
+    await agent.exited;
+    return {isSame, said: await raw.end(), left: tables()};
+  },
+
   lingers: () => lingers(({agent}) => agent.leave()),
   cutOff: () => lingers(({agent}) => agent.cut()),
   terminated: () => lingers(({agent}) => void agent.child.kill('SIGTERM')),

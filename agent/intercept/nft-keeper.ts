@@ -40,7 +40,7 @@ export class NftKeeper {
   #output = '';
   #isOver = false;
 
-  /** `onLost`: it has ended without our doing, and the table with it. */
+  /** `onLost`: it has ended without our doing, and the table with it, while nobody waited for it. */
   constructor(path: string, onLost: () => void) {
     this.#path = path;
     const child = spawn(path, ['-e', '-i'], {env: {...toolEnvironment, HOME: '/dev/null'}});
@@ -48,8 +48,9 @@ export class NftKeeper {
     const onEnd = (why: string): void => {
       if (this.#isOver) return;
       this.#isOver = true;
+      const isAwaited = this.#waiting.length > 0;
       this.#rejectAll(why);
-      onLost();
+      if (!isAwaited) onLost();
     };
     child.once('error', (error) => onEnd(error.message));
     child.once('exit', () => onEnd('it has ended'));

@@ -29,15 +29,24 @@ export class Nftables implements Backend {
   /** Who has the table; undefined: nobody yet, or nobody in particular. */
   #keeper: NftKeeper | undefined;
   #mayKeep = true;
+  /** What is to be loaded again if the keeper is killed. */
   #last: Redirection = {ports: [], to: 0};
+  /** One after the other: two keepers can't have the same table. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(nft: string, id: string) {
     this.#nft = nft;
     this.#table = tableName(id);
   }
 
-  async redirect(redirection: Redirection): Promise<void> {
+  redirect(redirection: Redirection): Promise<void> {
     this.#last = redirection;
+    const turn = this.#turn.then(() => this.#redirect(redirection));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #redirect(redirection: Redirection): Promise<void> {
     if (this.#mayKeep && (await this.#keep(redirection))) return;
     if (this.#isInstalled) {
       try {

@@ -438,7 +438,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
   async alone() {
     const loaded = load(HTTP, who('d'));
     const a = await stealing('a');
-    const keepers = (): string => sh(`pgrep -P ${a.agent.child.pid} -x nft || true`).trim();
+    const keepers = (): string => sh(`pgrep -P ${a.agent.child.pid} -f 'nft -e -i' || true`).trim();
     const first = keepers();
     process.kill(Number(first), 'SIGKILL');
     await until(() => keepers() !== first && tables() === 1);

@@ -153,7 +153,15 @@ export class ReadAround {
     }
     this.#tries = 0;
     this.#memory.hits++;
-    return part(block, offset, length);
+    return this.#wholePart(block, offset, length);
+  }
+
+  /** A piece of a block that was read before; undefined if that ends before: the file may have grown since. */
+  async #wholePart(block: Block, offset: number, length: number): Promise<Reading | undefined> {
+    const found = await part(block, offset, length);
+    if (found.parts[0]?.length === length) return found;
+    found.release();
+    return undefined;
   }
 
   /** Reads a piece from somewhere, with what is around it if that is worth it. */
@@ -163,10 +171,10 @@ export class ReadAround {
     if (block !== undefined) {
       const found = await part(block, offset, length);
       this.#memory.noteBlock(block.length, this.#now() - start);
-      if (found !== undefined) return found;
+      return found;
     }
     const bytes = await this.#read(offset, length);
-    if (block === undefined && length <= PIECE_MAX) this.#memory.noteAlone(this.#now() - start);
+    if (length <= PIECE_MAX) this.#memory.noteAlone(this.#now() - start);
     return readingOf(bytes);
   }
 
@@ -233,8 +241,8 @@ export class ReadAround {
   }
 }
 
-/** A piece of a block; undefined if that ends before: the file may have grown since. */
-async function part(block: Block, offset: number, length: number): Promise<Reading | undefined> {
+/** A piece of a block, or what there is of it. */
+async function part(block: Block, offset: number, length: number): Promise<Reading> {
   block.uses++;
   const release = (): void => {
     block.uses--;
@@ -243,9 +251,7 @@ async function part(block: Block, offset: number, length: number): Promise<Readi
   try {
     const all = await block.bytes;
     const at = offset - block.start;
-    if (all.length >= at + length) return {parts: [all.subarray(at, at + length)], release};
-    release();
-    return undefined;
+    return {parts: [all.subarray(at, at + length)], release};
   } catch (error) {
     release();
     throw error;

@@ -119,6 +119,17 @@ test('a block is believed for a second, and as long as the version is known to b
   t.deepEqual(await read(start), Buffer.from(state.bytes.slice(start, start + 4096)));
 });
 
+test('at its end a file is as long as it is, by one request', async (t) => {
+  const {asked, state, read, scatter} = file(large, far);
+  await scatter(20);
+  const end = large.length - 100;
+  asked.length = 0;
+  t.is((await read(end)).length, 100);
+  t.is(asked.length, 1);
+  state.bytes = Buffer.concat([large, Buffer.alloc(5000, 'x')]);
+  t.is((await read(end)).length, 4096, 'it has grown');
+});
+
 test('a block of another version is read again', async (t) => {
   const {asked, state, read, offset} = await known();
   state.now += 5000;

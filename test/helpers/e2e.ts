@@ -88,7 +88,7 @@ export async function waitFor<T>(
 
 /** A world; `useDemo` opens and closes it around a file's tests. */
 export class World {
-  /** Holds the user's home, runtime and temporary directories, and the compiled programs. */
+  /** Holds the user's home, runtime and temporary directories, the compiled programs, and what Node has compiled. */
   readonly directory = mkdtempSync('/tmp/mirrord-e2e-');
   readonly runtime = join(this.directory, 'run');
   readonly temporary = join(this.directory, 'tmp');
@@ -98,7 +98,7 @@ export class World {
 
   constructor(asRoot = false) {
     this.#user = isRoot && !asRoot ? ordinaryUser() : undefined;
-    for (const name of ['', 'home', 'run', 'tmp', 'programs']) {
+    for (const name of ['', 'home', 'run', 'tmp', 'programs', 'node']) {
       const path = join(this.directory, name);
       mkdirSync(path, {recursive: true, mode: 0o700});
       if (this.#user !== undefined) chownSync(path, this.#user.uid, this.#user.gid);
@@ -134,6 +134,8 @@ export class World {
         HOME: join(this.directory, 'home'),
         XDG_RUNTIME_DIR: this.runtime,
         TMPDIR: this.temporary,
+        // A start of mirrord is mostly Node's reading of TypeScript.
+        NODE_COMPILE_CACHE: join(this.directory, 'node'),
         LANG: 'C.UTF-8',
         ...options.env,
       },
@@ -199,10 +201,9 @@ export class World {
   async close(): Promise<void> {
     await this.mirrord(['demo', 'down']);
     this.sweep();
-    rmSync(this.directory, {recursive: true, force: true});
   }
 
-  /** Kills what belongs to this world. */
+  /** Kills what belongs to this world, and removes its directories. */
   sweep(): void {
     for (const {pid} of processesNaming(this.directory)) {
       try {
@@ -211,6 +212,7 @@ export class World {
         // It ended by itself.
       }
     }
+    rmSync(this.directory, {recursive: true, force: true});
   }
 }
 

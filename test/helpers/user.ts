@@ -49,11 +49,9 @@ export function ordinaryUser(): OrdinaryUser {
 function makeUser(): OrdinaryUser {
   const id = (option: string): number =>
     Number(execFileSync('id', [option, userName], {encoding: 'utf8', stdio: 'pipe'}));
-  try {
-    id('-u');
-  } catch {
-    execFileSync('useradd', ['--create-home', '--shell', '/bin/sh', userName]);
-  }
+  // Test files that run side by side make one user.
+  const make = `id ${userName} || useradd --create-home --shell /bin/sh ${userName}`;
+  execFileSync('flock', ['/run/lock/mirrord-test-user', 'sh', '-c', make], {stdio: 'pipe'});
   for (const device of ['/dev/net/tun', '/dev/fuse']) {
     if (existsSync(device)) chmodSync(device, 0o666);
   }

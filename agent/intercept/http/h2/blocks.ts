@@ -2,9 +2,9 @@
  * Header blocks of one direction of a connection: HEADERS, and the CONTINUATION frames behind it (RFC 9113, section
  * 4.3). Sans-IO.
  *
- * Most connections say the same again and again, in the same few bytes. A block that left the table of the compression as it
- * was has the same fields each time it comes while that table stays: then it is the same object, with whatever was
- * found out about it, and costs a look-up.
+ * Most connections say the same again and again, in the same bytes. A block that comes again is the same object, with
+ * whatever was found out about it, and costs a look-up: for as long as the table of the compression is as it was, or, if
+ * nothing in it refers to that table, for good. What the block puts into the table is put there again.
  *
  * Limits: what a block has in bytes, compressed and not, the frames it may come in (CVE-2024-27316), and how many
  * are remembered.
@@ -12,7 +12,7 @@
 
 import type {FrameReader} from './frames.ts';
 import {readUint32} from './frames.ts';
-import {Decoder, HpackError} from './hpack/decoder.ts';
+import {Decoder, type FieldList, HpackError} from './hpack/decoder.ts';
 import type {Field} from './hpack/field.ts';
 import {
   COMPRESSION_ERROR,
@@ -48,15 +48,18 @@ export class Block {
   readonly fields: readonly Field[];
   /** There are more fields than are kept. */
   readonly isTooLarge: boolean;
+  /** Those that were put into the table. */
+  readonly inserted: readonly Field[];
   /** By whoever reads requests, or passes it on (`head.ts`, `link.ts`). */
   found: unknown;
   encoded:
     | {readonly fields: readonly Field[]; readonly generation: number; readonly bytes: Buffer}
     | undefined;
 
-  constructor(fields: readonly Field[], isTooLarge: boolean) {
+  constructor({fields, isTooLarge, inserted}: FieldList) {
     this.fields = fields;
     this.isTooLarge = isTooLarge;
+    this.inserted = inserted;
   }
 }
 
@@ -72,8 +75,10 @@ export class Blocks {
   weight = 0;
 
   readonly #decoder = new Decoder(HEAD_BYTES);
+  /** By their bytes: those that refer to the table, while it is of this generation, and those that do not. */
   readonly #known = new Map<string, Block>();
   #generation = 0;
+  readonly #pure = new Map<string, Block>();
   #parts: Buffer[] = [];
   #partBytes = 0;
   #isOpen = false;
@@ -133,21 +138,28 @@ export class Blocks {
       this.#known.clear();
     }
     const key = end - start <= KNOWN_BYTES ? bytes.toString('latin1', start, end) : undefined;
-    const known = key === undefined ? undefined : this.#known.get(key);
-    if (known !== undefined) return known;
+    if (key !== undefined) {
+      const known = this.#known.get(key) ?? this.#pure.get(key);
+      if (known !== undefined) {
+        decoder.insert(known.inserted);
+        return known;
+      }
+    }
     try {
-      const {fields, isTooLarge} = decoder.decode(bytes, start, end);
-      const block = new Block(fields, isTooLarge);
-      if (key !== undefined && decoder.generation === this.#generation) this.#remember(key, block);
+      const found = decoder.decode(bytes, start, end);
+      const block = new Block(found);
+      if (key === undefined) return block;
+      if (found.isPure) remember(this.#pure, key, block);
+      else if (decoder.generation === this.#generation) remember(this.#known, key, block);
       return block;
     } catch (error) {
       if (error instanceof HpackError) throw new Http2Error(COMPRESSION_ERROR);
       throw error;
     }
   }
+}
 
-  #remember(key: string, block: Block): void {
-    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
-    this.#known.set(key, block);
-  }
+function remember(blocks: Map<string, Block>, key: string, block: Block): void {
+  if (blocks.size >= MAX_KNOWN) blocks.clear();
+  blocks.set(key, block);
 }

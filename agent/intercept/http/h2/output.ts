@@ -48,6 +48,10 @@ export class Output {
   /** What of it is already the socket's, and what is used. */
   #given = 0;
   #at = 0;
+  /** Frames that are passed on from where they lie, one behind the other. */
+  #run: Buffer | undefined;
+  #runStart = 0;
+  #runEnd = 0;
   #isDirty = false;
   #isFlushing = false;
   /** Writes what has to come first. */
@@ -70,6 +74,7 @@ export class Output {
   /** Gives the kernel what was gathered. Nothing that was lent is needed afterwards. */
   flush(): void {
     if (!this.#isDirty) return;
+    this.#endRun();
     this.#isDirty = false;
     this.#give();
     this.#flushSocket();
@@ -140,7 +145,12 @@ export class Output {
     if (headerStart >= 0) {
       // It is written from where it lies, so that is where its stream changes.
       writeUint32(bytes, headerStart + 5, streamId);
-      this.write(bytes.subarray(headerStart, frame.wholeEnd));
+      if (this.#run !== bytes || this.#runEnd !== headerStart) {
+        this.#begin();
+        this.#run = bytes;
+        this.#runStart = headerStart;
+      }
+      this.#runEnd = frame.wholeEnd;
       return;
     }
     const isLast = (frame.flags & END_STREAM) !== 0;
@@ -207,14 +217,22 @@ export class Output {
     return this.#gathered;
   }
 
+  #endRun(): void {
+    const run = this.#run;
+    this.#run = undefined;
+    if (run !== undefined) this.write(run.subarray(this.#runStart, this.#runEnd));
+  }
+
   #flushSocket(): void {
     this.#isFlushing = true;
     this.#socket.flush();
     this.#isFlushing = false;
   }
 
+  /** Before anything is written. */
   #begin(): void {
     this.#isDirty = true;
+    if (this.#run !== undefined) this.#endRun();
     const greet = this.#greet;
     this.#greet = undefined;
     greet?.();

@@ -1,9 +1,9 @@
 /**
  * Decodes blocks of header fields (RFC 7541) of one direction of a connection. Sans-IO.
  *
- * A block that is decoded changes the table, so each must be, in order, also one whose stream nobody wants. `generation`
- * says whether the table is as it was: a block that did not change it has the same fields each time it comes while
- * the generation is the same.
+ * A block that is decoded changes the table, so each must be, in order, also one whose stream nobody wants. What it is
+ * depends on the table only if it refers to it: `generation` says whether that is as it was. What does not refer to it has
+ * the same fields each time it comes, and puts the same of them into the table (`insert`).
  *
  * A field of a table is the same object each time. What a block may come to has a limit: beyond it fields are still
  * put into the table, and no longer kept.
@@ -23,18 +23,29 @@ export interface FieldList {
   readonly fields: readonly Field[];
   /** They came to more than the limit, and are not all there. */
   readonly isTooLarge: boolean;
+  /** They are the same whatever is in the table. */
+  readonly isPure: boolean;
+  /** Those that were put into the table. */
+  readonly inserted: readonly Field[];
 }
+
+/** Fields that are no part of the table any more are forgotten when they are as many, and half of all. */
+const FORGOTTEN = 128;
+const NONE: readonly Field[] = [];
 
 /** Memory for strings while they are decoded; larger ones have their own. */
 const scratch = Buffer.allocUnsafeSlow(16_384);
 
 export class Decoder {
   readonly #maxListBytes: number;
-  /** The table, its latest field last. */
-  #table: Field[] = [];
+  /** The table, its latest field last; those before `#first` are no part of it any more. */
+  readonly #table: Field[] = [];
+  #first = 0;
   #tableBytes = 0;
   #maxTableBytes = TABLE_BYTES;
   #generation = 0;
+  #isPure = true;
+  #inserted: Field[] | undefined;
   #bytes: Uint8Array = scratch;
   #at = 0;
   #end = 0;
@@ -61,11 +72,14 @@ export class Decoder {
     const fields: Field[] = [];
     let size = 0;
     let isFirst = true;
+    this.#isPure = true;
+    this.#inserted = undefined;
     while (this.#at < end) {
       const byte = bytes[this.#at] ?? 0;
       if ((byte & 0xe0) === 0x20) {
         // Section 4.2: only at the beginning.
         if (!isFirst) throw new HpackError('a change of the table’s size behind a field');
+        this.#isPure = false;
         this.#resize(this.#readInteger(5));
         continue;
       }
@@ -74,13 +88,24 @@ export class Decoder {
       size += sizeOf(field);
       if (size <= this.#maxListBytes) fields.push(field);
     }
-    return {fields, isTooLarge: size > this.#maxListBytes};
+    const isTooLarge = size > this.#maxListBytes;
+    return {fields, isTooLarge, isPure: this.#isPure, inserted: this.#inserted ?? NONE};
+  }
+
+  /** Puts fields into the table, as a block did that is known. */
+  insert(fields: readonly Field[]): void {
+    for (let at = 0; at < fields.length; at++) {
+      const field = fields[at];
+      if (field !== undefined) this.#insert(field);
+    }
   }
 
   #readField(byte: number): Field {
     if ((byte & 0x80) !== 0) return this.#lookUp(this.#readInteger(7));
     if ((byte & 0x40) !== 0) {
       const field = this.#readLiteral(6, 'indexed');
+      this.#inserted ??= [];
+      this.#inserted.push(field);
       this.#insert(field);
       return field;
     }
@@ -94,12 +119,15 @@ export class Decoder {
   }
 
   #lookUp(index: number): Field {
-    const found =
-      index <= STATIC_TABLE.length
-        ? STATIC_TABLE[index - 1]
-        : this.#table[this.#table.length + STATIC_TABLE.length - index];
+    const found = index <= STATIC_TABLE.length ? STATIC_TABLE[index - 1] : this.#lookUpKept(index);
     if (found === undefined) throw new HpackError(`no field has the index ${index}`);
     return found;
+  }
+
+  #lookUpKept(index: number): Field | undefined {
+    this.#isPure = false;
+    const at = this.#table.length + STATIC_TABLE.length - index;
+    return at < this.#first ? undefined : this.#table[at];
   }
 
   /** Section 4.4. */
@@ -119,13 +147,14 @@ export class Decoder {
   }
 
   #evict(): void {
-    let count = 0;
     while (this.#tableBytes > this.#maxTableBytes) {
-      const field = this.#table[count++];
+      const field = this.#table[this.#first++];
       if (field === undefined) break;
       this.#tableBytes -= sizeOf(field);
     }
-    if (count > 0) this.#table.splice(0, count);
+    if (this.#first < FORGOTTEN || this.#first * 2 < this.#table.length) return;
+    this.#table.splice(0, this.#first);
+    this.#first = 0;
   }
 
   /** Section 5.1. */

@@ -80,10 +80,9 @@ export class Link {
   /** What the other side has said: how much of a stream it takes unread, and how many streams. */
   windowBytes = DEFAULT_WINDOW_BYTES;
   maxStreams = MAX_31;
-  /** It has said that it says no more, or is gone. */
-  hasEnded = false;
   readonly #said: ConnectionEvents;
   readonly #events: LinkEvents;
+  /** The other side has begun as RFC 9113, section 3.4 wants it. */
   #hasSettings = false;
   #isDeaf = false;
 
@@ -100,17 +99,12 @@ export class Link {
     });
     socket.handler = {
       onData: (bytes) => this.read(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)),
-      onEnd: () => this.#run(() => this.#end()),
+      onEnd: () => this.#run(() => events.onEnd()),
       onFlushed: () => {
         if (!this.output.isFlushing) events.onTurn();
       },
-      onClose: (error) => this.#run(() => this.#close(error)),
+      onClose: (error) => this.#run(() => events.onClosed(error)),
     };
-  }
-
-  /** The other side has begun as RFC 9113, section 3.4 wants it. */
-  get hasSettings(): boolean {
-    return this.#hasSettings;
   }
 
   /** Reads bytes, which may be lent. */
@@ -162,16 +156,6 @@ export class Link {
   #break(code: number): void {
     this.stopReading();
     this.#events.onBroken(code);
-  }
-
-  #end(): void {
-    this.hasEnded = true;
-    this.#events.onEnd();
-  }
-
-  #close(error: Error | undefined): void {
-    this.hasEnded = true;
-    this.#events.onClosed(error);
   }
 
   // ---- frames ----

@@ -1,8 +1,9 @@
 /**
  * The streams of a client's connection that are not over, by the client's numbers and by the application's.
  *
- * The application's numbers are ours, in the order in which it gets the streams: a client's number would be too small
- * by the time that a filter has thought about it.
+ * The application has the client's numbers, and none of what programs answer (RFC 9113, section 5.1.1: they may be skipped).
+ * But one of which a filter thought while others passed would be too small by then: it, and those behind it, have the next
+ * ones.
  */
 
 import type {RequestCopy} from './copies.ts';
@@ -39,7 +40,7 @@ export class Streams {
   /** The largest that is looked at: by the application, and, as the client was told, at all. */
   lastOfApplication = MAX_31;
   lastOfClient = MAX_31;
-  /** The numbers are the same on both sides. */
+  /** The application has all streams so far, by the client's numbers. */
   isAligned = true;
   readonly #parts: Parts;
   readonly #onIdle: () => void;
@@ -58,7 +59,7 @@ export class Streams {
 
   /** Gives a stream the application's next number; false when that takes no more. */
   give(stream: Stream): boolean {
-    const id = this.#lastApplicationId + 2;
+    const id = Math.max(this.#lastApplicationId + 2, stream.id);
     if (id > this.lastOfApplication) return false;
     this.#lastApplicationId = id;
     stream.applicationId = id;

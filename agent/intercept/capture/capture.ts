@@ -23,7 +23,7 @@ import {type Mirror, mirrorFor} from '../mirror.ts';
 import {unmapped} from '../standing.ts';
 import {type InterceptClient, type Subscriber, warn} from '../subscriptions.ts';
 import type {Ends} from '../tunnel-duplex.ts';
-import {captureFilter, MOST_PORTS} from './filter.ts';
+import {captureFilter, MOST_EXCLUDED, MOST_PORTS} from './filter.ts';
 import {hasForeignRules} from './foreign-rules.ts';
 import {Segment} from './segment.ts';
 import {type Copy, MOST_OPEN, Tracker} from './tracker.ts';
@@ -68,11 +68,20 @@ class Copies implements Copy {
 }
 
 export class Capture {
-  readonly counters = {mirrored: 0, mirrorsCutOff: 0, dropped: 0, broken: 0, truncated: 0};
+  readonly counters = {
+    mirrored: 0,
+    mirrorsCutOff: 0,
+    dropped: 0,
+    broken: 0,
+    truncated: 0,
+    excluded: 0,
+  };
   readonly #log: Log;
   readonly #ports = new Map<number, Set<Subscriber>>();
   readonly #tracker: Tracker;
   readonly #segment = new Segment();
+  /** Connections that are left out, oldest first. */
+  readonly #excluded: Ends[] = [];
   #packets: PacketCapture | undefined;
   #captured = '';
   #nowMs = 0;
@@ -85,6 +94,8 @@ export class Capture {
     this.#log = log;
     this.#tracker = new Tracker({
       open: (ends) => this.#open(ends),
+      onUnwanted: (ends) => this.#exclude(ends),
+      onBegin: (ends) => this.#include(ends),
       hasLost: () => this.#hasLost(),
       onOverLimit: (port) => this.#onOverLimit(port),
     });
@@ -151,15 +162,17 @@ export class Capture {
     if (ports.length === 0 || this.#isClosed) {
       this.#packets?.close();
       this.#packets = undefined;
+      this.#excluded.length = 0;
       clearInterval(this.#timer);
       return;
     }
     if (ports.length > MOST_PORTS) {
       throw Object.assign(new Error('too many ports'), {code: 'EMFILE'});
     }
-    const captured = ports.join();
+    const excluded = this.#excluded;
+    const captured = [...ports, ...excluded.map((ends) => keyOf(ends))].join();
     if (this.#packets === undefined) {
-      this.#packets = new PacketCapture(captureFilter(ports), {
+      this.#packets = new PacketCapture(captureFilter(ports, excluded), {
         onBatch: () => {
           this.#nowMs = performance.now();
         },
@@ -167,7 +180,9 @@ export class Capture {
       });
       this.#timer = setInterval(() => this.#sweep(), SWEEP_MS);
       this.#timer.unref();
-    } else if (captured !== this.#captured) this.#packets.filter(captureFilter(ports));
+    } else if (captured !== this.#captured) {
+      this.#packets.filter(captureFilter(ports, excluded));
+    }
     this.#captured = captured;
   }
 
@@ -178,6 +193,21 @@ export class Capture {
       // More is captured than is wanted.
       this.#log.warn('capture not changed', {reason: errnoOf(error)});
     }
+  }
+
+  #exclude(ends: Ends): void {
+    this.counters.excluded++;
+    this.#log.debug('left out of the capture', {port: ends.local.port, peerPort: ends.peer.port});
+    if (this.#excluded.push(ends) > MOST_EXCLUDED) this.#excluded.shift();
+    this.#tryUpdate();
+  }
+
+  #include(ends: Ends): void {
+    if (this.#excluded.length === 0) return;
+    const at = this.#excluded.findIndex((one) => keyOf(one) === keyOf(ends));
+    if (at < 0) return;
+    this.#excluded.splice(at, 1);
+    this.#tryUpdate();
   }
 
   #onPacket({offset, length, isWhole, isOutgoing}: CapturedPacket): void {
@@ -226,8 +256,16 @@ export class Capture {
     const {dropped, broken} = this.#packets.losses();
     this.counters.broken = broken;
     this.counters.dropped += dropped;
-    if (dropped > 0) this.#log.debug('copies of packets lost', {dropped});
-    return dropped > 0;
+    if (dropped === 0) return false;
+    this.#log.debug('copies of packets lost', {dropped});
+    for (const subscriber of [...this.#ports.values()].flatMap((all) => [...all])) {
+      warn(
+        subscriber,
+        'MIRROR_INCOMPLETE',
+        `more comes to the target than the agent copies: connections to port ${subscriber.params.port} may be missing here, or the end of them`,
+      );
+    }
+    return true;
   }
 
   #sweep(): void {
@@ -258,4 +296,8 @@ export class Capture {
       this.#log.debug('idle connections', {reason: errnoOf(error)});
     }
   }
+}
+
+function keyOf({peer, local}: Ends): string {
+  return `${peer.address} ${peer.port} ${local.port}`;
 }

@@ -5,15 +5,19 @@
  *     to a mirrored port        all segments of TCP, as they come in; on `lo`, where everything is seen twice, once
  *     from a mirrored port      resets as they go out: the application's, and the kernel's for it
  *     with the agents' mark     nothing: it is a copy of what was seen before, on its way through an agent
+ *     of an excluded client     only a SYN, with which another connection begins
  *
  * Fragments are left out: TCP makes none. Of IPv6's extension headers there may be one of hop-by-hop options, which is how
  * the kernel writes the length of a packet above 64 KiB (RFC 2675).
  */
 
 import {PASS_MARK} from '../rules.ts';
+import type {Ends} from '../tunnel-duplex.ts';
 
 /** Two instructions each, of 4,096 that a program may have (BPF_MAXINSNS). */
 export const MOST_PORTS = 1_000;
+/** Six each. */
+export const MOST_EXCLUDED = 32;
 
 /** "Linux include/uapi/linux/filter.h", "bpf_common.h". */
 const LOAD_BYTE = 0x30;
@@ -21,6 +25,9 @@ const LOAD_HALF = 0x28;
 const LOAD_WORD = 0x20;
 const LOAD_BYTE_AT_X = 0x50;
 const LOAD_HALF_AT_X = 0x48;
+const LOAD_WORD_AT_X = 0x40;
+const LOAD_KEPT = 0x60;
+const KEEP = 0x02;
 /** Four times the low half of a byte: the length of an IPv4 header. */
 const X_HEADER_LENGTH = 0xb1;
 const X_CONSTANT = 0x01;
@@ -42,7 +49,10 @@ const ETHERTYPE_IPV6 = 0x86dd;
 const TCP = 6;
 const FRAGMENT_OFFSET = 0x1fff;
 const FLAGS_AT = 13;
+const SYN = 0x02;
 const RST = 0x04;
+/** Where the last word of the source address is. */
+const SOURCE_END = {ipv4: 12, ipv6: 20} as const;
 
 /** More than any packet has. */
 const WHOLE = 0x0010_0000;
@@ -109,8 +119,38 @@ function matchPorts(program: Program, offset: number, ports: readonly number[]):
   program.add(RETURN, 0);
 }
 
-/** The program for these ports, at most MOST_PORTS. */
-export function captureFilter(ports: readonly number[]): Uint8Array {
+/** Leaves out what these clients send: by both ports, and the last word of their address, which was kept. */
+function exclude(program: Program, excluded: readonly Ends[]): void {
+  program.add(LOAD_WORD_AT_X, 0);
+  for (const [index, {peer, local}] of excluded.entries()) {
+    const next = `next ${index}`;
+    program.test(JUMP_EQUAL, ((peer.port << 16) | local.port) >>> 0, undefined, next);
+    program.jump(`maybe ${index}`);
+    program.label(next);
+  }
+  program.jump('ports');
+  for (const [index, {peer}] of excluded.entries()) {
+    program.label(`maybe ${index}`);
+    const {buffer, byteOffset, byteLength} = peer.address;
+    const end = new DataView(buffer, byteOffset, byteLength).getUint32(byteLength - 4);
+    program.add(LOAD_KEPT, 0);
+    program.test(JUMP_EQUAL, end, undefined, `other ${index}`);
+    program.jump('excluded');
+    program.label(`other ${index}`);
+    program.jump('ports');
+  }
+  program.label('excluded');
+  program.add(LOAD_BYTE_AT_X, FLAGS_AT);
+  program.test(JUMP_ANY_BIT, SYN, 'ports', undefined);
+  program.add(RETURN, 0);
+  program.label('ports');
+}
+
+/** The program for these ports, at most MOST_PORTS, without these connections, at most MOST_EXCLUDED. */
+export function captureFilter(
+  ports: readonly number[],
+  excluded: readonly Ends[] = [],
+): Uint8Array {
   const program = new Program();
   program.add(LOAD_WORD, MARK);
   program.test(JUMP_EQUAL, PASS_MARK, 'reject', undefined);
@@ -118,7 +158,13 @@ export function captureFilter(ports: readonly number[]): Uint8Array {
   program.test(JUMP_EQUAL, ETHERTYPE_IPV4, 'ipv4', undefined);
   program.test(JUMP_EQUAL, ETHERTYPE_IPV6, 'ipv6', 'reject');
 
+  const keepSource = (at: number): void => {
+    if (excluded.length === 0) return;
+    program.add(LOAD_WORD, at);
+    program.add(KEEP, 0);
+  };
   program.label('ipv4');
+  keepSource(SOURCE_END.ipv4);
   program.add(LOAD_BYTE, 9);
   program.test(JUMP_EQUAL, TCP, undefined, 'reject');
   program.add(LOAD_HALF, 6);
@@ -127,6 +173,7 @@ export function captureFilter(ports: readonly number[]): Uint8Array {
   program.jump('tcp');
 
   program.label('ipv6');
+  keepSource(SOURCE_END.ipv6);
   program.add(X_CONSTANT, 40);
   program.add(LOAD_BYTE, 6);
   program.test(JUMP_EQUAL, TCP, 'tcp', undefined);
@@ -149,6 +196,7 @@ export function captureFilter(ports: readonly number[]): Uint8Array {
   program.label('outgoing');
   matchPorts(program, 0, ports);
   program.label('incoming');
+  if (excluded.length > 0) exclude(program, excluded);
   matchPorts(program, 2, ports);
   program.label('accept');
   program.add(RETURN, WHOLE);

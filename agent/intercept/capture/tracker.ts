@@ -6,7 +6,8 @@
  * A copy begins when the client has answered the handshake, so that nothing comes of a SYN that nobody answers, or of one
  * that is refused. It ends with the client's FIN, and is reset with a reset of either side. It is cut off
  * when the capture has lost something of it, which shows as a gap: at once if the ring was full meanwhile, after GAP_MS if what
- * is missing may only be late. What nobody takes a copy of, or any more, is not put in order.
+ * is missing may only be late. What nobody takes a copy of, or any more, is not put in order; when there is much of it, the
+ * kernel is to leave it out.
  *
  * A reset of the client's counts where the kernel would take it: at the sequence number that is expected, or above it within
  * what waits (RFC 5961, section 3.2). A SYN on an open connection, too, is nothing in itself, but if the client goes on
@@ -27,6 +28,10 @@ const MOST_KNOWN = 4_096;
 export const MOST_OPEN = 4_096;
 /** What is missing gets so long to come, ms: a few retransmissions. */
 const GAP_MS = 10_000;
+/** What nobody takes, of a connection, until it is worth another filter: a second at 100 Mbit/s. */
+const UNWANTED_BYTES = 12_582_912;
+/** Connections of which that is counted; of more the oldest is forgotten. */
+const MOST_UNWANTED = 1_024;
 /** A handshake that is not answered is forgotten, ms. A SYN is repeated before. */
 const HANDSHAKE_MS = 10_000;
 
@@ -48,6 +53,8 @@ export class Flow {
   again: number | undefined;
   assembler: Assembler | undefined;
   copy: Copy | undefined;
+  /** What came since nobody takes any more of it; undefined: that is not so. */
+  unwantedBytes: number | undefined;
   /** When anything of it came, ms; and anything in order. */
   seenAt: number;
   grownAt: number;
@@ -62,6 +69,10 @@ export class Flow {
 export interface TrackerOptions {
   /** Asked when a connection is there; undefined: nobody takes a copy. */
   open(ends: Ends): Copy | undefined;
+  /** So much comes of a connection that nobody wants a copy of that it should be left out. */
+  onUnwanted(ends: Ends): void;
+  /** A client begins a connection. */
+  onBegin(ends: Ends): void;
   /** Whether the ring was full since it was last asked. */
   hasLost(): boolean;
   /** A connection was one too many. */
@@ -82,6 +93,7 @@ export class Tracker {
   readonly #flows = new FlowTable<Flow>();
   /** Those that are not open yet, oldest first. */
   readonly #known = new Set<Flow>();
+  readonly #unwanted = new Set<Flow>();
   readonly #pool = new Pool(WAITING_BYTES);
   /** How many are open, by port. */
   readonly #open = new Map<number, number>();
@@ -100,6 +112,11 @@ export class Tracker {
   /** Connections that are copied. */
   get openCount(): number {
     return this.#openCount;
+  }
+
+  /** Connections that are known, and of which nobody takes anything. */
+  get unwantedCount(): number {
+    return this.#unwanted.size;
   }
 
   /** What waits for something that is missing. */
@@ -134,7 +151,7 @@ export class Tracker {
     for (const flow of this.#flows.all()) {
       const {copy, assembler} = flow;
       if (copy === undefined) continue;
-      if (!copy.isAlive) this.#forget(flow);
+      if (!copy.isAlive) this.#ignore(flow);
       else if (assembler?.isWaiting === true && nowMs - flow.grownAt >= GAP_MS) this.#cutOff(flow);
     }
   }
@@ -164,6 +181,10 @@ export class Tracker {
       const known = new Flow(segment.endsOf(bytes), sequence, nowMs);
       this.#flows.add(known);
       this.#await(known);
+      this.#options.onBegin(known.ends);
+    } else if (flow.unwantedBytes !== undefined) {
+      this.#forget(flow);
+      this.#onSyn(segment, bytes, undefined, nowMs);
     } else if (flow.copy === undefined) {
       flow.first = sequence;
       flow.seenAt = nowMs;
@@ -192,12 +213,16 @@ export class Tracker {
       if (isAcceptable(segment, flow)) this.#broken(flow);
       return;
     }
+    if (flow.unwantedBytes !== undefined) {
+      this.#onUnwanted(segment, flow, flow.unwantedBytes);
+      return;
+    }
     if (flow.copy === undefined && !this.#begin(segment, flow)) return;
     flow.seenAt = nowMs;
     const {copy, assembler} = flow;
     if (copy === undefined || assembler === undefined) return;
     if (!copy.isAlive) {
-      this.#forget(flow);
+      this.#ignore(flow);
       return;
     }
     this.#assemble(segment, bytes, {flow, copy, assembler}, nowMs);
@@ -237,7 +262,7 @@ export class Tracker {
       this.#options.onOverLimit(port);
     } else flow.copy = this.#options.open(flow.ends);
     if (flow.copy === undefined) {
-      this.#flows.delete(flow);
+      this.#ignore(flow);
       return false;
     }
     flow.assembler = new Assembler(next, flow.copy, this.#pool);
@@ -256,12 +281,36 @@ export class Tracker {
 
   #cutOff(flow: Flow): void {
     this.counters.cutOff++;
-    this.#forget(flow);
-    flow.copy?.cutOff();
+    const {copy} = flow;
+    this.#ignore(flow);
+    copy?.cutOff();
+  }
+
+  /** Nobody takes any more of it. */
+  #ignore(flow: Flow): void {
+    this.#end(flow);
+    flow.copy = flow.assembler = undefined;
+    flow.unwantedBytes = 0;
+    this.#unwanted.add(flow);
+    const [oldest] = this.#unwanted;
+    if (this.#unwanted.size > MOST_UNWANTED && oldest !== undefined) this.#forget(oldest);
+  }
+
+  #onUnwanted({flags, payloadBytes}: Segment, flow: Flow, before: number): void {
+    flow.unwantedBytes = before + payloadBytes;
+    const isHeavy = flow.unwantedBytes >= UNWANTED_BYTES;
+    if ((flags & FIN) !== 0 || isHeavy) this.#forget(flow);
+    if (isHeavy) this.#options.onUnwanted(flow.ends);
   }
 
   #forget(flow: Flow): void {
     this.#flows.delete(flow);
+    this.#unwanted.delete(flow);
+    this.#end(flow);
+  }
+
+  /** It is not copied any more. */
+  #end(flow: Flow): void {
     this.#known.delete(flow);
     if (flow.assembler === undefined) return;
     flow.assembler.close();

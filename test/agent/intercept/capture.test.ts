@@ -82,6 +82,19 @@ here(
   },
 );
 
+here(
+  'the kernel leaves out what nobody takes, until another connection begins there',
+  async (t) => {
+    const {leftOut, sums, expected} = await run<{
+      leftOut: number;
+      sums: string[];
+      expected: string;
+    }>('unwanted');
+    t.is(leftOut, 2);
+    t.deepEqual(sums, [expected, expected]);
+  },
+);
+
 here('what is lost on the way and sent again is in the copy once', async (t) => {
   t.deepEqual(await run('lossy'), {isEchoed: true, isCopied: true});
 });

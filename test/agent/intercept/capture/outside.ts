@@ -12,6 +12,7 @@ export interface Order {
   readonly port: number;
   readonly bytes: number;
   /** How the connection ends when all was sent and echoed: by an end, a reset, the other side's reset, or not. */
+  readonly localPort?: number;
   readonly how: 'end' | 'reset' | 'be reset' | 'stay';
 }
 
@@ -39,8 +40,13 @@ export function sha256(bytes: Uint8Array): string {
 const open: Socket[] = [];
 
 /** Sends, and reads as much; resolves with what came back. */
-export async function obey({host, port, bytes, how}: Order): Promise<Outcome> {
-  const socket = connect({host, port, allowHalfOpen: true});
+export async function obey({host, port, bytes, localPort: from, how}: Order): Promise<Outcome> {
+  const socket = connect({
+    host,
+    port,
+    allowHalfOpen: true,
+    ...(from !== undefined && {localPort: from}),
+  });
   const chunks: Buffer[] = [];
   let count = 0;
   const {promise, resolve} = Promise.withResolvers<Outcome>();

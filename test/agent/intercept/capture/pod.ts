@@ -238,6 +238,27 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     return seen;
   },
 
+  /** Much of a connection that nobody takes any more, and another one from the same port. */
+  async unwanted() {
+    const agent = await new AgentProcess().ready();
+    const lazy = await mirrored(agent, {reads: false});
+    const outside = await new Outside().ready();
+    const sums: (string | undefined)[] = [];
+    for (const host of [POD[4], POD[6]]) {
+      const order = {host, port: PORT, localPort: 5_555} as const;
+      await outside.do({...order, bytes: 40 << 20, how: 'reset'});
+      await until(() => lazy.told.includes('MIRROR_TOO_SLOW'));
+      const {keeper, end} = await mirrored(agent);
+      await outside.do({...order, bytes: 100_000, how: 'end'});
+      await until(() => keeper.kept[0]?.ended === 'end');
+      sums.push(keeper.kept[0]?.sha256);
+      end();
+    }
+    const leftOut = agent.log.split('"left out of the capture"').length - 1;
+    await agent.end();
+    return {leftOut, sums, expected: sum(100_000)};
+  },
+
   /** Segments that are lost on their way, and some that are lost between the capture and the application. */
   async lossy() {
     const agent = await new AgentProcess().ready();

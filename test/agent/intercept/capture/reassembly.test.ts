@@ -69,12 +69,16 @@ class Kept implements Copy {
 function world({hasLost = (): boolean => false} = {}) {
   const copies: Kept[] = [];
   const refused: number[] = [];
+  const unwanted: number[] = [];
+  const begun: number[] = [];
   const tracker = new Tracker({
     open() {
       const copy = new Kept();
       copies.push(copy);
       return copy;
     },
+    onUnwanted: ({peer}) => void unwanted.push(peer.port),
+    onBegin: ({peer}) => void begun.push(peer.port),
     hasLost,
     onOverLimit: (port) => void refused.push(port),
   });
@@ -88,6 +92,8 @@ function world({hasLost = (): boolean => false} = {}) {
     tracker,
     copies,
     refused,
+    unwanted,
+    begun,
     take,
     send: (wire: Wire, nowMs = 0) => take(packet(wire), wire.isOutgoing, nowMs),
   };
@@ -260,8 +266,8 @@ test('above the limit connections are not copied, until there are fewer', (t) =>
   t.is(tracker.openCount, MOST_OPEN);
 });
 
-test('what nobody takes any more is forgotten', (t) => {
-  const {tracker, copies, send} = world();
+test('what nobody takes any more is not put in order, and told of when there is much of it', (t) => {
+  const {tracker, copies, unwanted, begun, send} = world();
   send({sequence: 0, flags: SYN});
   send({sequence: 1, flags: ACK});
   const [copy] = copies;
@@ -269,6 +275,32 @@ test('what nobody takes any more is forgotten', (t) => {
   send({sequence: 1, flags: ACK, payload: Uint8Array.of(1)});
   t.is(tracker.openCount, 0);
   t.deepEqual(copy?.chunks, []);
+  const payload = new Uint8Array(60_000);
+  for (let at = 0; at < 209; at++) send({sequence: at * payload.length, flags: ACK, payload});
+  t.deepEqual(unwanted, []);
+  send({sequence: 0, flags: ACK, payload});
+  t.deepEqual(unwanted, [5_000], 'at 12 MiB');
+  send({sequence: 0, flags: ACK, payload});
+  t.is(tracker.counters.strays, 1, 'nothing is known of it any more');
+  send({sequence: 9, flags: SYN});
+  send({sequence: 10, flags: ACK});
+  t.deepEqual(begun, [5_000, 5_000]);
+  t.is(copies.length, 2, 'another connection');
+});
+
+test('of connections that nobody takes only so many are known', (t) => {
+  const {tracker, copies, send} = world();
+  for (let peerPort = 1; peerPort <= 2_000; peerPort++) {
+    send({peerPort, sequence: 0, flags: SYN});
+    send({peerPort, sequence: 1, flags: ACK});
+    for (const copy of copies) copy.isAlive = false;
+    send({peerPort, sequence: 1, flags: ACK});
+  }
+  t.is(tracker.unwantedCount, 1_024);
+  for (let peerPort = 1; peerPort <= 2_000; peerPort++) {
+    send({peerPort, sequence: 1, flags: FIN | ACK});
+  }
+  t.is(tracker.unwantedCount, 0);
 });
 
 test('headers: options, what fills a frame up, lengths above 64 KiB, and what is no whole segment', (t) => {

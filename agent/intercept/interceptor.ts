@@ -9,6 +9,8 @@
  *     else                     it is passed to the application at its original address, by a connection with a
  *                              mark that the rules let go; mirroring clients get a copy (`mirror.ts`)
  *
+ * Mirrors without a filter are mostly none of this: their own agents copy packets (`capture/`), and redirect nothing.
+ *
  * Harmless first: before the first byte is read, whatever fails (a client that refuses, is away or does not
  * answer in time) leads to the application. A port is asked for at connect time, so that connections outlive
  * the subscription that they came by. Above a number of connections nothing is redirected until there are

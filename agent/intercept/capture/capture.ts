@@ -20,7 +20,7 @@ import {errnoOf} from '../../errno.ts';
 import type {Log} from '../../log.ts';
 import {type CapturedPacket, connections, PacketCapture} from '../../native.ts';
 import {type Mirror, mirrorFor} from '../mirror.ts';
-import {unmapped} from '../standing.ts';
+import {standingConnections, unmapped} from '../standing.ts';
 import {type InterceptClient, type Subscriber, warn} from '../subscriptions.ts';
 import type {Ends} from '../tunnel-duplex.ts';
 import {captureFilter, MOST_EXCLUDED, MOST_PORTS} from './filter.ts';
@@ -129,6 +129,7 @@ export class Capture {
       this.#log.info('not captured', {port, reason: errnoOf(error)});
       return undefined;
     }
+    this.#noteStanding(port);
     this.#log.info('subscribed', {port, mode: params.mode, by: 'capture'});
     return () => {
       end();
@@ -215,6 +216,20 @@ export class Capture {
     if (ring === undefined) return;
     if (!isWhole || !this.#segment.read(ring, offset, length)) this.counters.truncated++;
     else this.#tracker.take(this.#segment, ring, isOutgoing, this.#nowMs);
+  }
+
+  #noteStanding(port: number): void {
+    const endOf = ({address, port: number}: Ends['peer']): Ends['peer'] => ({
+      address: Buffer.from(unmapped(address), 'hex'),
+      port: number,
+    });
+    try {
+      for (const {peer, local} of standingConnections(port)) {
+        this.#tracker.standing({peer: endOf(peer), local: endOf(local)}, performance.now());
+      }
+    } catch (error) {
+      this.#log.debug('standing connections', {port, reason: errnoOf(error)});
+    }
   }
 
   // ---- copies ----

@@ -46,6 +46,15 @@ export class FlowTable<F extends {readonly ends: Ends}> {
     this.#buckets.set(hash, {flow, next: this.#buckets.get(hash)});
   }
 
+  hasEnds({peer, local}: Ends): boolean {
+    let entry = this.#buckets.get(this.#hashOf({ends: {peer, local}}));
+    for (; entry !== undefined; entry = entry.next) {
+      const {ends} = entry.flow;
+      if (isSameEnd(ends.peer, peer) && isSameEnd(ends.local, local)) return true;
+    }
+    return false;
+  }
+
   has(flow: F): boolean {
     let entry = this.#buckets.get(this.#hashOf(flow));
     while (entry !== undefined && entry.flow !== flow) entry = entry.next;
@@ -74,7 +83,7 @@ export class FlowTable<F extends {readonly ends: Ends}> {
     }
   }
 
-  #hashOf({ends: {peer, local}}: F): number {
+  #hashOf({ends: {peer, local}}: {readonly ends: Ends}): number {
     const {address, port} = peer;
     return this.#hash(address, 0, address.length, port ^ (local.port << 16)) & HASH_BITS;
   }
@@ -87,6 +96,11 @@ export class FlowTable<F extends {readonly ends: Ends}> {
     }
     return hash ^ (hash >>> 15);
   }
+}
+
+function isSameEnd(one: Ends['peer'], other: Ends['peer']): boolean {
+  const {address, port} = other;
+  return one.port === port && isSame(one.address, address, 0, address.length);
 }
 
 function isSame(address: Uint8Array, bytes: Uint8Array, at: number, length: number): boolean {

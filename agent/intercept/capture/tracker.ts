@@ -9,12 +9,17 @@
  * is missing may only be late. What nobody takes a copy of, or any more, is not put in order; when there is much of it, the
  * kernel is to leave it out.
  *
+ * A copy may also begin in the middle: where nobody takes one of a connection, because it was there before or because its copy
+ * is over, and a segment begins with a request line of HTTP/1. So a program that closes an idle connection gets the
+ * requests that come over it later, and who has a pool of connections to the target is mirrored, too.
+ *
  * A reset of the client's counts where the kernel would take it: at the sequence number that is expected, or above it within
  * what waits (RFC 5961, section 3.2). A SYN on an open connection, too, is nothing in itself, but if the client goes on
  * from it, the connection was over before, and its end was lost.
  */
 
 import {Pool} from '../../../tunnel/memory.ts';
+import {detectProtocol} from '../http/detect.ts';
 import type {Ends} from '../tunnel-duplex.ts';
 import {type Assembled, Assembler, distance} from './assembler.ts';
 import {FlowTable} from './flow-table.ts';
@@ -137,6 +142,14 @@ export class Tracker {
     else this.#onSegment(segment, bytes, flow, nowMs);
   }
 
+  /** A connection that was there before: it is copied from a request on. */
+  standing(ends: Ends, nowMs: number): void {
+    if (this.#flows.hasEnds(ends)) return;
+    const flow = new Flow(ends, 0, nowMs);
+    this.#flows.add(flow);
+    this.#ignore(flow);
+  }
+
   /** The ring was full. */
   lost(nowMs: number): void {
     this.#lostAt = nowMs;
@@ -201,6 +214,15 @@ export class Tracker {
   }
 
   #onSegment(segment: Segment, bytes: Uint8Array, flow: Flow, nowMs: number): void {
+    if (flow.unwantedBytes !== undefined) {
+      if (!isRequest(segment, bytes)) {
+        this.#onUnwanted(segment, flow, flow.unwantedBytes);
+        return;
+      }
+      flow.unwantedBytes = undefined;
+      this.#unwanted.delete(flow);
+      flow.first = (segment.sequence - 1) >>> 0;
+    }
     if (flow.again !== undefined && segment.sequence === (flow.again + 1) >>> 0) {
       const known = new Flow(flow.ends, flow.again, nowMs);
       this.#broken(flow);
@@ -211,10 +233,6 @@ export class Tracker {
     }
     if ((segment.flags & RST) !== 0) {
       if (isAcceptable(segment, flow)) this.#broken(flow);
-      return;
-    }
-    if (flow.unwantedBytes !== undefined) {
-      this.#onUnwanted(segment, flow, flow.unwantedBytes);
       return;
     }
     if (flow.copy === undefined && !this.#begin(segment, flow)) return;
@@ -299,7 +317,7 @@ export class Tracker {
   #onUnwanted({flags, payloadBytes}: Segment, flow: Flow, before: number): void {
     flow.unwantedBytes = before + payloadBytes;
     const isHeavy = flow.unwantedBytes >= UNWANTED_BYTES;
-    if ((flags & FIN) !== 0 || isHeavy) this.#forget(flow);
+    if ((flags & (FIN | RST)) !== 0 || isHeavy) this.#forget(flow);
     if (isHeavy) this.#options.onUnwanted(flow.ends);
   }
 
@@ -320,6 +338,12 @@ export class Tracker {
     if (others > 0) this.#open.set(port, others);
     else this.#open.delete(port);
   }
+}
+
+/** Whether a segment begins with a request line of HTTP/1. */
+function isRequest({payloadAt, payloadBytes}: Segment, bytes: Uint8Array): boolean {
+  if (payloadBytes === 0) return false;
+  return detectProtocol(bytes.subarray(payloadAt, payloadAt + payloadBytes)) === 'http1';
 }
 
 /** Whether TCP would take a reset for one of this connection. */

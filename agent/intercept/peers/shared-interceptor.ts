@@ -17,6 +17,9 @@
  * binds the name next takes the dead one's rules away at once, instead of leaving them to expire. In both cases subscriptions
  * keep their places (`Standing`).
  *
+ * Copies of packets each agent makes for itself, if it can (`capture/`). Such a subscription is made all the same where others are, for
+ * the calls on `lo` that the rules lead away; it redirects nothing (`Standing.isCaptured`).
+ *
  * `candidate.ts` finds the place. Alone is who can't meet the others: the name is held by something that does not answer, or
  * that is none of us (an agent in another user namespace among them). It redirects by itself, is refused what another one
  * redirects, and says so. Who lacks NET_ADMIN redirects nothing, and must not lead those who can.

@@ -95,6 +95,14 @@ here(
   },
 );
 
+here(
+  'requests on connections that stand are copied, and go on when the program closes one',
+  async (t) => {
+    const {paths} = await run<{paths: string[]}>('pool');
+    t.deepEqual(paths, ['/first', '/first', '/second', '/second', '/third']);
+  },
+);
+
 here('what is lost on the way and sent again is in the copy once', async (t) => {
   t.deepEqual(await run('lossy'), {isEchoed: true, isCopied: true});
 });

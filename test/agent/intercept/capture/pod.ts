@@ -5,12 +5,13 @@
 
 import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
 import {once} from 'node:events';
+import {createServer as createHttpServer} from 'node:http';
 import {connect, createServer, type Socket} from 'node:net';
 import {createInterface} from 'node:readline';
 import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {AgentProcess} from '../peers/agent-process.ts';
-import {ask, serveEcho, serveHttp} from '../peers/servers.ts';
+import {ask, serveEcho} from '../peers/servers.ts';
 import {bytesOf, type Order, type Outcome, obey, sha256} from './outside.ts';
 
 const PORT = 8_080;
@@ -45,7 +46,10 @@ createServer({allowHalfOpen: true}, (socket) => {
   });
   socket.pipe(socket);
 }).listen(PORT, '::');
-await serveHttp('application', HTTP);
+await once(
+  createHttpServer((_request, response) => response.end('application')).listen(HTTP, '::'),
+  'listening',
+);
 
 /** A program that keeps what it gets of each connection. */
 class Keeper {
@@ -257,6 +261,39 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     const leftOut = agent.log.split('"left out of the capture"').length - 1;
     await agent.end();
     return {leftOut, sums, expected: sum(100_000)};
+  },
+
+  /** A client keeps a connection, since before the subscription; the program closes its copy in between. */
+  async pool() {
+    const pools = [connect(HTTP, POD[4]), connect(HTTP, '127.0.0.1')];
+    const request = async (path: string): Promise<void> => {
+      for (const pool of pools) {
+        pool.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+        await once(pool, 'data');
+      }
+    };
+    await request('/before');
+    const agent = await new AgentProcess().ready();
+    const paths: string[] = [];
+    const program = createHttpServer(({url, socket}, response) => {
+      paths.push(url ?? '');
+      response.end();
+      if (url === '/second') setImmediate(() => socket.destroy());
+    }).listen(0, '127.0.0.1');
+    await once(program, 'listening');
+    const {port} = program.address() as {port: number};
+    await agent.subscribe({port: HTTP, mode: 'mirror'}, port).first;
+    const count = (path: string): number => paths.filter((one) => one === path).length;
+    for (const path of ['/first', '/second']) {
+      await request(path);
+      await until(() => count(path) === 2);
+    }
+    // What comes before the agent has heard that the program has closed is lost.
+    do await request('/third');
+    while (count('/third') < 2);
+    for (const pool of pools) pool.destroy();
+    await agent.end();
+    return {paths: paths.slice(0, 5)};
   },
 
   /** Segments that are lost on their way, and some that are lost between the capture and the application. */

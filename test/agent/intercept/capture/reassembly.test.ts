@@ -7,6 +7,7 @@ import {type Copy, MOST_OPEN, Tracker} from '../../../../agent/intercept/capture
 
 const HEADERS = {4: 20, 6: 40} as const;
 const PORT = 80;
+const POD = {address: Uint8Array.of(10, 2, 0, 0), port: PORT};
 
 interface Wire {
   readonly family?: 4 | 6;
@@ -286,6 +287,28 @@ test('what nobody takes any more is not put in order, and told of when there is 
   send({sequence: 10, flags: ACK});
   t.deepEqual(begun, [5_000, 5_000]);
   t.is(copies.length, 2, 'another connection');
+});
+
+test('a copy begins in the middle with a request of HTTP/1, and with nothing else', (t) => {
+  const {tracker, copies, send} = world();
+  const request = Buffer.from('GET /1 HTTP/1.1\r\n\r\n');
+  tracker.standing({peer: {address: Uint8Array.of(10, 1, 0, 0), port: 5_000}, local: POD}, 0);
+  send({sequence: 90, flags: ACK, payload: Buffer.from('body')});
+  send({sequence: 94, flags: ACK, payload: Buffer.from('GET /half')});
+  t.is(copies.length, 0);
+  send({sequence: 100, flags: ACK, payload: request});
+  send({sequence: 100 + request.length, flags: ACK, payload: Buffer.from('more')});
+  const [first] = copies;
+  t.is(`${first?.bytes}`, `${request}more`);
+  if (first !== undefined) first.isAlive = false;
+  send({sequence: 200, flags: ACK, payload: Buffer.from('rest')});
+  send({sequence: 204, flags: ACK, payload: request});
+  send({sequence: 204 + request.length, flags: FIN | ACK});
+  t.is(`${copies[1]?.bytes}`, `${request}`, 'its program has closed the first');
+  t.deepEqual(copies[1]?.ends, ['end']);
+  send({peerPort: 5_001, sequence: 1, flags: ACK, payload: request});
+  t.is(copies.length, 2, 'nothing is known of this one');
+  t.is(tracker.openCount, 0);
 });
 
 test('of connections that nobody takes only so many are known', (t) => {

@@ -187,12 +187,14 @@ export class Capture {
     this.#captured = captured;
   }
 
-  #tryUpdate(): void {
+  #tryUpdate(): boolean {
     try {
       this.#update();
+      return true;
     } catch (error) {
       // More is captured than is wanted.
       this.#log.warn('capture not changed', {reason: errnoOf(error)});
+      return false;
     }
   }
 
@@ -200,7 +202,7 @@ export class Capture {
     this.counters.excluded++;
     this.#log.debug('left out of the capture', {port: ends.local.port, peerPort: ends.peer.port});
     if (this.#excluded.push(ends) > MOST_EXCLUDED) this.#excluded.shift();
-    this.#tryUpdate();
+    if (!this.#tryUpdate()) this.#excluded.pop();
   }
 
   #include(ends: Ends): void {

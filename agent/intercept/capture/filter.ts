@@ -189,15 +189,18 @@ export function captureFilter(
   program.label('not incoming');
   program.test(JUMP_EQUAL, PACKET_OUTGOING, undefined, 'reject');
   program.add(LOAD_BYTE_AT_X, FLAGS_AT);
-  program.test(JUMP_ANY_BIT, RST, 'outgoing', 'reject');
+  program.test(JUMP_ANY_BIT, RST, 'reset', 'reject');
   program.label('reject');
   program.add(RETURN, 0);
+  // Behind a jump the kernel knows that the address was kept, but not behind a return (check_load_and_stores).
+  program.label('reset');
+  program.jump('outgoing');
 
-  program.label('outgoing');
-  matchPorts(program, 0, ports);
   program.label('incoming');
   if (excluded.length > 0) exclude(program, excluded);
   matchPorts(program, 2, ports);
+  program.label('outgoing');
+  matchPorts(program, 0, ports);
   program.label('accept');
   program.add(RETURN, WHOLE);
   return program.assemble();

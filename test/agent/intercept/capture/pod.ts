@@ -258,9 +258,10 @@ const scenarios: Record<string, () => Promise<unknown>> = {
       sums.push(keeper.kept[0]?.sha256);
       end();
     }
+    const failures = agent.log.match(/not captured|not changed/g)?.length ?? 0;
     const leftOut = agent.log.split('"left out of the capture"').length - 1;
     await agent.end();
-    return {leftOut, sums, expected: sum(100_000)};
+    return {leftOut, failures, by: by(agent), sums, expected: sum(100_000)};
   },
 
   /** A client keeps a connection, since before the subscription; the program closes its copy in between. */

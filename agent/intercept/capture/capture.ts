@@ -95,7 +95,7 @@ export class Capture {
     this.#tracker = new Tracker({
       open: (ends) => this.#open(ends),
       onUnwanted: (ends) => this.#exclude(ends),
-      onBegin: (ends) => this.#include(ends),
+      onBoundary: (ends) => this.#include(ends),
       hasLost: () => this.#hasLost(),
       onOverLimit: (port) => this.#onOverLimit(port),
     });
@@ -210,6 +210,7 @@ export class Capture {
     const at = this.#excluded.findIndex((one) => keyOf(one) === keyOf(ends));
     if (at < 0) return;
     this.#excluded.splice(at, 1);
+    this.#log.debug('no more left out', {port: ends.local.port, peerPort: ends.peer.port});
     this.#tryUpdate();
   }
 

@@ -5,7 +5,7 @@
  *     to a mirrored port        all segments of TCP, as they come in; on `lo`, where everything is seen twice, once
  *     from a mirrored port      resets as they go out: the application's, and the kernel's for it
  *     with the agents' mark     nothing: it is a copy of what was seen before, on its way through an agent
- *     of an excluded client     only a SYN, with which another connection begins
+ *     of an excluded client     only what ends the connection, or begins another one
  *
  * Fragments are left out: TCP makes none. Of IPv6's extension headers there may be one of hop-by-hop options, which is how
  * the kernel writes the length of a packet above 64 KiB (RFC 2675).
@@ -13,6 +13,7 @@
 
 import {PASS_MARK} from '../rules.ts';
 import type {Ends} from '../tunnel-duplex.ts';
+import {FIN, RST, SYN} from './segment.ts';
 
 /** Four instructions each, of 4,096 that a program may have (BPF_MAXINSNS). */
 export const MOST_PORTS = 900;
@@ -49,8 +50,6 @@ const ETHERTYPE_IPV6 = 0x86dd;
 const TCP = 6;
 const FRAGMENT_OFFSET = 0x1fff;
 const FLAGS_AT = 13;
-const SYN = 0x02;
-const RST = 0x04;
 /** Where the last word of the source address is. */
 const SOURCE_END = {ipv4: 12, ipv6: 20} as const;
 
@@ -141,7 +140,7 @@ function exclude(program: Program, excluded: readonly Ends[]): void {
   }
   program.label('excluded');
   program.add(LOAD_BYTE_AT_X, FLAGS_AT);
-  program.test(JUMP_ANY_BIT, SYN, 'ports', undefined);
+  program.test(JUMP_ANY_BIT, FIN | SYN | RST, 'ports', undefined);
   program.add(RETURN, 0);
   program.label('ports');
 }

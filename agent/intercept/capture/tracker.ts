@@ -76,8 +76,8 @@ export interface TrackerOptions {
   open(ends: Ends): Copy | undefined;
   /** So much comes of a connection that nobody wants a copy of that it should be left out. */
   onUnwanted(ends: Ends): void;
-  /** A client begins a connection. */
-  onBegin(ends: Ends): void;
+  /** A client begins a connection, or ends one of which nothing is known. */
+  onBoundary(ends: Ends): void;
   /** Whether the ring was full since it was last asked. */
   hasLost(): boolean;
   /** A connection was one too many. */
@@ -138,8 +138,10 @@ export class Tracker {
       return;
     }
     if ((segment.flags & SYN) !== 0) this.#onSyn(segment, bytes, flow, nowMs);
-    else if (flow === undefined) this.counters.strays++;
-    else this.#onSegment(segment, bytes, flow, nowMs);
+    else if (flow === undefined) {
+      this.counters.strays++;
+      if ((segment.flags & (FIN | RST)) !== 0) this.#options.onBoundary(segment.endsOf(bytes));
+    } else this.#onSegment(segment, bytes, flow, nowMs);
   }
 
   /** A connection that was there before: it is copied from a request on. */
@@ -194,7 +196,7 @@ export class Tracker {
       const known = new Flow(segment.endsOf(bytes), sequence, nowMs);
       this.#flows.add(known);
       this.#await(known);
-      this.#options.onBegin(known.ends);
+      this.#options.onBoundary(known.ends);
     } else if (flow.unwantedBytes !== undefined) {
       this.#forget(flow);
       this.#onSyn(segment, bytes, undefined, nowMs);

@@ -6,7 +6,7 @@ import {
   MOST_EXCLUDED,
   MOST_PORTS,
 } from '../../../../agent/intercept/capture/filter.ts';
-import {ACK, RST, SYN} from '../../../../agent/intercept/capture/segment.ts';
+import {ACK, FIN, RST, SYN} from '../../../../agent/intercept/capture/segment.ts';
 import {PASS_MARK} from '../../../../agent/intercept/rules.ts';
 
 const OUTGOING = 4;
@@ -108,7 +108,7 @@ for (const [family, packet] of [
     t.false(isCopied(program, udp));
   });
 
-  test(`${family}: of a client that is left out only what begins another connection`, (t) => {
+  test(`${family}: of a client that is left out only what ends it or begins another`, (t) => {
     const end = (port: number, client: number) => ({
       address: family === 'IPv4' ? Uint8Array.of(10, 0, 0, client) : sixteen(client),
       port,
@@ -123,7 +123,7 @@ for (const [family, packet] of [
     const copied = (wire: Wire): boolean => isCopied(program, packet(wire));
     for (const from of [5_000, 5_000 + MOST_EXCLUDED - 1]) {
       t.false(copied({from}));
-      t.true(copied({from, flags: SYN}));
+      for (const flags of [SYN, FIN | ACK, RST]) t.true(copied({from, flags}));
       t.true(copied({from, client: 2}));
       t.true(copied({from, to: 81}));
     }

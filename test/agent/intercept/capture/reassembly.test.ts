@@ -71,7 +71,7 @@ function world({hasLost = (): boolean => false} = {}) {
   const copies: Kept[] = [];
   const refused: number[] = [];
   const unwanted: number[] = [];
-  const begun: number[] = [];
+  const boundaries: number[] = [];
   const tracker = new Tracker({
     open() {
       const copy = new Kept();
@@ -79,7 +79,7 @@ function world({hasLost = (): boolean => false} = {}) {
       return copy;
     },
     onUnwanted: ({peer}) => void unwanted.push(peer.port),
-    onBegin: ({peer}) => void begun.push(peer.port),
+    onBoundary: ({peer}) => void boundaries.push(peer.port),
     hasLost,
     onOverLimit: (port) => void refused.push(port),
   });
@@ -94,7 +94,7 @@ function world({hasLost = (): boolean => false} = {}) {
     copies,
     refused,
     unwanted,
-    begun,
+    boundaries,
     take,
     send: (wire: Wire, nowMs = 0) => take(packet(wire), wire.isOutgoing, nowMs),
   };
@@ -268,7 +268,7 @@ test('above the limit connections are not copied, until there are fewer', (t) =>
 });
 
 test('what nobody takes any more is not put in order, and told of when there is much of it', (t) => {
-  const {tracker, copies, unwanted, begun, send} = world();
+  const {tracker, copies, unwanted, boundaries, send} = world();
   send({sequence: 0, flags: SYN});
   send({sequence: 1, flags: ACK});
   const [copy] = copies;
@@ -283,9 +283,10 @@ test('what nobody takes any more is not put in order, and told of when there is 
   t.deepEqual(unwanted, [5_000], 'at 12 MiB');
   send({sequence: 0, flags: ACK, payload});
   t.is(tracker.counters.strays, 1, 'nothing is known of it any more');
+  send({sequence: 0, flags: FIN | ACK});
   send({sequence: 9, flags: SYN});
   send({sequence: 10, flags: ACK});
-  t.deepEqual(begun, [5_000, 5_000]);
+  t.deepEqual(boundaries, [5_000, 5_000, 5_000]);
   t.is(copies.length, 2, 'another connection');
 });
 

@@ -45,6 +45,9 @@ import {Way} from './way.ts';
 const CLIENT_CREDIT_BYTES = 4_194_304;
 const APPLICATION_CREDIT_BYTES = 1_048_576;
 
+/** How long what waits for the end of a connection may wait without becoming less. */
+const STALLED_MS = 60_000;
+
 const NOTHING = Buffer.alloc(0);
 
 export class Http2Relay implements Parts {
@@ -334,9 +337,16 @@ export class Http2Relay implements Parts {
     if (!this.#isRaw) this.#destroyLater(socket);
   }
 
+  /** Closes a socket of which our half has ended, when its kernel has all of it; who takes nothing any more is cut off. */
   #destroyLater(socket: StreamSocket): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => socket.destroy(true), CLOSE_MS);
+    const waiting = socket.bufferedBytes;
+    const close = (): void => {
+      const left = socket.bufferedBytes;
+      if (left > 0 && left < waiting) this.#destroyLater(socket);
+      else socket.destroy(left > 0);
+    };
+    this.#timer = setTimeout(close, waiting > 0 ? STALLED_MS : CLOSE_MS);
   }
 
   #resolveIfOver(): void {

@@ -5,6 +5,7 @@ import test, {type ExecutionContext} from 'ava';
 import fc from 'fast-check';
 import {httpCounters} from '../../../../../agent/intercept/http/counters.ts';
 import type {HttpSubscription} from '../../../../../agent/intercept/http/types.ts';
+import type {LettingGo} from '../../../../../agent/intercept/letting-go.ts';
 import {dial, listen, NOBODY, relay, subscription, wants, wantsHeader} from '../world.ts';
 import {
   ACK,
@@ -69,14 +70,14 @@ async function joined(
   t: ExecutionContext,
   subscriptions: readonly HttpSubscription[] = [],
   ...pairs: (readonly [number, number])[]
-): Promise<{client: Wire; server: Wire; relays: Set<Promise<void>>}> {
+): Promise<{client: Wire; server: Wire; relays: Set<Promise<void>>; lettingGo: LettingGo}> {
   const {port: at, accept} = await application(t);
-  const {port, relays} = await relay(t, at, subscriptions);
+  const {port, relays, lettingGo} = await relay(t, at, subscriptions);
   const client = await Wire.client(t, port);
   const server = await accept();
   await greet(server, ...pairs);
   t.is((await client.next()).type, SETTINGS);
-  return {client, server, relays};
+  return {client, server, relays, lettingGo};
 }
 
 const stealsMine = async (t: ExecutionContext) =>
@@ -344,6 +345,29 @@ test('an application that dies leaves programs their streams, and takes no other
   t.is(String((await client.until(DATA)).payload), 'last');
   client.socket.resume();
   t.is(await client.closed, 'end');
+});
+
+test('a connection that is let go serves what is on its way, and ends after it', async (t) => {
+  const {client, server, relays, lettingGo} = await joined(t);
+  client.send(HEADERS, END_HEADERS | END_STREAM, 1, GET_ROOT);
+  await server.next();
+  lettingGo.say();
+  t.deepEqual(plain(await client.next()), sent(GOAWAY, 0, 0, word(0x7fff_ffff, 0)));
+  const {type, payload} = await client.next();
+  t.is(type, PING);
+  client.send(HEADERS, END_HEADERS | END_STREAM, 3, GET_ROOT);
+  client.send(PING, ACK, 0, payload);
+  t.deepEqual(plain(await client.next()), sent(GOAWAY, 0, 0, word(3, 0)));
+  client.send(HEADERS, END_HEADERS | END_STREAM, 5, GET_ROOT);
+  t.is((await server.next()).stream, 3);
+  for (const stream of [1, 3]) server.send(HEADERS, END_HEADERS | END_STREAM, stream, OK);
+  for (const stream of [1, 3]) t.is((await client.next()).stream, stream);
+  client.socket.resume();
+  server.socket.resume();
+  t.deepEqual([await client.closed, await server.closed], ['end', 'end']);
+  client.socket.end();
+  server.socket.end();
+  await Promise.all(relays);
 });
 
 // ---- hostile clients ----

@@ -12,6 +12,7 @@ import {type ChildProcess, spawn} from 'node:child_process';
 import {randomBytes} from 'node:crypto';
 import type {Duplex} from 'node:stream';
 import {fileURLToPath} from 'node:url';
+import {compileCacheDirectory} from '../layer/compile-cache.ts';
 import {MirrordError} from '../layer/errors.ts';
 import {launcherPath} from '../layer/native/native.ts';
 
@@ -29,8 +30,8 @@ const farewellMs = 3_000;
 /** More of the agent's complaints than this are not kept, characters. */
 const complaintLimit = 4_096;
 
-/** Of our environment the agent has these: who wants Node to keep compiled code, means its too. */
-const passedOn = ['PATH', 'MIRRORD_AGENT_LOG', 'NODE_COMPILE_CACHE'];
+/** Of our environment the agent has these. */
+const passedOn = ['PATH', 'MIRRORD_AGENT_LOG'];
 
 const agentMain = fileURLToPath(new URL('../agent/main.ts', import.meta.url));
 
@@ -63,6 +64,7 @@ function spawnAgent(pid: number, token: string): ChildProcess {
           return value === undefined ? [] : [[name, value]];
         }),
       ),
+      ...(compileCacheDirectory && {NODE_COMPILE_CACHE: compileCacheDirectory}),
     },
     // 4 and 5 are the launcher's to make.
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'ignore', 'ignore', 'pipe'],

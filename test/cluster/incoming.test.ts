@@ -38,6 +38,17 @@ async function addressesOf(app: string): Promise<string[]> {
   );
 }
 
+/** What the agent at the gateway says that came last. */
+async function agentLog(isJob: boolean): Promise<string> {
+  if (isJob) return await cluster.kubectl(['-n', 'demo', 'logs', '-l', 'app=mirrord']);
+  const {items} = await cluster.get('-n', 'demo', 'pods', '-l', 'app=gateway');
+  const [{metadata, spec}] = items as [
+    {metadata: {name: string}; spec: {ephemeralContainers: {name: string}[]}},
+  ];
+  const container = spec.ephemeralContainers.at(-1)?.name ?? '';
+  return await cluster.kubectl(['-n', 'demo', 'logs', metadata.name, '-c', container]);
+}
+
 /** Where the checkout is, is known once the world is open. */
 const server = (): string[] => ['python3', world.program('incoming.py'), '80', '::'];
 
@@ -74,6 +85,7 @@ for (const [kind, more] of kinds) {
       t.true((await ask()).includes('"path":"/asked"'), 'the application answers');
       return running.output.stdout.includes('got GET /asked');
     });
+    t.regex(await agentLog(kind === 'a Job'), /subscribed port=80 mode=mirror by=capture/);
     running.child.stdin?.end();
     const {status, stderr} = await running.ended;
     t.is(status, 0, stderr);

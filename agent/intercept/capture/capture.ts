@@ -4,7 +4,8 @@
  * Theory of operation. Nothing is redirected, and no connection of anybody's ends at the agent. The kernel copies the segments
  * for mirrored ports (`filter.ts`) into a ring of memory (`PacketCapture`); they are put in order as their receiver
  * does (`tracker.ts`, `assembler.ts`), and what a client sends goes to the programs that mirror, by the same
- * copies as of a redirected connection (`mirror.ts`). Whatever happens to the agent, the application has its clients,
+ * copies as of a redirected connection (`mirror.ts`); of who has a filter, the requests that fit
+ * (`../http/watch/`). Whatever happens to the agent, the application has its clients,
  * and the worst for a copy is that it is cut off: the agent was too slow for the ring, or the program for the agent.
  *
  * A connection is seen where it comes in, before any rule of NAT. So a mirror does not care whether another client
@@ -19,12 +20,13 @@ import type {InterceptEvent, InterceptParams} from '../../../tunnel/intercept.ts
 import {errnoOf} from '../../errno.ts';
 import type {Log} from '../../log.ts';
 import {type CapturedPacket, connections, PacketCapture} from '../../native.ts';
-import {type Mirror, mirrorFor} from '../mirror.ts';
+import {mirrorFor} from '../mirror.ts';
 import {standingConnections, unmapped} from '../standing.ts';
-import {type InterceptClient, type Subscriber, warn} from '../subscriptions.ts';
+import {type InterceptClient, warn} from '../subscriptions.ts';
 import type {Ends} from '../tunnel-duplex.ts';
 import {captureFilter, MOST_EXCLUDED, MOST_PORTS} from './filter.ts';
 import {hasForeignRules} from './foreign-rules.ts';
+import {type CapturedSubscriber, watchRequests} from './requests.ts';
 import {Segment} from './segment.ts';
 import {type Copy, MOST_OPEN, Tracker} from './tracker.ts';
 
@@ -35,12 +37,14 @@ const IDLE_MS = 60_000;
 /** What was found out about others' rules holds for so long, ms: a program listens on several ports at once. */
 const RULES_MS = 500;
 
+const NOBODY: readonly CapturedSubscriber[] = [];
+
 /** One connection for all that mirror it. */
 class Copies implements Copy {
-  readonly #mirrors: readonly Mirror[];
+  readonly #mirrors: readonly Omit<Copy, 'cutOff'>[];
   readonly #onCutOff: () => void;
 
-  constructor(mirrors: readonly Mirror[], onCutOff: () => void) {
+  constructor(mirrors: readonly Omit<Copy, 'cutOff'>[], onCutOff: () => void) {
     this.#mirrors = mirrors;
     this.#onCutOff = onCutOff;
   }
@@ -77,7 +81,12 @@ export class Capture {
     excluded: 0,
   };
   readonly #log: Log;
-  readonly #ports = new Map<number, Set<Subscriber>>();
+  /** Who mirrors a port; another list whenever that changes. */
+  readonly #ports = new Map<number, readonly CapturedSubscriber[]>();
+  /** Those with a filter, of a list. */
+  readonly #filtered = new WeakMap<readonly CapturedSubscriber[], readonly CapturedSubscriber[]>();
+  /** Below those of the interceptor, which are above 0. */
+  #nextNumber = -1;
   readonly #tracker: Tracker;
   readonly #segment = new Segment();
   /** Connections that are left out, oldest first. */
@@ -115,12 +124,13 @@ export class Capture {
       this.#log.info('not captured: others translate addresses here', {port});
       return undefined;
     }
-    const subscriber: Subscriber = {params, client, onEvent, warned: new Set()};
-    const subscribers = this.#ports.get(port) ?? new Set();
-    this.#ports.set(port, subscribers.add(subscriber));
+    const number = this.#nextNumber--;
+    const subscriber: CapturedSubscriber = {params, client, onEvent, number, warned: new Set()};
+    this.#ports.set(port, [...this.#of(port), subscriber]);
     const end = (): void => {
-      subscribers.delete(subscriber);
-      if (subscribers.size === 0 && this.#ports.get(port) === subscribers) this.#ports.delete(port);
+      const rest = this.#of(port).filter((other) => other !== subscriber);
+      if (rest.length > 0) this.#ports.set(port, rest);
+      else this.#ports.delete(port);
     };
     try {
       this.#update();
@@ -238,15 +248,18 @@ export class Capture {
   // ---- copies ----
 
   #open(ends: Ends): Copy | undefined {
-    const subscribers = [...(this.#ports.get(ends.local.port) ?? [])].filter(
-      ({client}) => !client.isAway,
+    const {port} = ends.local;
+    const subscribers = this.#of(port).filter(({client}) => !client.isAway);
+    const mirrors = subscribers.flatMap((subscriber) =>
+      subscriber.params.filter === undefined
+        ? (mirrorFor(subscriber, ends, this.counters) ?? [])
+        : [],
     );
-    const mirrors = subscribers.flatMap(
-      (subscriber) => mirrorFor(subscriber, ends, this.counters) ?? [],
-    );
-    if (mirrors.length === 0) return undefined;
     this.counters.mirrored += mirrors.length;
-    return new Copies(mirrors, () => {
+    const filtered = (): readonly CapturedSubscriber[] => this.#filteredOf(port);
+    const requests = filtered().length === 0 ? [] : [watchRequests(ends, filtered)];
+    if (mirrors.length + requests.length === 0) return undefined;
+    return new Copies([...mirrors, ...requests], () => {
       for (const subscriber of subscribers) {
         warn(
           subscriber,
@@ -257,8 +270,22 @@ export class Capture {
     });
   }
 
+  #of(port: number): readonly CapturedSubscriber[] {
+    return this.#ports.get(port) ?? NOBODY;
+  }
+
+  #filteredOf(port: number): readonly CapturedSubscriber[] {
+    const all = this.#of(port);
+    let filtered = this.#filtered.get(all);
+    if (filtered === undefined) {
+      filtered = all.filter(({params}) => params.filter !== undefined);
+      this.#filtered.set(all, filtered);
+    }
+    return filtered;
+  }
+
   #onOverLimit(port: number): void {
-    for (const subscriber of this.#ports.get(port) ?? []) {
+    for (const subscriber of this.#of(port)) {
       warn(
         subscriber,
         'TOO_MANY_CONNECTIONS',
@@ -276,7 +303,7 @@ export class Capture {
     this.counters.dropped += dropped;
     if (dropped === 0) return false;
     this.#log.debug('copies of packets lost', {dropped});
-    for (const subscriber of [...this.#ports.values()].flatMap((all) => [...all])) {
+    for (const subscriber of [...this.#ports.values()].flat()) {
       warn(
         subscriber,
         'MIRROR_INCOMPLETE',

@@ -1,7 +1,6 @@
 /** Reads the whole body of a request, if it is small and comes soon, for filters that look at it. */
 
 import type {Exchange} from './exchange.ts';
-import type {Leg} from './leg.ts';
 import type {Signal} from './signal.ts';
 
 export interface GatherLimits {
@@ -9,9 +8,18 @@ export interface GatherLimits {
   readonly bodyTimeoutMs: number;
 }
 
+/** The connection that it comes by. */
+export interface BodySource {
+  readonly isAtEnd: boolean;
+  readonly isBroken: boolean;
+  read(): Buffer | undefined;
+  /** Puts bytes of the last `read` back. */
+  unread(bytes: Buffer): void;
+}
+
 export class BodyGatherer {
   readonly #exchange: Exchange;
-  readonly #client: Leg;
+  readonly #client: BodySource;
   readonly #maxBodyBytes: number;
   readonly #deadline: number;
   readonly #cancel: () => void;
@@ -19,7 +27,7 @@ export class BodyGatherer {
 
   constructor(
     exchange: Exchange,
-    client: Leg,
+    client: BodySource,
     {signal, maxBodyBytes, bodyTimeoutMs}: GatherLimits & {readonly signal: Signal},
   ) {
     this.#exchange = exchange;

@@ -12,21 +12,16 @@ import {resetSocket} from '../../../sockets/reset.ts';
 import type {RelayContext} from './context.ts';
 import {httpCounters} from './counters.ts';
 import {detectProtocol, type Protocol} from './detect.ts';
-import {Judge} from './filter/judge.ts';
 import {Http2Relay} from './h2/relay.ts';
 import {Http1Relay} from './http1.ts';
 import {Leg} from './leg.ts';
 import {HEAD_MS} from './request-reader.ts';
-import {Router} from './route.ts';
+import {judge, router} from './shared-router.ts';
 import {Signal} from './signal.ts';
 import type {HttpOptions, RedirectedConnection} from './types.ts';
 
 /** A connection that nobody uses for so long is asked whether it is still there. */
 const KEEPALIVE_MS = 60_000;
-
-/** All connections share the worker, and what is compiled. */
-const judge = new Judge(httpCounters);
-const router = new Router(judge);
 
 /** Resolves when the connection is over; never rejects. */
 export async function relayRedirected(

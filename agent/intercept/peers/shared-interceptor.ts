@@ -114,7 +114,7 @@ export class SharedInterceptor {
   /** A mirror needs nobody, but for calls on `lo` to a port that somebody steals. */
   async #begin(wish: Wish): Promise<void> {
     const {params, client} = wish;
-    if (params.mode === 'mirror' && params.filter === undefined) {
+    if (params.mode === 'mirror') {
       const onEvent = (event: InterceptEvent): void => this.#tell(wish, event);
       const stop = await this.#capture.subscribe(params, client, onEvent);
       if (wish.isOver) stop?.();

@@ -92,6 +92,19 @@ here(
   },
 );
 
+here(
+  'requests that fit a filter are copied, of HTTP/1 and HTTP/2, and no rule is loaded',
+  async (t) => {
+    t.deepEqual(await run('requests'), {
+      paths: ['/0', '/2', '/h2/0', '/h2/2'],
+      ofAll: ['/0', '/1', '/2'],
+      by: ['capture', 'capture', 'capture'],
+      told: [['active'], ['active']],
+      tables: 0,
+    });
+  },
+);
+
 here('what is lost on the way and sent again is in the copy once', async (t) => {
   t.deepEqual(await run('lossy'), {isEchoed: true, isCopied: true});
 });

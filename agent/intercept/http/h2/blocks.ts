@@ -74,7 +74,7 @@ export class Blocks {
   dependency = 0;
   weight = 0;
 
-  readonly #decoder = new Decoder(HEAD_BYTES);
+  readonly #decoder: Decoder;
   /** By their bytes: those that refer to the table, while it is of this generation, and those that do not. */
   readonly #known = new Map<string, Block>();
   #generation = 0;
@@ -82,6 +82,11 @@ export class Blocks {
   #parts: Buffer[] = [];
   #partBytes = 0;
   #isOpen = false;
+
+  /** `tableBytes`: how large a table whoever receives them may have allowed; by default what is so without a word. */
+  constructor(tableBytes?: number) {
+    this.#decoder = new Decoder(HEAD_BYTES, tableBytes);
+  }
 
   /** The next frame must be a CONTINUATION. */
   get isOpen(): boolean {

@@ -6,6 +6,7 @@
 import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {createServer as createHttpServer} from 'node:http';
+import {connect as connectHttp2, createServer as createHttp2Server} from 'node:http2';
 import {connect, createServer, type Socket} from 'node:net';
 import {createInterface} from 'node:readline';
 import {setTimeout as delay} from 'node:timers/promises';
@@ -17,6 +18,7 @@ import {bytesOf, type Order, type Outcome, obey, sha256} from './outside.ts';
 const PORT = 8_080;
 const HTTP = 8_081;
 const NOBODY = 8_082;
+const H2C = 8_083;
 const POD = {4: '10.9.0.2', 6: 'fd09::2'} as const;
 
 const sh = (script: string): string => execFileSync('sh', ['-ec', script], {encoding: 'utf8'});
@@ -294,6 +296,58 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     for (const pool of pools) pool.destroy();
     await agent.end();
     return {paths: paths.slice(0, 5)};
+  },
+
+  /** Requests that fit a filter, of HTTP/1 and HTTP/2, while somebody mirrors all of it. */
+  async requests() {
+    const http2 = createHttp2Server();
+    http2.on('stream', (stream) => stream.respond({':status': 200}, {endStream: true}));
+    await once(http2.listen(H2C, '::'), 'listening');
+    const agent = await new AgentProcess().ready();
+    const paths: string[] = [];
+    const keep = ({url}: {url?: string | undefined}, response: {end(): unknown}): void => {
+      paths.push(url ?? '');
+      response.end();
+    };
+    const programs = {
+      [HTTP]: createHttpServer(keep),
+      [H2C]: createHttp2Server(keep),
+    };
+    const told: string[][] = [];
+    for (const [port, program] of Object.entries(programs)) {
+      await once(program.listen(0, '127.0.0.1'), 'listening');
+      const {port: own} = program.address() as {port: number};
+      const pattern = {source: '^x-user: me$', flags: 'i'};
+      const filter = {join: 'any', conditions: [{kind: 'header', pattern}]} as const;
+      const subscribed = agent.subscribe({port: Number(port), mode: 'mirror', filter}, own);
+      await subscribed.first;
+      told.push(subscribed.told);
+    }
+    const {keeper} = await mirrored(agent, {port: HTTP});
+    const client = connect(HTTP, POD[4]);
+    for (const [at, user] of ['me', 'you', 'me'].entries()) {
+      client.write(`GET /${at} HTTP/1.1\r\nhost: x\r\nx-user: ${user}\r\n\r\n`);
+      await once(client, 'data');
+    }
+    client.end();
+    const session = connectHttp2(`http://${POD[4]}:${H2C}`);
+    for (const [at, user] of ['me', 'you', 'me'].entries()) {
+      const stream = session.request({':path': `/h2/${at}`, 'x-user': user});
+      await once(stream.resume(), 'close');
+    }
+    session.close();
+    await until(() => paths.length >= 4 && keeper.connections[0]?.ended === 'end');
+    const all = Buffer.concat(keeper.connections[0]?.chunks ?? []).toString();
+    const seen = {
+      paths: paths.toSorted(),
+      ofAll: [...all.matchAll(/^GET (\S+)/gm)].map(([, path]) => path),
+      by: by(agent),
+      told,
+      tables: tables(),
+    };
+    http2.close();
+    await agent.end();
+    return seen;
   },
 
   /** Segments that are lost on their way, and some that are lost between the capture and the application. */

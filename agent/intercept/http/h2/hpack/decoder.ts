@@ -15,7 +15,7 @@ import {decodeHuffman} from './huffman.ts';
 /** A block that is none: the connection can't go on (RFC 9113, section 4.3: COMPRESSION_ERROR). */
 export class HpackError extends Error {}
 
-/** SETTINGS_HEADER_TABLE_SIZE, where nothing else was said; and we say nothing. */
+/** SETTINGS_HEADER_TABLE_SIZE, where nothing else was said. */
 const TABLE_BYTES = 4096;
 
 /** A block's fields. */
@@ -38,6 +38,7 @@ const scratch = Buffer.allocUnsafeSlow(16_384);
 
 export class Decoder {
   readonly #maxListBytes: number;
+  readonly #mostTableBytes: number;
   /** The table, its latest field last; those before `#first` are no part of it any more. */
   readonly #table: Field[] = [];
   #first = 0;
@@ -50,8 +51,10 @@ export class Decoder {
   #at = 0;
   #end = 0;
 
-  constructor(maxListBytes: number) {
+  /** `mostTableBytes`: the largest table that the other side was told it may have. */
+  constructor(maxListBytes: number, mostTableBytes = TABLE_BYTES) {
     this.#maxListBytes = maxListBytes;
+    this.#mostTableBytes = mostTableBytes;
   }
 
   /** Changes whenever the table does. */
@@ -139,7 +142,8 @@ export class Decoder {
   }
 
   #resize(maxTableBytes: number): void {
-    if (maxTableBytes > TABLE_BYTES) throw new HpackError('the table is larger than we have said');
+    if (maxTableBytes > this.#mostTableBytes)
+      throw new HpackError('the table is larger than we have said');
     if (maxTableBytes === this.#maxTableBytes) return;
     this.#generation++;
     this.#maxTableBytes = maxTableBytes;

@@ -1,0 +1,28 @@
+/** What the watches of a connection work with. */
+
+import type {HttpCounters} from '../counters.ts';
+import type {Router} from '../route.ts';
+import type {HttpOptions, HttpSubscription} from '../types.ts';
+
+export interface WatchContext {
+  /** Who mirrors requests of the port now; asked for each request. The same list while nothing changes. */
+  subscriptions(): readonly HttpSubscription[];
+  readonly options: HttpOptions;
+  readonly router: Router;
+  readonly counters: HttpCounters;
+}
+
+/** Looks at what a client sends, in one protocol. */
+export interface Watch {
+  /** Nothing more is looked at. */
+  readonly isOver: boolean;
+  /** The next bytes, which are the watch's own. */
+  push(bytes: Buffer): void;
+  /** The client sends no more. */
+  end(): void;
+  /** The connection is broken, or something of it is missing. */
+  reset(): void;
+}
+
+/** What may wait of a connection while filters think about its requests; a request that has a larger body is cut off. */
+export const WAITING_BYTES = 1_048_576;

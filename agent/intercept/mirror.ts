@@ -6,6 +6,7 @@
 import type {ErrnoName, MuxStream} from '../../tunnel/types.ts';
 import {type Subscriber, warn} from './subscriptions.ts';
 import {type Ends, type OpenToClient, opener} from './tunnel-duplex.ts';
+import {waitingCopies} from './waiting-copies.ts';
 
 /** What may wait for a slow client, of one connection: four initial windows of a stream. */
 export const MIRROR_QUEUE_BYTES = 1 << 20;
@@ -50,14 +51,14 @@ export class Mirror {
   /** Keeps `chunk` until it has left: the caller must not reuse it. */
   write(chunk: Uint8Array): void {
     if (this.#stream === undefined) return;
-    if (this.#queuedBytes + chunk.length > MIRROR_QUEUE_BYTES) {
+    if (this.#queuedBytes + chunk.length > MIRROR_QUEUE_BYTES || waitingCopies.isFull) {
       this.#stream.reset('ECONNRESET');
       this.#forget();
       this.#onLag();
       return;
     }
     this.#queue.push(chunk);
-    this.#queuedBytes += chunk.length;
+    this.#change(chunk.length);
     this.#flush();
   }
 
@@ -80,7 +81,7 @@ export class Mirror {
       const count = Math.min(first.length, stream.writable);
       if (count === 0) return;
       stream.write(first.subarray(0, count));
-      this.#queuedBytes -= count;
+      this.#change(-count);
       if (count === first.length) this.#queue.shift();
       else this.#queue[0] = first.subarray(count);
     }
@@ -93,7 +94,12 @@ export class Mirror {
   #forget(): void {
     this.#stream = undefined;
     this.#queue.length = 0;
-    this.#queuedBytes = 0;
+    this.#change(-this.#queuedBytes);
+  }
+
+  #change(bytes: number): void {
+    this.#queuedBytes += bytes;
+    waitingCopies.change(bytes);
   }
 }
 

@@ -19,6 +19,11 @@ export class HeadBuffer {
   #scanned = 0;
   #lineStart = 0;
 
+  /** What is kept of a head that is not whole. */
+  get keptBytes(): number {
+    return this.#length;
+  }
+
   /**
    * Adds bytes. Returns the length of the head once it is whole, `broken`, or `more`. They are copied if more are
    * needed; a head that comes in one piece is not, and `take` then returns the same bytes.

@@ -7,6 +7,7 @@
  * client is told once. Later requests are copied again.
  */
 
+import {waitingCopies} from '../waiting-copies.ts';
 import {BodyReader} from './body.ts';
 import type {HttpCounters} from './counters.ts';
 import {parseResponseHead, type RequestHead, type ResponseHead} from './head.ts';
@@ -54,12 +55,12 @@ export class MirrorCopies {
   /** Begins a request; returns what takes its bytes from the head on. */
   begin(head: RequestHead): MirrorCopy {
     const copy = new MirrorCopy(head);
-    if (this.#waitingBytes + REQUEST_OVERHEAD_BYTES > WAITING_BYTES) {
+    if (this.#isTooMuch(REQUEST_OVERHEAD_BYTES)) {
       this.#tooSlow(copy);
       return copy;
     }
     this.#waiting.push(copy);
-    this.#waitingBytes += REQUEST_OVERHEAD_BYTES;
+    this.#change(REQUEST_OVERHEAD_BYTES);
     this.#counters.mirroredRequests++;
     if (!this.#isRunning) void this.#run();
     return copy;
@@ -68,12 +69,12 @@ export class MirrorCopies {
   /** Adds bytes of the request, which must not change afterwards. */
   add(copy: MirrorCopy, chunk: Buffer): void {
     if (copy.isCut) return;
-    if (this.#waitingBytes + chunk.length > WAITING_BYTES) {
+    if (this.#isTooMuch(chunk.length)) {
       this.#tooSlow(copy);
       return;
     }
     copy.chunks.push(chunk);
-    this.#waitingBytes += chunk.length;
+    this.#change(chunk.length);
     this.#signal.notify();
   }
 
@@ -87,7 +88,7 @@ export class MirrorCopies {
   cut(copy: MirrorCopy): void {
     if (copy.isWhole) return;
     copy.isCut = true;
-    for (const chunk of copy.chunks.splice(0)) this.#waitingBytes -= chunk.length;
+    this.#drop(copy);
     this.#signal.notify();
   }
 
@@ -97,11 +98,31 @@ export class MirrorCopies {
     if (!this.#isRunning) this.#leg?.close();
     else {
       this.#linger = setTimeout(() => {
-        this.#waiting.length = 0;
+        for (const copy of this.#waiting.splice(0)) this.#forget(copy);
         this.#leg?.reset();
         this.#signal.notify();
       }, LINGER_MS);
     }
+  }
+
+  /** Whether so much more may not wait. */
+  #isTooMuch(bytes: number): boolean {
+    return this.#waitingBytes + bytes > WAITING_BYTES || waitingCopies.isFull;
+  }
+
+  #change(bytes: number): void {
+    this.#waitingBytes += bytes;
+    waitingCopies.change(bytes);
+  }
+
+  #drop(copy: MirrorCopy): void {
+    for (const chunk of copy.chunks.splice(0)) this.#change(-chunk.length);
+  }
+
+  /** It does not wait any more. */
+  #forget(copy: MirrorCopy): void {
+    this.#drop(copy);
+    this.#change(-REQUEST_OVERHEAD_BYTES);
   }
 
   #tooSlow(copy: MirrorCopy): void {
@@ -121,8 +142,7 @@ export class MirrorCopies {
         this.#leg = undefined;
       }
       this.cut(copy);
-      for (const chunk of copy.chunks.splice(0)) this.#waitingBytes -= chunk.length;
-      this.#waitingBytes -= REQUEST_OVERHEAD_BYTES;
+      this.#forget(copy);
     }
     this.#isRunning = false;
     clearTimeout(this.#linger);
@@ -148,7 +168,7 @@ export class MirrorCopies {
       else {
         const chunk = copy.chunks.shift();
         if (chunk !== undefined) {
-          this.#waitingBytes -= chunk.length;
+          this.#change(-chunk.length);
           leg.write(chunk);
         } else if (copy.isWhole) break;
         else await this.#signal.wait();

@@ -93,6 +93,11 @@ export class Blocks {
     return this.#isOpen;
   }
 
+  /** What is kept of a block that is not whole. */
+  get keptBytes(): number {
+    return this.#partBytes;
+  }
+
   /** Takes a HEADERS frame or a CONTINUATION; returns the block that it completes. Throws Http2Error. */
   take(frame: FrameReader): Block | undefined {
     const {bytes, flags} = frame;

@@ -3,6 +3,7 @@
  * them: what waits for the program has a limit, and a copy that exceeds it is cut off, which the client is told once.
  */
 
+import {waitingCopies} from '../../waiting-copies.ts';
 import type {HttpCounters} from '../counters.ts';
 import type {HttpSubscription} from '../types.ts';
 import {warnOnce} from '../warnings.ts';
@@ -67,6 +68,7 @@ export class Copies {
 class Copy implements RequestCopy, AnswerEvents {
   readonly #events: {onSlow(): void; onClose(): void};
   readonly #queue = new BodyQueue(() => {});
+  #waitingBytes = 0;
   #stream: ProgramStream | undefined;
   #hasAnswer = false;
   #isOver = false;
@@ -85,13 +87,16 @@ class Copy implements RequestCopy, AnswerEvents {
     if (connection === undefined || this.#isOver) return;
     this.#stream = connection.ask(fields, {isWhole, events: this});
     this.#queue.start(this.#stream, isWhole);
+    this.#count();
     connection.turn();
   }
 
   write(bytes: Buffer): void {
     if (this.#isOver) return;
     this.#queue.add(bytes, {isLent: false, isLast: false});
-    if (this.#queue.bytes <= WAITING_BYTES) return;
+    this.#count();
+    if (this.#queue.bytes <= WAITING_BYTES && !(this.#queue.bytes > 0 && waitingCopies.isFull))
+      return;
     this.#events.onSlow();
     this.cancel();
   }
@@ -129,7 +134,13 @@ class Copy implements RequestCopy, AnswerEvents {
 
   onRoom(): void {
     this.#queue.flush();
+    this.#count();
     this.#finishIfDone();
+  }
+
+  #count(): void {
+    waitingCopies.change(this.#queue.bytes - this.#waitingBytes);
+    this.#waitingBytes = this.#queue.bytes;
   }
 
   #answered(): void {
@@ -145,6 +156,7 @@ class Copy implements RequestCopy, AnswerEvents {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#queue.stop();
+    this.#count();
     this.#events.onClose();
   }
 }

@@ -73,6 +73,11 @@ export class FrameReader {
     return this.#restBytes + this.#dataLeft + this.#paddingLeft + this.#skipLeft === 0;
   }
 
+  /** What is kept of a frame that is not whole. */
+  get keptBytes(): number {
+    return this.#rest?.length ?? 0;
+  }
+
   /** Nothing is told of any more. */
   stop(): void {
     this.#isStopped = true;

@@ -1,5 +1,6 @@
 /** The requests of a connection of HTTP/1, as the client sends them (`request-watch.ts`). */
 
+import {waitingCopies} from '../../waiting-copies.ts';
 import {BodyGatherer, type BodySource} from '../body-gatherer.ts';
 import {Exchange} from '../exchange.ts';
 import {parseRequestHead} from '../head.ts';
@@ -28,6 +29,7 @@ export class Http1Watch implements Watch, BodySource {
   readonly #buffer = new HeadBuffer();
   readonly #queue: Buffer[] = [];
   #queuedBytes = 0;
+  #countedBytes = 0;
   #stage: Stage = 'head';
   #exchange: Exchange | undefined;
   #gatherer: BodyGatherer | undefined;
@@ -46,7 +48,8 @@ export class Http1Watch implements Watch, BodySource {
     if (this.isOver) return;
     this.unread(bytes, true);
     this.#step();
-    if (this.#queuedBytes > WAITING_BYTES) this.#tooSlow();
+    if (this.#queuedBytes > WAITING_BYTES || (this.#countedBytes > 0 && waitingCopies.isFull))
+      this.#tooSlow();
   }
 
   end(): void {
@@ -89,8 +92,16 @@ export class Http1Watch implements Watch, BodySource {
       if (this.#stage === 'asking' && this.#gatherer?.step()) this.#gatherer = undefined;
       if (this.#stage === 'head' && this.#readHead()) continue;
       if (this.#stage === 'body' && this.#readBody()) continue;
-      return;
+      break;
     }
+    this.#count();
+  }
+
+  /** After whatever changes what waits. */
+  #count(): void {
+    const bytes = this.isOver ? 0 : this.#queuedBytes + this.#buffer.keptBytes;
+    waitingCopies.change(bytes - this.#countedBytes);
+    this.#countedBytes = bytes;
   }
 
   #finish(): void {
@@ -99,6 +110,7 @@ export class Http1Watch implements Watch, BodySource {
     this.#queue.length = this.#queuedBytes = 0;
     this.#gatherer?.step();
     this.#exchange?.endCopies();
+    this.#count();
     for (const copies of this.#copies.values()) copies.close();
   }
 

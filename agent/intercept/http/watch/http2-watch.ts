@@ -5,6 +5,7 @@
  * allow. Nor is it seen when it resets a stream: of more than MAX_STREAMS that have not ended, the oldest is given up.
  */
 
+import {waitingCopies} from '../../waiting-copies.ts';
 import {type Block, Blocks, Http2Error} from '../h2/blocks.ts';
 import {Copies, type RequestCopy} from '../h2/copies.ts';
 import {type FrameEvents, FrameReader} from '../h2/frames.ts';
@@ -57,6 +58,7 @@ export class Http2Watch implements Watch, FrameEvents {
   #lastId = 0;
   #prefaceLeft = PREFACE.length;
   #earlyBytes = 0;
+  #countedBytes = 0;
   #hasEnded = false;
   #isOver = false;
 
@@ -84,6 +86,8 @@ export class Http2Watch implements Watch, FrameEvents {
       if (error instanceof Http2Error) this.onBroken();
       else this.#mistake();
     }
+    this.#count();
+    if (this.#countedBytes > 0 && waitingCopies.isFull) this.#tooSlow();
     this.#programs.turn();
   }
 
@@ -95,6 +99,14 @@ export class Http2Watch implements Watch, FrameEvents {
 
   reset(): void {
     this.#finish();
+  }
+
+  /** After whatever changes what waits. */
+  #count(): void {
+    const kept = this.#reader.keptBytes + this.#blocks.keptBytes;
+    const bytes = this.#isOver ? 0 : this.#earlyBytes + kept;
+    waitingCopies.change(bytes - this.#countedBytes);
+    this.#countedBytes = bytes;
   }
 
   // ---- frames ----
@@ -183,6 +195,7 @@ export class Http2Watch implements Watch, FrameEvents {
       .then((found) => {
         if (stream.isOver) return;
         this.#onRoute(id, stream, {block, route: found});
+        this.#count();
         this.#programs.turn();
         this.#finishIfIdle();
       })
@@ -290,6 +303,7 @@ export class Http2Watch implements Watch, FrameEvents {
     this.#isOver = true;
     this.#reader.stop();
     for (const [id, stream] of this.#streams) this.#giveUp(id, stream);
+    this.#count();
     this.#programs.close();
   }
 }

@@ -4,7 +4,7 @@ import {networkInterfaces} from 'node:os';
 import ava from 'ava';
 import {clusterTest, TestCluster} from '../helpers/cluster.ts';
 import {waitFor} from '../helpers/e2e.ts';
-import {allProcesses, procFile} from '../helpers/processes.ts';
+import {allProcesses, procFile, signalGroup} from '../helpers/processes.ts';
 import type {ClusterStatus} from './node/status.ts';
 
 const test = clusterTest(ava);
@@ -124,7 +124,7 @@ test.serial('down removes what an up that was killed has made', async (t) => {
   await waitFor('the API server', () =>
     traces().processes.some((command) => command.startsWith('kube-apiserver')),
   );
-  process.kill(-(up.pid ?? 0), 'SIGKILL');
+  signalGroup(up, 'SIGKILL');
   t.is(cluster.status().state, 'partial');
   await cluster.command(['down']);
   t.deepEqual(traces(), before);

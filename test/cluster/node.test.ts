@@ -6,6 +6,7 @@ import ava from 'ava';
 import {writeImage} from '../../scripts/lib/oci-image.ts';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {waitFor} from '../helpers/e2e.ts';
+import {signalGroup} from '../helpers/processes.ts';
 import {ordinaryUser, runAsUser, userDirectory} from '../helpers/user.ts';
 
 const test = clusterTest(ava);
@@ -108,7 +109,7 @@ test('logs come from the container', async (t) => {
 
 test("port-forward reaches a pod's loopback", async (t) => {
   const forward = cluster.start(['kubectl', '-n', 'demo', 'port-forward', 'pod/ledger', ':6379']);
-  t.teardown(() => process.kill(-(forward.pid ?? 0)));
+  t.teardown(() => signalGroup(forward, 'SIGTERM'));
   let said = '';
   forward.stdout?.on('data', (text) => {
     said += text;

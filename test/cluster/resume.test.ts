@@ -2,6 +2,7 @@ import ava from 'ava';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {useClusterWorld} from '../helpers/cluster-world.ts';
 import {waitFor} from '../helpers/e2e.ts';
+import {signal} from '../helpers/processes.ts';
 
 const test = clusterTest(ava);
 const cluster = useCluster(test);
@@ -36,7 +37,7 @@ for (const [kind, more] of [
       });
       await running.said(/line 3/);
       const before = server()?.pid;
-      process.kill(before ?? 0, 'SIGKILL');
+      signal({pid: before}, 'SIGKILL');
       await waitFor('another API server', () => {
         const now = server()?.pid;
         return now !== undefined && now !== before;

@@ -14,6 +14,7 @@ import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {waitFor} from '../helpers/e2e.ts';
 import {type KubeconfigFile, useNamespace} from '../helpers/kube.ts';
 import {freePort} from '../helpers/ports.ts';
+import {signal} from '../helpers/processes.ts';
 
 const test = clusterTest(ava);
 const cluster = useCluster(test);
@@ -406,7 +407,7 @@ test.serial(
     })();
     await waitFor('the watch', () => seen.includes('ADDED gateway'));
     const server = cluster.status().components.find(({name}) => name === 'kube-apiserver');
-    process.kill(server?.pid ?? 0, 'SIGKILL');
+    signal(server, 'SIGKILL');
     t.like((await broken)[0], {code: 'MIRRORD_PORT_FORWARD_FAILED'});
     // One that has just started knows no role yet.
     await waitFor('the roles', () => opened.list(pods).catch(ignoreForbidden));

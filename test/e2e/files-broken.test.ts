@@ -1,7 +1,7 @@
 import {readFileSync} from 'node:fs';
 import test from 'ava';
 import {useDemo, waitFor} from '../helpers/e2e.ts';
-import {isRunning, type ProcessEntry, processTree} from '../helpers/processes.ts';
+import {isRunning, type ProcessEntry, processTree, signal} from '../helpers/processes.ts';
 
 const world = useDemo(test);
 
@@ -13,7 +13,7 @@ const victims = {
   'the agent': {signal: 'SIGKILL', process: /agent\/main\.ts/},
 } as const;
 
-for (const [victim, {signal, process: pattern}] of Object.entries(victims)) {
+for (const [victim, {signal: name, process: pattern}] of Object.entries(victims)) {
   test.serial(`who waits for a file whose agent doesn't answer ends with ${victim}`, async (t) => {
     const running = world.startExec(['sh', '-c', 'echo on; read _; exec cat /app/node'], {
       flags: ['--fs-mode', 'read'],
@@ -29,7 +29,7 @@ for (const [victim, {signal, process: pattern}] of Object.entries(victims)) {
       return found?.state === 'S' ? found : undefined;
     });
     const all = processTree(running.pid);
-    process.kill(find(pattern)?.pid ?? 0, signal);
+    signal(find(pattern), name);
     await waitFor('its end', () => !isRunning(waiting));
     // It was we who have stopped it; by itself it would end.
     if (isRunning(agent)) process.kill(agent.pid, 'SIGCONT');

@@ -2,7 +2,7 @@ import {statSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import {type Result, useDemo, waitFor} from '../helpers/e2e.ts';
-import {processTree} from '../helpers/processes.ts';
+import {processTree, signal} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
 
@@ -105,7 +105,7 @@ test.serial('even SIGKILL leaves a file that can be read', async (t) => {
     (await tshark(file('killed'), 'tcp.flags.fin == 1', 'ip.src')).length >= 2;
   await waitFor('the packets are written', isThere);
   const node = processTree(running.pid).find(({command}) => command.includes('cli/main.ts'));
-  process.kill(node?.pid ?? 0, 'SIGKILL');
+  signal(node, 'SIGKILL');
   await running.ended;
   t.is((await tshark(file('killed'), 'http.response', 'http.response.code')).length, 1);
   t.is(await capinfos(file('killed'), 'Number of stat entries'), '0');

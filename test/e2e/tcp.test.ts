@@ -3,7 +3,7 @@ import {readFileSync} from 'node:fs';
 import test from 'ava';
 import {patternBlock} from '../../cli/demo/servers/pattern.ts';
 import {useDemo, waitFor} from '../helpers/e2e.ts';
-import {peakMemory, processTree} from '../helpers/processes.ts';
+import {peakMemory, processTree, signal} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
 
@@ -92,7 +92,7 @@ test.serial('a program killed amid a transfer leaves no connection in the pod', 
   const running = demo.startExec(client('upload', echo, '5001', `${100 * gibibyte}`));
   await waitFor('a connection', async () => (await established()) === 1);
   const program = processTree(running.pid).find(({command}) => /^\S*python3 /.test(command));
-  process.kill(program?.pid ?? 0, 'SIGKILL');
+  signal(program, 'SIGKILL');
   t.is((await running.ended).status, 137);
   await waitFor('no connection', async () => (await established()) === 0);
   t.pass();

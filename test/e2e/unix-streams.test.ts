@@ -11,7 +11,7 @@ import {
 import {join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
 import {type ExecOptions, isRoot, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
-import {isRunning, processTree} from '../helpers/processes.ts';
+import {isRunning, processTree, signal} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
 
@@ -238,7 +238,7 @@ for (const victim of ['mirrord', 'launcher'] as const) {
     const all = processTree(running.pid);
     const pattern = victim === 'mirrord' ? /cli\/main\.ts exec/ : /launcher serve/;
     const found = all.find(({command}) => pattern.test(command));
-    process.kill(found?.pid ?? 0, 'SIGKILL');
+    signal(found, 'SIGKILL');
     await waitFor('all processes to end', () => !all.some(isRunning));
     await waitFor('the place-holder to go', () => !existsSync(join(demo.temporary, 'killed')));
     t.pass();

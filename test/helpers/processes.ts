@@ -74,3 +74,22 @@ export function peakMemory(pid: number): number {
 export function namespaceOf(pid: number, kind: string): string {
   return readlinkSync(`/proc/${pid}/ns/${kind}`);
 }
+
+/** Sends a signal to a process that must have been found: 0 would be the tests themselves. */
+export function signal(
+  found: {readonly pid?: number | undefined} | undefined,
+  name: NodeJS.Signals,
+): void {
+  if (found?.pid === undefined || found.pid <= 0)
+    throw new Error(`there is no process to get ${name}`);
+  process.kill(found.pid, name);
+}
+
+/** Sends a signal to the process group that a child leads. */
+export function signalGroup(
+  {pid}: {readonly pid?: number | undefined},
+  name: NodeJS.Signals,
+): void {
+  if (pid === undefined) throw new Error(`there is no process group to get ${name}`);
+  process.kill(-pid, name);
+}

@@ -42,8 +42,7 @@ export class Programs {
   async #make(subscription: HttpSubscription): Promise<Found> {
     const {id} = subscription;
     const stream = await connectProgram(subscription);
-    if (stream === undefined || this.#isClosed) {
-      stream?.destroy();
+    if (stream === undefined) {
       this.#current.delete(id);
       return undefined;
     }
@@ -63,6 +62,8 @@ export class Programs {
     }
     this.#connections.add(connection);
     this.#current.set(id, connection);
+    // Who has waited for it comes first: copies of what a client has said before it went.
+    if (this.#isClosed) setImmediate(() => connection.close());
     return connection;
   }
 }

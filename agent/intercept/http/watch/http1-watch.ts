@@ -10,8 +10,7 @@ import type {Route} from '../route.ts';
 import {Signal} from '../signal.ts';
 import {RequestSubject} from '../subject.ts';
 import type {HttpSubscription} from '../types.ts';
-import {warnOnce} from '../warnings.ts';
-import {WAITING_BYTES, type Watch, type WatchContext} from './types.ts';
+import {tellTooSlow, WAITING_BYTES, type Watch, type WatchContext} from './types.ts';
 
 type Stage =
   /** The next request is read. */
@@ -122,10 +121,7 @@ export class Http1Watch implements Watch, BodySource {
 
   /** More has come while a filter thinks than may wait. */
   #tooSlow(): void {
-    const {counters, subscriptions} = this.#context;
-    counters.cutMirrors++;
-    const late = 'filters take longer with requests than more of them come: some are lost';
-    for (const one of subscriptions()) warnOnce(one, 'MIRRORD_HTTP_MIRROR_SLOW', late);
+    tellTooSlow(this.#context);
     this.#finish();
   }
 

@@ -23,8 +23,7 @@ import {
 } from '../h2/protocol.ts';
 import type {Route} from '../route.ts';
 import type {HttpSubscription} from '../types.ts';
-import {warnOnce} from '../warnings.ts';
-import {WAITING_BYTES, type Watch, type WatchContext} from './types.ts';
+import {tellTooSlow, WAITING_BYTES, type Watch, type WatchContext} from './types.ts';
 
 /** Streams that are looked at. */
 const MAX_STREAMS = 1_024;
@@ -282,10 +281,7 @@ export class Http2Watch implements Watch, FrameEvents {
   // ---- the connection ----
 
   #tooSlow(): void {
-    const {counters, subscriptions} = this.#context;
-    counters.cutMirrors++;
-    const late = 'filters take longer with requests than more of them come: some are lost';
-    for (const one of subscriptions()) warnOnce(one, 'MIRRORD_HTTP_MIRROR_SLOW', late);
+    tellTooSlow(this.#context);
     this.#finish();
   }
 

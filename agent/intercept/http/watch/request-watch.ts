@@ -8,14 +8,18 @@
  * fits no other protocol.
  */
 
+import {waitingCopies} from '../../waiting-copies.ts';
 import {detectProtocol} from '../detect.ts';
 import {Http1Watch} from './http1-watch.ts';
 import {Http2Watch} from './http2-watch.ts';
-import type {Watch, WatchContext} from './types.ts';
+import {tellTooSlow, type Watch, type WatchContext} from './types.ts';
+
+const NOTHING = Buffer.alloc(0);
 
 export class RequestWatch {
   readonly #context: WatchContext;
-  #first: Buffer = Buffer.alloc(0);
+  /** What came before it was clear what is spoken: a request line at most. */
+  #first: Buffer = NOTHING;
   #watch: Watch | undefined;
   #isOver = false;
 
@@ -43,19 +47,28 @@ export class RequestWatch {
   /** The client sends no more. */
   end(): void {
     this.#isOver = true;
+    this.#keep(NOTHING);
     this.#watch?.end();
   }
 
   /** The connection is broken, or something of it is missing. */
   reset(): void {
     this.#isOver = true;
+    this.#keep(NOTHING);
     this.#watch?.reset();
   }
 
   #detect(bytes: Buffer): void {
-    this.#first = this.#first.length === 0 ? bytes : Buffer.concat([this.#first, bytes]);
-    const protocol = detectProtocol(this.#first);
-    if (protocol === 'more') return;
+    const first = this.#first.length === 0 ? bytes : Buffer.concat([this.#first, bytes]);
+    const protocol = detectProtocol(first);
+    if (protocol === 'more') {
+      this.#keep(first);
+      if (!waitingCopies.isFull) return;
+      tellTooSlow(this.#context);
+      this.reset();
+      return;
+    }
+    this.#keep(NOTHING);
     const {counters} = this.#context;
     if (protocol === 'raw') {
       counters.rawConnections++;
@@ -66,7 +79,11 @@ export class RequestWatch {
     else counters.http2Connections++;
     this.#watch =
       protocol === 'http1' ? new Http1Watch(this.#context) : new Http2Watch(this.#context);
-    this.#watch.push(this.#first);
-    this.#first = Buffer.alloc(0);
+    this.#watch.push(first);
+  }
+
+  #keep(bytes: Buffer): void {
+    waitingCopies.change(bytes.length - this.#first.length);
+    this.#first = bytes;
   }
 }

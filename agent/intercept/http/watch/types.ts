@@ -3,6 +3,7 @@
 import type {HttpCounters} from '../counters.ts';
 import type {Router} from '../route.ts';
 import type {HttpOptions, HttpSubscription} from '../types.ts';
+import {warnOnce} from '../warnings.ts';
 
 export interface WatchContext {
   /** Who mirrors requests of the port now; asked for each request. The same list while nothing changes. */
@@ -26,3 +27,10 @@ export interface Watch {
 
 /** What may wait of a connection while filters think about its requests; a request that has a larger body is cut off. */
 export const WAITING_BYTES = 1_048_576;
+
+/** Tells everybody who mirrors that more has come than may wait for filters. */
+export function tellTooSlow({counters, subscriptions}: WatchContext): void {
+  counters.cutMirrors++;
+  const late = 'filters take longer with requests than more of them come: some are lost';
+  for (const one of subscriptions()) warnOnce(one, 'MIRRORD_HTTP_MIRROR_SLOW', late);
+}

@@ -308,8 +308,10 @@ export class Tracker {
 
   /** Nobody takes any more of it. */
   #ignore(flow: Flow): void {
+    const {copy} = flow;
     this.#end(flow);
     flow.copy = flow.assembler = undefined;
+    if (copy?.isAlive === false) copy.reset();
     flow.unwantedBytes = 0;
     this.#unwanted.add(flow);
     const [oldest] = this.#unwanted;

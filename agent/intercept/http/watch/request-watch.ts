@@ -27,18 +27,15 @@ export class RequestWatch {
     this.#context = context;
   }
 
-  /** Whether anything of it is still looked at. */
+  /** Whether anything of it is still looked at; if not, it is to be reset. */
   get isAlive(): boolean {
-    return !this.#isOver && this.#watch?.isOver !== true;
+    if (this.#isOver || this.#watch?.isOver === true) return false;
+    return this.#context.subscriptions().length > 0;
   }
 
   /** The next bytes of the client's, which are the watch's own. */
   write(chunk: Uint8Array): void {
     if (!this.isAlive) return;
-    if (this.#context.subscriptions().length === 0) {
-      this.reset();
-      return;
-    }
     const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
     if (this.#watch === undefined) this.#detect(bytes);
     else this.#watch.push(bytes);

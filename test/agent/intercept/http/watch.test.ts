@@ -223,6 +223,7 @@ test('who does not mirror any more gets no more', async (t) => {
   watched.write(Buffer.from('GET /1 HTTP/1.1\r\nHost: here\r\n\r\n'));
   await until(() => heard.length === 1);
   all = [];
+  t.false(watched.isAlive, 'so that nothing is captured for it any more');
   watched.write(Buffer.from('GET /2 HTTP/1.1\r\nHost: here\r\n\r\n'));
   t.false(watched.isAlive);
   t.deepEqual(heard, ['GET /1 ']);

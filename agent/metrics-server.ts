@@ -8,7 +8,8 @@
 import {readFileSync} from 'node:fs';
 import {createServer, type Server} from 'node:http';
 import type {Log} from './log.ts';
-import {METRICS_TYPE, type Metrics} from './metrics.ts';
+import type {Metrics} from './metrics.ts';
+import {METRICS_TYPE} from './metrics-text.ts';
 
 /** A scraper needs one. */
 const MAX_CONNECTIONS = 8;

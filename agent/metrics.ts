@@ -9,13 +9,18 @@ import {DatagramSocket} from '../sockets/datagram-socket.ts';
 import type {MuxCounters} from '../tunnel/mux-types.ts';
 import type {StreamKind} from '../tunnel/types.ts';
 import type {Capacity} from './capacity.ts';
-
-/** The media type of the text. */
-export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+import type {CaptureCounts} from './intercept/capture/capture.ts';
+import {waitingCopies} from './intercept/waiting-copies.ts';
+import {counter, gauge, type Samples} from './metrics-text.ts';
 
 /** What of the target's traffic goes through the agent. */
 export interface Incoming {
   readonly connections: number;
+  /** Those of them that the agent stays for, after it has left. */
+  readonly lingering: number;
+  readonly captured: CaptureCounts;
+  /** Copies of connections and requests that were given up, as a program did not take them in time. */
+  readonly slowCopies: number;
 }
 
 /** What the process says of itself. */
@@ -49,7 +54,7 @@ export class Metrics {
   /** Connections to the endpoint itself that were one too many. */
   scrapesRefused = 0;
   readonly #capacity: Capacity | undefined;
-  readonly #incoming: Incoming;
+  readonly #incoming: Incoming | undefined;
   readonly #tunnels = new Set<Readonly<MuxCounters>>();
   #clientsTotal = 0;
   readonly #gone = newSums();
@@ -62,7 +67,7 @@ export class Metrics {
   };
 
   /** `capacity`: what clients share. */
-  constructor(capacity?: Capacity, incoming: Incoming = {connections: 0}) {
+  constructor(capacity?: Capacity, incoming?: Incoming) {
     this.#capacity = capacity;
     this.#incoming = incoming;
   }
@@ -132,11 +137,7 @@ export class Metrics {
         'Datagrams of clients that the kernel took too late.',
         DatagramSocket.dropped,
       ),
-      gauge(
-        `${PREFIX}incoming_connections`,
-        'Connections to the target that go through the agent.',
-        this.#incoming.connections,
-      ),
+      ...(this.#incoming === undefined ? [] : renderIncoming(this.#incoming)),
       counter(`${PREFIX}memory_stalls_total`, 'Times that something waited for memory.', [
         ['{use="queued"}', sums.queueStalls],
         ['{use="kept"}', sums.retentionStalls],
@@ -160,12 +161,49 @@ export class Metrics {
   }
 }
 
+function renderIncoming({connections, lingering, captured, slowCopies}: Incoming): string[] {
+  return [
+    gauge(
+      `${PREFIX}incoming_connections`,
+      'Connections to the target that go through the agent.',
+      connections,
+    ),
+    gauge(
+      `${PREFIX}lingering_connections`,
+      'Those of them that the agent, which has left, stays for.',
+      lingering,
+    ),
+    counter(
+      `${PREFIX}captured_packets_total`,
+      'Copies of packets that were read, for who mirrors.',
+      captured.packets,
+    ),
+    counter(`${PREFIX}captured_packets_lost_total`, 'Copies of packets that were of no use.', [
+      ['{reason="full"}', captured.dropped],
+      ['{reason="checksum"}', captured.broken],
+      ['{reason="truncated"}', captured.truncated],
+    ]),
+    gauge(
+      `${PREFIX}captured_connections`,
+      'Connections that are put together from copies of packets.',
+      captured.open,
+    ),
+    counter(`${PREFIX}captured_connections_total`, 'Those that ever were.', captured.connections),
+    counter(`${PREFIX}copies_cut_off_total`, 'Copies for programs that were given up.', [
+      ['{reason="lost"}', captured.cutOff],
+      ['{reason="slow"}', slowCopies],
+    ]),
+  ];
+}
+
 function renderCapacity({memory, clientsRefused, connectionsDropped}: Capacity): string[] {
-  const uses = ['windows', 'held', 'queued', 'kept'] as const;
-  const of = (read: 'bytes' | 'capBytes'): Samples =>
-    uses.map((use) => [`{use="${use}"}`, memory[use][read]]);
+  const {windows, held, queued, kept} = memory;
+  const uses = Object.entries({windows, held, queued, kept, copies: waitingCopies});
+  const of = (read: 'bytes' | 'peakBytes' | 'capBytes'): Samples =>
+    uses.map(([use, pool]) => [`{use="${use}"}`, pool[read]]);
   return [
     gauge(`${PREFIX}memory_bytes`, 'What clients use of the memory they share.', of('bytes')),
+    gauge(`${PREFIX}memory_peak_bytes`, 'The most they used at a time.', of('peakBytes')),
     gauge(`${PREFIX}memory_limit_bytes`, 'What they may use.', of('capBytes')),
     counter(`${PREFIX}clients_refused_total`, 'Clients that were one too many.', clientsRefused),
     counter(
@@ -174,26 +212,6 @@ function renderCapacity({memory, clientsRefused, connectionsDropped}: Capacity):
       connectionsDropped,
     ),
   ];
-}
-
-/** Labels in braces, or none, and the value. */
-type Samples = readonly (readonly [labels: string, value: number])[];
-
-function gauge(name: string, help: string, samples: Samples | number): string {
-  return family('gauge', {name, help, samples});
-}
-
-function counter(name: string, help: string, samples: Samples | number): string {
-  return family('counter', {name, help, samples});
-}
-
-function family(
-  type: string,
-  {name, help, samples}: {name: string; help: string; samples: Samples | number},
-): string {
-  const all: Samples = typeof samples === 'number' ? [['', samples]] : samples;
-  const lines = all.map(([labels, value]) => `${name}${labels} ${value}\n`);
-  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
 }
 
 function newSums(): Sums {

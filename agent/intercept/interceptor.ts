@@ -125,6 +125,11 @@ export class Interceptor {
     return this.#connections.size;
   }
 
+  /** Those of them that are waited for after `withdraw`. */
+  get lingering(): number {
+    return this.#lettingGo.isSaid ? this.#connections.size : 0;
+  }
+
   /** Resolves with the port when the listener is there. */
   async ready(): Promise<number> {
     await this.#start();

@@ -93,6 +93,29 @@ test('streams are counted by kind: open, in all, and refused', (t) => {
   t.is(found.get('mirrord_agent_streams_total{kind="unix"}'), 0);
 });
 
+test('what comes to the target is counted: connections, packets, copies', (t) => {
+  const captured = {
+    ...{packets: 100, dropped: 7, broken: 6, truncated: 5},
+    ...{connections: 40, open: 4, cutOff: 3},
+  };
+  const incoming = {connections: 12, lingering: 11, captured, slowCopies: 2};
+  const found = samples(t, new Metrics(undefined, incoming).render(facts));
+  for (const [name, value] of Object.entries({
+    incoming_connections: 12,
+    lingering_connections: 11,
+    captured_packets_total: 100,
+    'captured_packets_lost_total{reason="full"}': 7,
+    'captured_packets_lost_total{reason="checksum"}': 6,
+    'captured_packets_lost_total{reason="truncated"}': 5,
+    captured_connections: 4,
+    captured_connections_total: 40,
+    'copies_cut_off_total{reason="lost"}': 3,
+    'copies_cut_off_total{reason="slow"}': 2,
+  })) {
+    t.is(found.get(`mirrord_agent_${name}`), value, name);
+  }
+});
+
 test('a session that never showed its token counts for nothing', (t) => {
   const metrics = new Metrics();
   const stranger = newCounters();

@@ -7,6 +7,7 @@ import {connect, type Socket} from 'node:net';
 import {Duplex} from 'node:stream';
 import type {ExecutionContext} from 'ava';
 import type {Mux} from '../../tunnel/mux.ts';
+import type {MuxHandler} from '../../tunnel/mux-types.ts';
 import {connectTunnel} from '../../tunnel/websocket.ts';
 import {until} from './agent.ts';
 import {freePort} from './ports.ts';
@@ -27,7 +28,7 @@ export interface ListeningAgent {
 
 /** Starts an agent without a target; it ends with the test at the latest. */
 export async function startListeningAgent(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown'>,
   {args = [], env = {}}: {args?: string[]; env?: Record<string, string>} = {},
 ): Promise<ListeningAgent> {
   const port = await freePort();
@@ -50,10 +51,16 @@ export async function ready(agent: ListeningAgent): Promise<ListeningAgent> {
   return agent;
 }
 
+interface JoinOptions extends Pick<MuxHandler, 'onOpen'> {
+  host?: string;
+  token?: Uint8Array<ArrayBuffer>;
+  mayPause?: boolean;
+}
+
 /** Connects a client. Rejects when the agent won't have it. */
 export async function join(
   port: number,
-  {host = '127.0.0.1', token = TOKEN, mayPause = false} = {},
+  {host = '127.0.0.1', token = TOKEN, mayPause = false, ...handler}: JoinOptions = {},
 ): Promise<{mux: Mux; connection: Duplex; socket: Socket}> {
   const socket = connect(port, host);
   // The tunnel reads a socket without its stream.
@@ -63,7 +70,11 @@ export async function join(
   const mux = connectTunnel(
     connection,
     {token, random: seeded(1)},
-    {onReady: () => up.resolve(), onClose: (error) => up.reject(error ?? new Error('closed'))},
+    {
+      ...handler,
+      onReady: () => up.resolve(),
+      onClose: (error) => up.reject(error ?? new Error('closed')),
+    },
   );
   await up.promise;
   return {mux, connection, socket};

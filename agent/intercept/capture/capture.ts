@@ -71,6 +71,20 @@ class Copies implements Copy {
   }
 }
 
+/** What came of packets and connections. */
+export interface CaptureCounts {
+  readonly packets: number;
+  /** Those that found no room, had a wrong checksum, or were not whole. */
+  readonly dropped: number;
+  readonly broken: number;
+  readonly truncated: number;
+  /** Connections that were copied, and are. */
+  readonly connections: number;
+  readonly open: number;
+  /** Those of which something was missing. */
+  readonly cutOff: number;
+}
+
 export class Capture {
   readonly counters = {
     mirrored: 0,
@@ -146,6 +160,14 @@ export class Capture {
       this.#log.info('unsubscribed', {port});
       this.#tryUpdate();
     };
+  }
+
+  /** What came so far. */
+  get counts(): CaptureCounts {
+    const {dropped, broken, truncated} = this.counters;
+    const {segments: packets, connections, cutOff} = this.#tracker.counters;
+    const {openCount: open} = this.#tracker;
+    return {packets, dropped, broken, truncated, connections, open, cutOff};
   }
 
   /** Breaks every copy off. */

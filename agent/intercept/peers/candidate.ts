@@ -75,6 +75,16 @@ export class Candidate {
     return this.#interceptor?.connections ?? 0;
   }
 
+  /** Those of them that are waited for after `withdraw`. */
+  get lingering(): number {
+    return this.#interceptor?.lingering ?? 0;
+  }
+
+  /** Copies that were cut off, as a program was too slow. */
+  get mirrorsCutOff(): number {
+    return this.#interceptor?.counters.mirrorsCutOff ?? 0;
+  }
+
   /** Finds a place, which there always is. */
   async elect(predecessor?: Predecessor): Promise<Place> {
     this.counters.elections++;

@@ -27,7 +27,8 @@
 
 import type {InterceptEvent, InterceptParams} from '../../../tunnel/intercept.ts';
 import type {Log} from '../../log.ts';
-import {Capture} from '../capture/capture.ts';
+import {Capture, type CaptureCounts} from '../capture/capture.ts';
+import {httpCounters} from '../http/counters.ts';
 import type {InterceptClient} from '../subscriptions.ts';
 import {Candidate, type CandidateOptions, type Place, type Predecessor} from './candidate.ts';
 
@@ -71,6 +72,22 @@ export class SharedInterceptor {
   /** Connections that go through us now. */
   get connections(): number {
     return this.#candidate.connections;
+  }
+
+  /** Those of them that are waited for after `withdraw`. */
+  get lingering(): number {
+    return this.#candidate.lingering;
+  }
+
+  /** What is copied as packets. */
+  get captured(): CaptureCounts {
+    return this.#capture.counts;
+  }
+
+  /** Copies of connections and requests that were given up, as a program did not take them in time. */
+  get slowCopies(): number {
+    const {mirrorsCutOff} = this.#capture.counters;
+    return mirrorsCutOff + this.#candidate.mirrorsCutOff + httpCounters.cutMirrors;
   }
 
   /** Subscribes, and tells by events what comes of it; returns the end of it. */

@@ -126,3 +126,25 @@ here('without NET_RAW, and where others translate addresses, the port is redirec
 here('an agent that may not redirect mirrors all the same', async (t) => {
   t.deepEqual(await run('powerless'), {told: ['active'], copies: 1});
 });
+
+here('metrics tell of packets, connections and copies that were cut off', async (t) => {
+  type Counts = Record<string, number>;
+  const {before, during, after} = await run<{before: Counts; during: Counts; after: Counts}>(
+    'metrics',
+  );
+  const {'memory_limit_bytes{use="copies"}': limit, ...zeros} = before;
+  t.is(limit, 32 << 20);
+  t.deepEqual(new Set(Object.values(zeros)), new Set([0]));
+  t.like(during, {
+    captured_connections: 1,
+    captured_connections_total: 2,
+    'copies_cut_off_total{reason="lost"}': 0,
+    'captured_packets_lost_total{reason="full"}': 0,
+  });
+  // What waits of one connection, and no more of anything else.
+  const {'memory_peak_bytes{use="copies"}': peak = 0} = after;
+  t.true(peak > 1 << 19 && peak <= 1 << 20, `${peak}`);
+  for (const name of ['captured_packets_total', 'captured_packets_lost_total{reason="full"}']) {
+    t.true((after[name] ?? 0) > (during[name] ?? 0), name);
+  }
+});

@@ -139,7 +139,9 @@ const again = subscribe('mirror', 'abort');
 await again.first;
 const stays = await dial('127.0.0.1');
 await once(stays, 'data');
+const before = interceptor.lingering;
 await interceptor.withdraw();
+const during = interceptor.lingering;
 const past = await dial('127.0.0.1');
 await interceptor.linger();
 const passing = interceptor.connections;
@@ -157,7 +159,7 @@ process.stdout.write(
     rest,
     afterwards,
     steals,
-    linger: {passing, ends: ends.length},
+    linger: {before, during, passing, ends: ends.length},
     mirror: {told: mirror.told, isWhole: echoed === sent.length},
   }),
 );

@@ -11,6 +11,9 @@ import {connect, createServer, type Socket} from 'node:net';
 import {createInterface} from 'node:readline';
 import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
+import {subscribeIncoming} from '../../../../tunnel/intercept.ts';
+import {join, ready, startListeningAgent} from '../../../helpers/listening-agent.ts';
+import {freePort} from '../../../helpers/ports.ts';
 import {AgentProcess} from '../peers/agent-process.ts';
 import {ask, serveEcho} from '../peers/servers.ts';
 import {bytesOf, type Order, type Outcome, obey, sha256} from './outside.ts';
@@ -348,6 +351,45 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     http2.close();
     await agent.end();
     return seen;
+  },
+
+  /** The metrics of an agent: of a program that reads nothing, and when more comes than it copies. */
+  async metrics() {
+    const address = `127.0.0.1:${await freePort()}`;
+    const agent = await ready(
+      await startListeningAgent(
+        {teardown: (end) => process.once('exit', end)},
+        {args: ['--metrics', address]},
+      ),
+    );
+    const counts = async (): Promise<Record<string, number>> => {
+      const page = await (await fetch(`http://${address}/metrics`)).text();
+      const lines = page.matchAll(/^mirrord_agent_(captured\S+|copies\S+|\S+"copies"\}) (\d+)$/gm);
+      return Object.fromEntries([...lines].map(([, name, value]) => [name, Number(value)]));
+    };
+    // It gives no credit, so that what comes waits in the agent.
+    const {mux} = await join(agent.port, {onOpen: (stream) => stream.accept(new Uint8Array(0))});
+    const params = {id: 1, port: PORT, mode: 'mirror', onConcurrentSteal: 'abort'} as const;
+    await new Promise<void>((onActive, onEnd) => {
+      subscribeIncoming(mux, params, {
+        onEvent: ({event}) => event === 'active' && onActive(),
+        onEnd,
+      });
+    });
+    const before = await counts();
+    const outside = await new Outside().ready();
+    await outside.do({host: POD[4], port: PORT, bytes: 8 << 20, how: 'end'});
+    await until(async () => (await counts())['copies_cut_off_total{reason="slow"}'] === 1);
+    await outside.do({host: POD[4], port: PORT, bytes: 10, how: 'stay'});
+    await until(async () => (await counts())['captured_connections'] === 1);
+    const during = await counts();
+    agent.child.kill('SIGSTOP');
+    await outside.do({host: POD[4], port: PORT, bytes: 24 << 20, how: 'stay'});
+    agent.child.kill('SIGCONT');
+    await until(
+      async () => Number((await counts())['captured_packets_lost_total{reason="full"}']) > 0,
+    );
+    return {before, during, after: await counts()};
   },
 
   /** Segments that are lost on their way, and some that are lost between the capture and the application. */

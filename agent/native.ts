@@ -1,7 +1,7 @@
 /**
  * Where a redirected connection wanted to go, connections that the redirecting rules let pass, who is at the other end of a
- * unix socket, which sockets there are, and copies of packets: what Node can't do (layer/native/redirected.c,
- * socket-diagnostics.c, capture.c). The only file that loads it.
+ * unix socket, which sockets there are, where connections are led, and copies of packets: what Node can't do
+ * (layer/native/redirected.c, socket-diagnostics.c, connection-tracking.c, capture.c). The only file that loads it.
  */
 
 import {createRequire} from 'node:module';
@@ -26,7 +26,9 @@ interface Addon {
     states: number,
     records: Uint8Array,
   ): number;
+  connection(isV6: number, id: Uint8Array, record: Uint8Array): number;
   destroyConnection(isV6: number, id: Uint8Array): number;
+  destination(from: Uint8Array, to: Uint8Array, endpoint: Uint8Array): number;
   openCapture(
     program: Uint8Array,
     notes: Uint8Array,
@@ -73,7 +75,7 @@ function endpointAt(at: number, length: number): TunnelEndpoint {
   return {address: endpoints.slice(at + 2, at + length), port};
 }
 
-/** As the addon takes it. */
+/** An endpoint as the addon takes it. */
 function endpointOf({address, port}: TunnelEndpoint): Uint8Array {
   const bytes = new Uint8Array(2 + address.length);
   bytes[0] = port >> 8;
@@ -142,9 +144,17 @@ const ID_BYTES = 48;
 
 /**
  * "Linux include/net/tcp_states.h", as bits: ESTABLISHED; all but TIME_WAIT, CLOSE and LISTEN; FIN_WAIT1, LAST_ACK and
- * CLOSING, in which the other end has not got all.
+ * CLOSING, in which the other end has not got all; LISTEN, which has no other end.
  */
-const states = {established: 1 << 1, open: 0b1011_0011_1110, sending: 0b1010_0001_0000} as const;
+const states = {
+  established: 1 << 1,
+  open: 0b1011_0011_1110,
+  sending: 0b1010_0001_0000,
+  listening: 1 << 10,
+} as const;
+/** "Linux include/net/tcp_states.h". */
+const TIME_WAIT = 6;
+const LISTEN = 10;
 
 /**
  * The TCP connections of a port, of those who have it as their own or of those who connected to it. Throws ENOENT
@@ -161,9 +171,9 @@ export function connections(
     'netlink',
     addon().connections(isV6, localPort, peerPort, states[state], records),
   );
+  const found: Connection[] = [];
   const view = new DataView(records.buffer);
   const size = family === 6 ? 16 : 4;
-  const found: Connection[] = [];
   for (let at = 0; at + RECORD_BYTES <= length; at += RECORD_BYTES) {
     found.push({
       family,
@@ -175,6 +185,56 @@ export function connections(
     });
   }
   return found;
+}
+
+/** The socket of a connection. */
+export interface ConnectionSocket {
+  /** IP_TRANSPARENT; not known of one that is over. */
+  readonly isTransparent: boolean;
+  /** Its port is kept, and nothing else (TIME_WAIT). */
+  readonly isOver: boolean;
+}
+
+/** "Linux include/uapi/asm-generic/errno-base.h", as the addon says it. */
+const ENOENT = -2;
+
+const connectionId = new Uint8Array(ID_BYTES);
+const connectionRecord = new Uint8Array(RECORD_BYTES);
+
+/**
+ * The socket of this network namespace that has the TCP connection with these ends, whoever's it is; undefined: there is none, or
+ * not any more, or the kernel has no sock_diag. Throws an Error without the addon.
+ */
+export function socketOfConnection(
+  local: TunnelEndpoint,
+  peer: TunnelEndpoint,
+): ConnectionSocket | undefined {
+  const family = local.address.length === 16 ? 6 : 4;
+  const view = new DataView(connectionId.buffer);
+  connectionId.fill(0);
+  view.setUint16(0, local.port);
+  view.setUint16(2, peer.port);
+  connectionId.set(local.address, 4);
+  connectionId.set(peer.address, 20);
+  const result = addon().connection(family === 6 ? 1 : 0, connectionId, connectionRecord);
+  if (result === ENOENT) return undefined;
+  checked('netlink', result);
+  const [isTransparent, state] = connectionRecord.subarray(ID_BYTES + 4);
+  if (state === LISTEN) return undefined; // what is there for connections to come
+  return {isTransparent: isTransparent === 1, isOver: state === TIME_WAIT};
+}
+
+/**
+ * Where the connection tracking of the kernel leads the TCP connection from `peer` to `local`: there, or elsewhere by a rule of NAT;
+ * undefined: it is not tracked. Throws EPERM without NET_ADMIN, or what else the kernel says where it can't tell.
+ */
+export function trackedDestination(
+  peer: TunnelEndpoint,
+  local: TunnelEndpoint,
+): TunnelEndpoint | undefined {
+  const result = addon().destination(endpointOf(peer), endpointOf(local), endpoints);
+  if (result === ENOENT) return undefined;
+  return endpointAt(0, checked('netlink', result));
 }
 
 /**
@@ -198,7 +258,13 @@ export interface CapturedPacket {
   readonly isWhole: boolean;
   /** It leaves the pod, or goes to somebody in it. */
   readonly isOutgoing: boolean;
+  /** It is on `lo`. */
+  readonly isLoopback: boolean;
 }
+
+/** "OUTGOING" and "LOOPBACK" of layer/native/capture.c. */
+const OUTGOING = 1;
+const LOOPBACK = 2;
 
 /** Copies of the packets of this network namespace that a program of classic BPF lets through. */
 export class PacketCapture {
@@ -217,14 +283,16 @@ export class PacketCapture {
     {onBatch, onPacket}: {onBatch(): void; onPacket(packet: CapturedPacket): void},
   ) {
     const notes = this.#notes;
-    const packet = {offset: 0, length: 0, isWhole: false, isOutgoing: false};
+    const packet = {offset: 0, length: 0, isWhole: false, isOutgoing: false, isLoopback: false};
     const opened = addon().openCapture(program, bytesOf(notes), (count) => {
       onBatch();
       for (let at = 0; at < count * NOTE_WORDS; at += NOTE_WORDS) {
         packet.offset = notes[at] ?? 0;
         packet.length = notes[at + 1] ?? 0;
         packet.isWhole = packet.length === notes[at + 2];
-        packet.isOutgoing = notes[at + 3] !== 0;
+        const way = notes[at + 3] ?? 0;
+        packet.isOutgoing = (way & OUTGOING) !== 0;
+        packet.isLoopback = (way & LOOPBACK) !== 0;
         onPacket(packet);
       }
     });

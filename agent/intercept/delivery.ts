@@ -20,7 +20,7 @@ import {
 import {abort, join} from './join.ts';
 import type {LettingGo} from './letting-go.ts';
 import {mirrorFor} from './mirror.ts';
-import {isOwnAddress} from './own-address.ts';
+import {isWithin} from './own-address.ts';
 import {pass} from './pass.ts';
 import {type Subscription, type Subscriptions, warn} from './subscriptions.ts';
 import {connectClient, type Ends, opener} from './tunnel-duplex.ts';
@@ -95,9 +95,9 @@ export class Delivery {
   }
 
   /** Whom a connection may be for: who captures has copies of what came from outside already. */
-  #concerned({local, peer}: Incoming): readonly Subscription[] {
-    const all = this.#subscriptions.of(local.port);
-    if (all.every(({isCaptured}) => !isCaptured) || isOwnAddress(peer.address)) return all;
+  #concerned(incoming: Incoming): readonly Subscription[] {
+    const all = this.#subscriptions.of(incoming.local.port);
+    if (all.every(({isCaptured}) => !isCaptured) || isWithin(incoming)) return all;
     return all.filter(({isCaptured}) => !isCaptured);
   }
 

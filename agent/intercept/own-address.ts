@@ -1,15 +1,23 @@
-/** Whether an address is one of the pod's: who has it is in the pod, and came by `lo`. */
+/** Whether a connection is one within the pod, and came by `lo`. */
 
 import {networkInterfaces} from 'node:os';
 import {parseAddress} from '../../sockets/address.ts';
+import {socketOfConnection} from '../native.ts';
+import type {Ends} from './tunnel-duplex.ts';
 
 const LOOPBACK_NETWORK = 127;
 
+/** Whether an address is one of the pod's. */
 export function isOwnAddress(address: Uint8Array): boolean {
   if (address.length === 4 && address[0] === LOOPBACK_NETWORK) return true;
   return Object.values(networkInterfaces())
     .flatMap((all) => all ?? [])
     .some((one) => isSame(parseAddress(one.address), address));
+}
+
+/** By the address that it comes from; or, where a proxy speaks for its client (Istio's ztunnel), by its socket. */
+export function isWithin({peer, local}: Ends): boolean {
+  return isOwnAddress(peer.address) || socketOfConnection(peer, local) !== undefined;
 }
 
 function isSame(one: Uint8Array | undefined, other: Uint8Array): boolean {

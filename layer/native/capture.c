@@ -18,6 +18,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/if_arp.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <node_api.h>
@@ -40,12 +41,14 @@ enum { RETIRE_MS = 4 };
 /* Told of at a time; blocks in a row before others have their turn. */
 enum { NOTES = 512, BLOCK_ROUNDS = 8 };
 
+enum { OUTGOING = 1, LOOPBACK = 2 };
+
 /* Of a packet, where JavaScript finds it. */
 struct note {
   uint32_t offset;      /* of its network header, in the ring */
   uint32_t length;      /* of what is there from that header on */
   uint32_t full_length; /* of what there was */
-  uint32_t is_outgoing;
+  uint32_t way;         /* OUTGOING, LOOPBACK */
 };
 
 /* Lives until its poll handle is closed. */
@@ -117,8 +120,9 @@ static int describe(struct capture *c, const struct tpacket3_hdr *header, struct
   *note = (struct note){.offset = (uint32_t)(packet - c->bytes),
                         .length = header->tp_snaplen,
                         .full_length = header->tp_len,
-                        .is_outgoing = from->sll_pkttype == PACKET_OUTGOING};
-  if (header->tp_status & (TP_STATUS_CSUM_VALID | TP_STATUS_CSUMNOTREADY) || note->is_outgoing) return 1;
+                        .way = (from->sll_pkttype == PACKET_OUTGOING ? OUTGOING : 0) |
+                               (from->sll_hatype == ARPHRD_LOOPBACK ? LOOPBACK : 0)};
+  if (header->tp_status & (TP_STATUS_CSUM_VALID | TP_STATUS_CSUMNOTREADY) || note->way & OUTGOING) return 1;
   if (note->length < note->full_length || has_good_checksum(packet, note->length)) return 1;
   c->bad_checksums++;
   return 0;

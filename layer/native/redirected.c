@@ -4,7 +4,8 @@
  *
  * A redirected connection has our listener's address as its own; the kernel's connection tracking remembers
  * where it went (SO_ORIGINAL_DST, net/netfilter/nf_conntrack_proto.c). A connection of ours to the application
- * carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets there are: socket-diagnostics.c. Copies of packets: capture.c.
+ * carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets there are: socket-diagnostics.c. Copies of packets:
+ * capture.c, and where connections of theirs really go: connection-tracking.c.
  * Agents of one pod know each other by their users (SO_PEERCRED).
  *
  * Failures come back as negative errnos; agent/native.ts turns them into errors.
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "capture.h"
+#include "connection-tracking.h"
 #include "napi-arguments.h"
 #include "socket-diagnostics.h"
 
@@ -137,7 +139,9 @@ NAPI_MODULE_INIT() {
       {"peerUser", peer_user},
       {"listening", listening},
       {"connections", connections},
+      {"connection", connection},
       {"destroyConnection", destroy_connection},
+      {"destination", destination},
       {"openCapture", open_capture},
       {"filterCapture", filter_capture},
       {"captureLosses", capture_losses},

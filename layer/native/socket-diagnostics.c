@@ -17,6 +17,7 @@
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -95,11 +96,11 @@ napi_value listening(napi_env env, napi_callback_info info) {
 struct connection {
   struct inet_diag_sockid id;
   uint8_t mark[4]; /* big-endian; 0 without NET_ADMIN */
-  uint8_t is_transparent, reserved[3];
+  uint8_t is_transparent, state, reserved[2];
 };
 
 static size_t emit_connection(uint8_t *to, size_t room, const struct inet_diag_msg *found, size_t length) {
-  struct connection connection = {.id = found->id};
+  struct connection connection = {.id = found->id, .state = found->idiag_state};
   if (room < sizeof connection) return 0;
   for (const struct rtattr *a = (const struct rtattr *)(found + 1); RTA_OK(a, length); a = RTA_NEXT(a, length)) {
     if (a->rta_type == INET_DIAG_MARK && RTA_PAYLOAD(a) >= 4) {
@@ -129,6 +130,32 @@ napi_value connections(napi_env env, napi_callback_info info) {
                                   .id = {.idiag_sport = htons((uint16_t)int_argument(env, args[1])),
                                          .idiag_dport = htons((uint16_t)int_argument(env, args[2]))}};
   return number(env, dump(&body, records, room, emit_connection));
+}
+
+/* connection(isV6, id, record) -> length | -errno: the one TCP connection with the ends that an id begins with, open or in
+ * TIME_WAIT, else the socket that listens there. -ENOENT: neither. */
+napi_value connection(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  size_t length, room;
+  arguments(env, info, args, 3);
+  const uint8_t *id = bytes_argument(env, args[1], &length);
+  uint8_t *record = bytes_argument(env, args[2], &room);
+  struct inet_diag_req_v2 body = {.sdiag_family = family_argument(env, args[0]), .sdiag_protocol = IPPROTO_TCP};
+  if (!id || !record || length < offsetof(struct inet_diag_sockid, idiag_if)) return number(env, -EINVAL);
+  memcpy(&body.id, id, offsetof(struct inet_diag_sockid, idiag_if));
+  body.id.idiag_cookie[0] = body.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  int failure = request(SOCK_DIAG_BY_FAMILY, 0, &body);
+  if (failure) return number(env, failure);
+  static uint8_t answer[4096] __attribute__((aligned(NLMSG_ALIGNTO)));
+  ssize_t n;
+  while ((n = recv(diagnostics(), answer, sizeof answer, 0)) < 0 && errno == EINTR) {}
+  const struct nlmsghdr *head = (const void *)answer;
+  if (n < 0 || !NLMSG_OK(head, (size_t)n)) return number(env, n < 0 ? -errno : -EIO);
+  if (head->nlmsg_type == NLMSG_ERROR) return number(env, ((const struct nlmsgerr *)NLMSG_DATA(head))->error ?: -EIO);
+  const struct inet_diag_msg *found = NLMSG_DATA(head);
+  if (head->nlmsg_len < NLMSG_LENGTH(sizeof *found)) return number(env, -EIO);
+  size_t size = emit_connection(record, room, found, head->nlmsg_len - NLMSG_LENGTH(sizeof *found));
+  return number(env, size ? (int64_t)size : -EMSGSIZE);
 }
 
 /* destroyConnection(isV6, id) -> 0 | -errno: resets a connection, whoever's it is, by the first bytes of its record. */

@@ -5,5 +5,6 @@
 
 napi_value listening(napi_env env, napi_callback_info info);
 napi_value connections(napi_env env, napi_callback_info info);
+napi_value connection(napi_env env, napi_callback_info info);
 napi_value destroy_connection(napi_env env, napi_callback_info info);
 #endif

@@ -8,12 +8,12 @@
  * (`../http/watch/`). Whatever happens to the agent, the application has its clients,
  * and the worst for a copy is that it is cut off: the agent was too slow for the ring, or the program for the agent.
  *
- * A connection is seen where it comes in, before any rule of NAT. So a mirror does not care whether another client
- * steals the port: the bytes are the same. Two things are seen no more where rules lead somewhere else: calls on
- * `lo` to a stolen port, whose new destination they have from the first packet on, which is why the subscription is made with
- * the interceptor as well (`Standing.isCaptured`); and in a mesh the plaintext, for which see `foreign-rules.ts`.
+ * A connection from outside is seen where it comes in, before any rule of NAT. So a mirror does not care whether another client
+ * steals the port: the bytes are the same. What is on `lo` is seen behind the rules: calls there to a stolen port are not seen,
+ * which is why the subscription is made with the interceptor as well (`Standing.isCaptured`); but what the proxy of a mesh says to the
+ * application is. What is said to that proxy, is told apart and left out (`destination.ts`, `left-out.ts`).
  *
- * Only where it is possible: without NET_RAW, or with others' rules in the pod, ports are redirected as for a steal.
+ * Only where it is possible: without NET_RAW, or where nobody can tell what a proxy takes, ports are redirected as for a steal.
  */
 
 import type {InterceptEvent, InterceptParams} from '../../../tunnel/intercept.ts';
@@ -21,21 +21,24 @@ import {errnoOf} from '../../errno.ts';
 import type {Log} from '../../log.ts';
 import {type CapturedPacket, connections, PacketCapture} from '../../native.ts';
 import {mirrorFor} from '../mirror.ts';
+import {isOwnAddress} from '../own-address.ts';
 import {standingConnections, unmapped} from '../standing.ts';
 import {type InterceptClient, warn} from '../subscriptions.ts';
 import type {Ends} from '../tunnel-duplex.ts';
+import {canTell, Destinations} from './destination.ts';
 import {captureFilter, MOST_EXCLUDED, MOST_PORTS} from './filter.ts';
-import {hasForeignRules} from './foreign-rules.ts';
+import {LeftOut} from './left-out.ts';
 import {type CapturedSubscriber, watchRequests} from './requests.ts';
-import {Segment} from './segment.ts';
+import {ACK, Segment, SYN} from './segment.ts';
 import {type Copy, MOST_OPEN, Tracker} from './tracker.ts';
 
 /** Between two looks at what is to be forgotten, ms. */
 const SWEEP_MS = 2_000;
 /** A connection that says nothing for so long is looked for among the kernel's, ms. */
 const IDLE_MS = 60_000;
-/** What was found out about others' rules holds for so long, ms: a program listens on several ports at once. */
-const RULES_MS = 500;
+/** A SYN may be seen before the kernel tracks its connection: it is looked at after so long, ms, of so many at a time. */
+const LOOK_MS = 20;
+const MOST_LOOKED_AT = 64;
 
 const NOBODY: readonly CapturedSubscriber[] = [];
 
@@ -103,19 +106,23 @@ export class Capture {
   #nextNumber = -1;
   readonly #tracker: Tracker;
   readonly #segment = new Segment();
+  readonly #destinations: Destinations;
   /** Connections that are left out, oldest first. */
   readonly #excluded: Ends[] = [];
+  readonly #leftOut = new LeftOut();
+  #lookedAt = 0;
   #packets: PacketCapture | undefined;
   #captured = '';
   #nowMs = 0;
   #timer: NodeJS.Timeout | undefined;
-  #lookedAt = Number.NEGATIVE_INFINITY;
-  #hasForeignRules: Promise<boolean> = Promise.resolve(false);
   #isClosed = false;
 
-  constructor(log: Log) {
+  /** `agentPorts`: where agents of the pod take redirected connections. */
+  constructor(log: Log, agentPorts: () => readonly number[]) {
     this.#log = log;
+    this.#destinations = new Destinations(agentPorts);
     this.#tracker = new Tracker({
+      isApplications: (ends, isLoopback) => this.#isApplications(ends, isLoopback),
       open: (ends) => this.#open(ends),
       onUnwanted: (ends) => this.#exclude(ends),
       onBoundary: (ends) => this.#include(ends),
@@ -125,17 +132,17 @@ export class Capture {
   }
 
   /**
-   * Mirrors a port by copies of packets, from before it resolves: with the end of it, or to undefined where that can't be.
+   * Mirrors a port by copies of packets, from before it returns: the end of it, or undefined where that can't be.
    * `onEvent` hears of warnings.
    */
-  async subscribe(
+  subscribe(
     params: InterceptParams,
     client: InterceptClient,
     onEvent: (event: InterceptEvent) => void,
-  ): Promise<(() => void) | undefined> {
+  ): (() => void) | undefined {
     const {port} = params;
-    if (await this.#isMeshed()) {
-      this.#log.info('not captured: others translate addresses here', {port});
+    if (!canTell()) {
+      this.#log.info('not captured: the kernel does not tell where connections go', {port});
       return undefined;
     }
     const number = this.#nextNumber--;
@@ -178,15 +185,6 @@ export class Capture {
     this.#tryUpdate();
   }
 
-  async #isMeshed(): Promise<boolean> {
-    const nowMs = performance.now();
-    if (nowMs - this.#lookedAt > RULES_MS) {
-      this.#lookedAt = nowMs;
-      this.#hasForeignRules = hasForeignRules();
-    }
-    return await this.#hasForeignRules;
-  }
-
   // ---- what is captured ----
 
   /** Has captured what is wanted now: for who subscribes, and what goes on. Throws when it can't be. */
@@ -196,16 +194,18 @@ export class Capture {
       this.#packets?.close();
       this.#packets = undefined;
       this.#excluded.length = 0;
+      this.#leftOut.keep(() => false);
       clearInterval(this.#timer);
       return;
     }
     if (ports.length > MOST_PORTS) {
       throw Object.assign(new Error('too many ports'), {code: 'EMFILE'});
     }
-    const excluded = this.#excluded;
-    const captured = [...ports, ...excluded.map((ends) => keyOf(ends))].join();
+    this.#leftOut.keep((port) => this.#ports.has(port));
+    const exceptions = {excluded: this.#excluded, leftOut: [...this.#leftOut.ports]};
+    const captured = JSON.stringify([ports, this.#excluded.map(keyOf), exceptions.leftOut]);
     if (this.#packets === undefined) {
-      this.#packets = new PacketCapture(captureFilter(ports, excluded), {
+      this.#packets = new PacketCapture(captureFilter(ports, exceptions), {
         onBatch: () => {
           this.#nowMs = performance.now();
         },
@@ -214,7 +214,7 @@ export class Capture {
       this.#timer = setInterval(() => this.#sweep(), SWEEP_MS);
       this.#timer.unref();
     } else if (captured !== this.#captured) {
-      this.#packets.filter(captureFilter(ports, excluded));
+      this.#packets.filter(captureFilter(ports, exceptions));
     }
     this.#captured = captured;
   }
@@ -246,12 +246,55 @@ export class Capture {
     this.#tryUpdate();
   }
 
-  #onPacket({offset, length, isWhole, isOutgoing}: CapturedPacket): void {
+  #onPacket(packet: CapturedPacket): void {
+    const {offset, length, isWhole} = packet;
     const ring = this.#packets?.ring;
     if (ring === undefined) return;
     if (!isWhole || !this.#segment.read(ring, offset, length)) this.counters.truncated++;
-    else this.#tracker.take(this.#segment, ring, isOutgoing, this.#nowMs);
+    else if (this.#isLeftOut(packet)) this.#onLeftOut(ring);
+    else this.#tracker.take(this.#segment, ring, packet, this.#nowMs);
   }
+
+  // ---- what a proxy takes ----
+
+  #isApplications(ends: Ends, isLoopback: boolean): boolean {
+    const {port} = ends.local;
+    const destination = this.#destinations.of(ends, isLoopback, this.#nowMs);
+    // By a SYN nobody can tell what is led to a proxy without translation.
+    if (destination === 'translated' && !this.#tracker.isReachedFromOutside(port)) {
+      if (this.#leftOut.add(port) && this.#tryUpdate()) {
+        this.#log.debug('left out, since a proxy takes it', {port});
+      }
+    }
+    return destination === 'application';
+  }
+
+  #isLeftOut({isOutgoing, isLoopback}: CapturedPacket): boolean {
+    return !isOutgoing && !isLoopback && this.#leftOut.ports.has(this.#segment.destinationPort);
+  }
+
+  /** Looks where a new connection goes, some time later. */
+  #onLeftOut(ring: Uint8Array): void {
+    const isFirst = (this.#segment.flags & (SYN | ACK)) === SYN;
+    if (!isFirst || this.#lookedAt >= MOST_LOOKED_AT) return;
+    this.#lookedAt++;
+    const ends = this.#segment.endsOf(ring);
+    setTimeout(() => {
+      this.#lookedAt--;
+      if (this.#destinations.isTranslated(ends) !== true) this.#takeIn(ends);
+    }, LOOK_MS).unref();
+  }
+
+  #takeIn(ends: Ends): void {
+    const {port} = ends.local;
+    if (!this.#leftOut.ports.has(port)) return;
+    this.#leftOut.takeIn(port);
+    this.#tracker.standing(ends, false, performance.now());
+    this.#log.debug('no more left out', {port});
+    this.#tryUpdate();
+  }
+
+  // ---- what was there before ----
 
   #noteStanding(port: number): void {
     const endOf = ({address, port: number}: Ends['peer']): Ends['peer'] => ({
@@ -260,7 +303,8 @@ export class Capture {
     });
     try {
       for (const {peer, local} of standingConnections(port)) {
-        this.#tracker.standing({peer: endOf(peer), local: endOf(local)}, performance.now());
+        const ends = {peer: endOf(peer), local: endOf(local)};
+        this.#tracker.standing(ends, isOwnAddress(ends.peer.address), performance.now());
       }
     } catch (error) {
       this.#log.debug('standing connections', {port, reason: errnoOf(error)});

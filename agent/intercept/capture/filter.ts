@@ -6,6 +6,7 @@
  *     from a mirrored port      resets as they go out: the application's, and the kernel's for it
  *     with the agents' mark     nothing: it is a copy of what was seen before, on its way through an agent
  *     of an excluded client     only what ends the connection, or begins another one
+ *     to a port left out        of what comes by a network card, only what begins a connection
  *
  * Fragments are left out: TCP makes none. Of IPv6's extension headers there may be one of hop-by-hop options, which is how
  * the kernel writes the length of a packet above 64 KiB (RFC 2675).
@@ -15,8 +16,8 @@ import {PASS_MARK} from '../rules.ts';
 import type {Ends} from '../tunnel-duplex.ts';
 import {FIN, RST, SYN} from './segment.ts';
 
-/** Four instructions each, of 4,096 that a program may have (BPF_MAXINSNS). */
-export const MOST_PORTS = 900;
+/** Six instructions each with what is left out, of 4,096 that a program may have (BPF_MAXINSNS). */
+export const MOST_PORTS = 640;
 /** Six each. */
 export const MOST_EXCLUDED = 32;
 
@@ -41,6 +42,9 @@ const RETURN = 0x06;
 const PROTOCOL = 0xffff_f000;
 const PACKET_TYPE = 0xffff_f004;
 const MARK = 0xffff_f014;
+const HARDWARE_TYPE = 0xffff_f01c;
+/** "Linux include/uapi/linux/if_arp.h". */
+const LOOPBACK = 772;
 /** "Linux include/uapi/linux/if_packet.h". */
 const PACKET_HOST = 0;
 const PACKET_OUTGOING = 4;
@@ -145,10 +149,36 @@ function exclude(program: Program, excluded: readonly Ends[]): void {
   program.label('ports');
 }
 
-/** The program for these ports, at most MOST_PORTS, without these connections, at most MOST_EXCLUDED. */
+/** Leaves out what comes by a network card to these ports, but for SYNs; with the port in the accumulator it goes on. */
+function leaveOut(program: Program, leftOut: readonly number[]): void {
+  program.add(LOAD_WORD, HARDWARE_TYPE);
+  program.test(JUMP_EQUAL, LOOPBACK, 'all of it', undefined);
+  program.add(LOAD_BYTE_AT_X, FLAGS_AT);
+  program.test(JUMP_ANY_BIT, SYN, 'all of it', 'look');
+  // Where it goes on may be too far for a comparison.
+  program.label('all of it');
+  program.jump('of any port');
+  program.label('look');
+  program.add(LOAD_HALF_AT_X, 2);
+  for (const port of leftOut) {
+    const next = `in ${port}`;
+    program.test(JUMP_EQUAL, port, undefined, next);
+    program.add(RETURN, 0);
+    program.label(next);
+  }
+  program.label('of any port');
+}
+
+/** What is captured but for the ports: at most MOST_EXCLUDED connections are not, and of any of the ports what comes from outside. */
+export interface Exceptions {
+  readonly excluded?: readonly Ends[];
+  readonly leftOut?: readonly number[];
+}
+
+/** The program for these ports, at most MOST_PORTS. */
 export function captureFilter(
   ports: readonly number[],
-  excluded: readonly Ends[] = [],
+  {excluded = [], leftOut = []}: Exceptions = {},
 ): Uint8Array {
   const program = new Program();
   program.add(LOAD_WORD, MARK);
@@ -196,6 +226,7 @@ export function captureFilter(
   program.jump('outgoing');
 
   program.label('incoming');
+  if (leftOut.length > 0) leaveOut(program, leftOut);
   if (excluded.length > 0) exclude(program, excluded);
   matchPorts(program, 2, ports);
   program.label('outgoing');

@@ -4,7 +4,7 @@
  *     SYN ──► known ──the client's next segment──► open ──FIN, RST of either side──► forgotten
  *
  * A copy begins when the client has answered the handshake, so that nothing comes of a SYN that nobody answers, or of one
- * that is refused. It ends with the client's FIN, and is reset with a reset of either side. It is cut off
+ * that is refused; and only of a connection that is the application's (`destination.ts`), others are forgotten. It ends with the client's FIN, and is reset with a reset of either side. It is cut off
  * when the capture has lost something of it, which shows as a gap: at once if the ring was full meanwhile, after GAP_MS if what
  * is missing may only be late. What nobody takes a copy of, or any more, is not put in order; when there is much of it, the
  * kernel is to leave it out.
@@ -52,6 +52,10 @@ export interface Copy extends Assembled {
 
 export class Flow {
   readonly ends: Ends;
+  /** It is on `lo`. */
+  readonly isLoopback: boolean;
+  /** It ends at the application, as far as that is known. */
+  isApplications = false;
   /** Sequence number of the client's SYN. */
   first: number;
   /** Of a SYN that came when it was open. */
@@ -64,14 +68,24 @@ export class Flow {
   seenAt: number;
   grownAt: number;
 
-  constructor(ends: Ends, first: number, nowMs: number) {
+  constructor(ends: Ends, isLoopback: boolean, first: number, nowMs: number) {
     this.ends = ends;
+    this.isLoopback = isLoopback;
     this.first = first;
     this.seenAt = this.grownAt = nowMs;
   }
 }
 
+/** Where a segment was seen. */
+export interface Way {
+  /** It is one of the application's. */
+  readonly isOutgoing: boolean;
+  readonly isLoopback: boolean;
+}
+
 export interface TrackerOptions {
+  /** Whether a connection ends at the application. Asked once, when it is there. */
+  isApplications(ends: Ends, isLoopback: boolean): boolean;
   /** Asked when a connection is there; undefined: nobody takes a copy. */
   open(ends: Ends): Copy | undefined;
   /** So much comes of a connection that nobody wants a copy of that it should be left out. */
@@ -89,6 +103,7 @@ export class Tracker {
     segments: 0,
     connections: 0,
     strays: 0,
+    elsewhere: 0,
     nonsense: 0,
     handshakesForgotten: 0,
     overLimit: 0,
@@ -102,6 +117,8 @@ export class Tracker {
   readonly #pool = new Pool(WAITING_BYTES);
   /** How many are open, by port. */
   readonly #open = new Map<number, number>();
+  /** How many from outside are the application's, by port. */
+  readonly #fromOutside = new Map<number, number>();
   #openCount = 0;
   #lostAt = Number.NEGATIVE_INFINITY;
 
@@ -129,26 +146,33 @@ export class Tracker {
     return this.#pool.bytes;
   }
 
-  /** Takes a segment, whose places are in `bytes`. `isOutgoing`: it is one of the application's. */
-  take(segment: Segment, bytes: Uint8Array, isOutgoing: boolean, nowMs: number): void {
+  /** Whether anything that comes from outside to a port is known to be the application's. */
+  isReachedFromOutside(port: number): boolean {
+    return this.#fromOutside.has(port);
+  }
+
+  /** Takes a segment, whose places are in `bytes`. */
+  take(segment: Segment, bytes: Uint8Array, way: Way, nowMs: number): void {
     this.counters.segments++;
-    const flow = this.#flows.find(segment, bytes, isOutgoing);
-    if (isOutgoing) {
+    const flow = this.#flows.find(segment, bytes, way.isOutgoing);
+    if (way.isOutgoing) {
       if (flow !== undefined && (segment.flags & RST) !== 0) this.#broken(flow);
       return;
     }
-    if ((segment.flags & SYN) !== 0) this.#onSyn(segment, bytes, flow, nowMs);
-    else if (flow === undefined) {
+    if ((segment.flags & SYN) !== 0) {
+      if (!this.#isAgain(segment, flow, nowMs)) this.#onSyn(segment, bytes, way, nowMs);
+    } else if (flow === undefined) {
       this.counters.strays++;
       if ((segment.flags & (FIN | RST)) !== 0) this.#options.onBoundary(segment.endsOf(bytes));
     } else this.#onSegment(segment, bytes, flow, nowMs);
   }
 
-  /** A connection that was there before: it is copied from a request on. */
-  standing(ends: Ends, nowMs: number): void {
+  /** A connection of the application's that was there before: it is copied from a request on. */
+  standing(ends: Ends, isLoopback: boolean, nowMs: number): void {
     if (this.#flows.hasEnds(ends)) return;
-    const flow = new Flow(ends, 0, nowMs);
+    const flow = new Flow(ends, isLoopback, 0, nowMs);
     this.#flows.add(flow);
+    this.#noteApplications(flow);
     this.#ignore(flow);
   }
 
@@ -190,20 +214,25 @@ export class Tracker {
 
   // ---- segments ----
 
-  #onSyn(segment: Segment, bytes: Uint8Array, flow: Flow | undefined, nowMs: number): void {
-    const {sequence} = segment;
-    if (flow === undefined) {
-      const known = new Flow(segment.endsOf(bytes), sequence, nowMs);
-      this.#flows.add(known);
-      this.#await(known);
-      this.#options.onBoundary(known.ends);
-    } else if (flow.unwantedBytes !== undefined) {
+  #onSyn(segment: Segment, bytes: Uint8Array, {isLoopback}: Way, nowMs: number): void {
+    const known = new Flow(segment.endsOf(bytes), isLoopback, segment.sequence, nowMs);
+    this.#flows.add(known);
+    this.#await(known);
+    this.#options.onBoundary(known.ends);
+  }
+
+  /** Whether a SYN is one of a connection that is there. */
+  #isAgain({sequence}: Segment, flow: Flow | undefined, nowMs: number): boolean {
+    if (flow === undefined) return false;
+    if (flow.unwantedBytes !== undefined) {
       this.#forget(flow);
-      this.#onSyn(segment, bytes, undefined, nowMs);
-    } else if (flow.copy === undefined) {
+      return false;
+    }
+    if (flow.copy === undefined) {
       flow.first = sequence;
       flow.seenAt = nowMs;
     } else if (sequence !== flow.first) flow.again = sequence;
+    return true;
   }
 
   #await(flow: Flow): void {
@@ -226,7 +255,7 @@ export class Tracker {
       flow.first = (segment.sequence - 1) >>> 0;
     }
     if (flow.again !== undefined && segment.sequence === (flow.again + 1) >>> 0) {
-      const known = new Flow(flow.ends, flow.again, nowMs);
+      const known = new Flow(flow.ends, flow.isLoopback, flow.again, nowMs);
       this.#broken(flow);
       this.#flows.add(known);
       this.#known.add(known);
@@ -276,6 +305,14 @@ export class Tracker {
       return false;
     }
     this.#known.delete(flow);
+    if (!flow.isApplications) {
+      if (!this.#options.isApplications(flow.ends, flow.isLoopback)) {
+        this.counters.elsewhere++;
+        this.#forget(flow);
+        return false;
+      }
+      this.#noteApplications(flow);
+    }
     const {port} = flow.ends.local;
     if (this.#openCount >= MOST_OPEN) {
       this.counters.overLimit++;
@@ -288,8 +325,13 @@ export class Tracker {
     flow.assembler = new Assembler(next, flow.copy, this.#pool);
     this.counters.connections++;
     this.#openCount++;
-    this.#open.set(port, (this.#open.get(port) ?? 0) + 1);
+    add(this.#open, port, 1);
     return true;
+  }
+
+  #noteApplications(flow: Flow): void {
+    flow.isApplications = true;
+    if (!flow.isLoopback) add(this.#fromOutside, flow.ends.local.port, 1);
   }
 
   // ---- ends ----
@@ -327,6 +369,8 @@ export class Tracker {
 
   #forget(flow: Flow): void {
     this.#flows.delete(flow);
+    if (flow.isApplications && !flow.isLoopback) add(this.#fromOutside, flow.ends.local.port, -1);
+    flow.isApplications = false;
     this.#unwanted.delete(flow);
     this.#end(flow);
   }
@@ -337,11 +381,15 @@ export class Tracker {
     if (flow.assembler === undefined) return;
     flow.assembler.close();
     this.#openCount--;
-    const {port} = flow.ends.local;
-    const others = (this.#open.get(port) ?? 1) - 1;
-    if (others > 0) this.#open.set(port, others);
-    else this.#open.delete(port);
+    add(this.#open, flow.ends.local.port, -1);
   }
+}
+
+/** Counts by port; nothing is kept of those with none. */
+function add(counts: Map<number, number>, port: number, change: 1 | -1): void {
+  const count = (counts.get(port) ?? 0) + change;
+  if (count > 0) counts.set(port, count);
+  else counts.delete(port);
 }
 
 /** Whether a segment begins with a request line of HTTP/1. */

@@ -60,7 +60,7 @@ export class SharedInterceptor {
 
   constructor(options: CandidateOptions) {
     this.#log = options.log;
-    this.#capture = new Capture(options.log);
+    this.#capture = new Capture(options.log, () => this.ports);
     this.#candidate = new Candidate(options, (predecessor) => this.#move(predecessor));
   }
 
@@ -133,11 +133,8 @@ export class SharedInterceptor {
     const {params, client} = wish;
     if (params.mode === 'mirror') {
       const onEvent = (event: InterceptEvent): void => this.#tell(wish, event);
-      const stop = await this.#capture.subscribe(params, client, onEvent);
-      if (wish.isOver) stop?.();
-      else wish.stopCapture = stop;
+      wish.stopCapture = this.#capture.subscribe(params, client, onEvent);
     }
-    if (wish.isOver) return;
     this.#wishes.add(wish);
     await this.#put(wish);
   }

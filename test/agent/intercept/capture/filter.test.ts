@@ -10,6 +10,8 @@ import {ACK, FIN, RST, SYN} from '../../../../agent/intercept/capture/segment.ts
 import {PASS_MARK} from '../../../../agent/intercept/rules.ts';
 
 const OUTGOING = 4;
+const ETHERNET = 1;
+const LOOPBACK = 772;
 
 /** A packet, and what the kernel knows of it. */
 interface Packet {
@@ -17,16 +19,20 @@ interface Packet {
   readonly protocol: number;
   readonly type?: number;
   readonly mark?: number;
+  /** The kind of interface. */
+  readonly hardware?: number;
 }
 
 /** Runs a program of the instructions that there are in it; returns whether the packet is copied. */
-function isCopied(program: Uint8Array, {bytes, protocol, type = 0, mark = 0}: Packet): boolean {
+function isCopied(program: Uint8Array, packet: Packet): boolean {
+  const {bytes, protocol, type = 0, mark = 0, hardware = ETHERNET} = packet;
   const code = new DataView(program.buffer);
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const known = new Map([
     [0xffff_f000, protocol],
     [0xffff_f004, type],
     [0xffff_f014, mark],
+    [0xffff_f01c, hardware],
   ]);
   let [a, x, kept] = [0, 0, 0];
   for (let at = 0; at < program.length / 8; at++) {
@@ -118,7 +124,7 @@ for (const [family, packet] of [
       local: end(80, 2),
     }));
     const ports = Array.from({length: MOST_PORTS}, (_, at) => at + 1);
-    const program = captureFilter(ports, excluded);
+    const program = captureFilter(ports, {excluded, leftOut: ports.slice(100)});
     t.true(program.length / 8 <= 4_096, 'the kernel takes no more');
     const copied = (wire: Wire): boolean => isCopied(program, packet(wire));
     for (const from of [5_000, 5_000 + MOST_EXCLUDED - 1]) {
@@ -127,8 +133,23 @@ for (const [family, packet] of [
       t.true(copied({from, client: 2}));
       t.true(copied({from, to: 81}));
     }
-    t.true(copied({from: 4_999, to: MOST_PORTS}));
+    t.false(copied({from: 4_999, to: MOST_PORTS}), 'left out');
+    t.true(copied({from: 4_999, to: 2}));
+    t.true(isCopied(program, {...packet({to: MOST_PORTS}), hardware: LOOPBACK}));
     t.false(copied({from: 4_999, to: MOST_PORTS + 1}));
+  });
+
+  test(`${family}: to a port that is left out nothing from outside but a SYN`, (t) => {
+    const program = captureFilter([80, 443], {leftOut: [80]});
+    const copied = (wire: Wire, known: Partial<Packet> = {}): boolean =>
+      isCopied(program, {...packet(wire), ...known});
+    t.false(copied({}));
+    t.false(copied({flags: FIN | ACK}));
+    t.true(copied({flags: SYN, options: 1}));
+    t.true(copied({}, {hardware: LOOPBACK}));
+    t.true(copied({to: 443}));
+    t.false(copied({to: 81}, {hardware: LOOPBACK}));
+    t.true(copied({from: 80, to: 9, flags: RST}, {type: OUTGOING}));
   });
 }
 

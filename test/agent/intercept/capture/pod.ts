@@ -444,7 +444,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     return seen;
   },
 
-  /** Without NET_RAW, and with somebody else's rules of NAT. */
+  /** Without NET_RAW, and with rules that lead elsewhere what comes to another port. */
   async instead() {
     const setpriv = ['setpriv', '--bounding-set=-net_raw', '--inh-caps=-net_raw'];
     const less = await new AgentProcess(setpriv).ready();

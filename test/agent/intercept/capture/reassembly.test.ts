@@ -67,12 +67,13 @@ class Kept implements Copy {
   }
 }
 
-function world({hasLost = (): boolean => false} = {}) {
+function world({hasLost = (): boolean => false, isApplications = true} = {}) {
   const copies: Kept[] = [];
   const refused: number[] = [];
   const unwanted: number[] = [];
   const boundaries: number[] = [];
   const tracker = new Tracker({
+    isApplications: () => isApplications,
     open() {
       const copy = new Kept();
       copies.push(copy);
@@ -86,7 +87,7 @@ function world({hasLost = (): boolean => false} = {}) {
   const segment = new Segment();
   const take = (bytes: Uint8Array, isOutgoing = false, nowMs = 0): boolean => {
     if (!segment.read(bytes, 0, bytes.length)) return false;
-    tracker.take(segment, bytes, isOutgoing, nowMs);
+    tracker.take(segment, bytes, {isOutgoing, isLoopback: false}, nowMs);
     return true;
   };
   return {
@@ -252,6 +253,30 @@ test('a client whose end was lost, and that comes again from the same port, is a
   t.deepEqual([...(copies[1]?.bytes ?? [])], [3]);
 });
 
+test('what a proxy takes is forgotten, and not asked for again, whatever comes of it', (t) => {
+  const {tracker, copies, send} = world({isApplications: false});
+  send({sequence: 99, flags: SYN});
+  send({sequence: 100, flags: ACK});
+  send({sequence: 100, flags: ACK, payload: Buffer.from('GET / HTTP/1.1\r\n\r\n')});
+  send({isOutgoing: true, sequence: 1, flags: RST});
+  t.is(copies.length, 0);
+  t.like(tracker.counters, {elsewhere: 1, strays: 1, connections: 0});
+  t.false(tracker.isReachedFromOutside(PORT));
+});
+
+test('it is known while anything from outside is the application’s', (t) => {
+  const {tracker, send} = world();
+  for (const peerPort of [1, 2]) {
+    send({peerPort, sequence: 99, flags: SYN});
+    send({peerPort, sequence: 100, flags: ACK});
+  }
+  t.true(tracker.isReachedFromOutside(PORT));
+  send({peerPort: 1, sequence: 100, flags: FIN | ACK});
+  t.true(tracker.isReachedFromOutside(PORT));
+  send({peerPort: 2, sequence: 100, flags: RST});
+  t.false(tracker.isReachedFromOutside(PORT));
+});
+
 test('above the limit connections are not copied, until there are fewer', (t) => {
   const {tracker, copies, refused, send} = world();
   const open = (peerPort: number): void => {
@@ -293,7 +318,8 @@ test('what nobody takes any more is not put in order, and told of when there is 
 test('a copy begins in the middle with a request of HTTP/1, and with nothing else', (t) => {
   const {tracker, copies, send} = world();
   const request = Buffer.from('GET /1 HTTP/1.1\r\n\r\n');
-  tracker.standing({peer: {address: Uint8Array.of(10, 1, 0, 0), port: 5_000}, local: POD}, 0);
+  const peer = {address: Uint8Array.of(10, 1, 0, 0), port: 5_000};
+  tracker.standing({peer, local: POD}, false, 0);
   send({sequence: 90, flags: ACK, payload: Buffer.from('body')});
   send({sequence: 94, flags: ACK, payload: Buffer.from('GET /half')});
   t.is(copies.length, 0);

@@ -29,6 +29,13 @@ export interface Mesh {
   };
 }
 
+/** The same rules for ip6tables. */
+export function overIpv6(rules: string): string {
+  return rules
+    .replaceAll('169.254.7.127/32', 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128')
+    .replaceAll(/127\.0\.0\.([16])\/32/g, '::$1/128');
+}
+
 const ENVOY = {uid: 1_337, inbound: 15_006, outbound: 15_001, source: '127.0.0.6', to: 'original'};
 
 /** What istio-iptables does on the way out; of the way in, only the redirect itself. */

@@ -2,41 +2,53 @@
 
 The argument is its description (meshes.ts) as JSON. Every request that it passes on gets a header; every connection is a
 line on stdout, as is the start."""
-import json, socket, struct, sys, threading
+import ipaddress, json, socket, struct, sys, threading
 
 proxy = json.loads(sys.argv[1])
-SO_ORIGINAL_DST, IP_TRANSPARENT, SO_MARK = 80, 19, 36
+SO_ORIGINAL_DST, IP_TRANSPARENT, IPV6_TRANSPARENT, SO_MARK = 80, 19, 75, 36
+MAPPED = "::ffff:"
+OF_IPV6 = {"127.0.0.6": "::6", "127.0.0.1": "::1"}
 
 
 def listen(port, transparent):
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET6)
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if transparent:
-        listener.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
-    listener.bind(("0.0.0.0", port))
+        listener.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+    listener.bind(("::", port))
     listener.listen(64)
     return listener
+
+
+def address(host):
+    return host.removeprefix(MAPPED)
 
 
 def wanted(client):
     name = client.getsockname()
     if proxy["isTransparent"] and name[1] != proxy["inbound"]:
-        return name
-    raw = client.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
-    return socket.inet_ntoa(raw[4:8]), struct.unpack("!H", raw[2:4])[0]
+        return address(name[0]), name[1]
+    if name[0].startswith(MAPPED):
+        raw = client.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
+        return socket.inet_ntoa(raw[4:8]), struct.unpack("!H", raw[2:4])[0]
+    raw = client.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, 28)
+    return socket.inet_ntop(socket.AF_INET6, raw[8:24]), struct.unpack("!H", raw[2:4])[0]
 
 
 def connect(client, to):
-    upstream = socket.socket()
+    host, port = to
+    is_v6 = ipaddress.ip_address(host).version == 6
+    upstream = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET)
+    own = lambda host: OF_IPV6[host] if is_v6 else host
     if proxy["mark"]:
         upstream.setsockopt(socket.SOL_SOCKET, SO_MARK, proxy["mark"])
     if proxy["source"] == "client":
-        upstream.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
-        upstream.bind((client.getpeername()[0], 0))
+        upstream.setsockopt(*((socket.IPPROTO_IPV6, IPV6_TRANSPARENT) if is_v6 else (socket.SOL_IP, IP_TRANSPARENT)), 1)
+        upstream.bind((address(client.getpeername()[0]), 0))
     elif proxy["source"]:
-        upstream.bind((proxy["source"], 0))
-    host, port = to
-    upstream.connect((host if proxy["to"] == "original" else proxy["to"], port))
+        upstream.bind((own(proxy["source"]), 0))
+    upstream.connect((host if proxy["to"] == "original" else own(proxy["to"]), port))
     return upstream
 
 

@@ -1,0 +1,99 @@
+/**
+ * Where connections to a mirrored port end: at a socket of the application, or at a proxy that takes them before it, as that of a
+ * service mesh does. What it takes may be ciphertext, and what it passes on comes once more, in plain text and on `lo`.
+ *
+ * Theory of operation. A packet socket sees what comes by a network card before any rule of NAT, and what is on `lo` behind them:
+ * so that on `lo` the port that is seen is the one where it ends. Of what comes from outside, the kernel is asked for each connection:
+ *
+ *     not tracked, or not translated      it ends where it wanted to go: at the application
+ *     translated to a port of an agent's  somebody steals the port; the bytes are the same
+ *     translated elsewhere                a proxy has it
+ *
+ * Rules that lead connections to a proxy without translation (TPROXY) need a socket that takes other addresses for its own
+ * (IP_TRANSPARENT). Where anybody listens by such a one, the connection's own socket tells whose it is; and where that
+ * is gone already, what the last one of the port told. While none has, a short one may be taken for the application's.
+ *
+ * No rule is read: they may be anybody's, by any tool, and may come and go. Each connection went where it went.
+ */
+
+import {existsSync} from 'node:fs';
+import {errnoOf} from '../../errno.ts';
+import {connections, socketOfConnection, trackedDestination} from '../../native.ts';
+import type {Ends} from '../tunnel-duplex.ts';
+
+/** `proxy`: without translation. */
+export type Destination = 'application' | 'translated' | 'proxy';
+
+/** Between two looks at who listens by a transparent socket, ms. */
+const LISTENERS_MS = 2_000;
+/** It is there if the kernel can track connections at all. */
+const TRACKING = '/proc/sys/net/netfilter/nf_conntrack_max';
+const NOBODY = {address: new Uint8Array(4), port: 0};
+
+/**
+ * Whether it can be told. Not where the kernel tracks connections and does not say so (it has no ctnetlink). Without NET_ADMIN nothing is
+ * known either, but nothing else can be done.
+ */
+export function canTell(): boolean {
+  try {
+    trackedDestination(NOBODY, NOBODY);
+    return true;
+  } catch (error) {
+    return errnoOf(error) === 'EPERM' || !existsSync(TRACKING);
+  }
+}
+
+export class Destinations {
+  readonly #agentPorts: () => readonly number[];
+  /** By port, whether a proxy had the last connection from outside of which that was known. */
+  readonly #wasProxys = new Map<number, boolean>();
+  #hasTransparent = false;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+
+  /** `agentPorts`: where agents of the pod take redirected connections. */
+  constructor(agentPorts: () => readonly number[]) {
+    this.#agentPorts = agentPorts;
+  }
+
+  /** Of a connection whose handshake is over. `isLoopback`: it was seen on `lo`. */
+  of(ends: Ends, isLoopback: boolean, nowMs: number): Destination {
+    if (!isLoopback && this.isTranslated(ends) === true) return 'translated';
+    return this.#isProxys(ends, isLoopback, nowMs) ? 'proxy' : 'application';
+  }
+
+  /** Whether it is led to somebody who is no agent; undefined: it is not tracked, or not yet. */
+  isTranslated({peer, local}: Ends): boolean | undefined {
+    try {
+      const found = trackedDestination(peer, local);
+      if (found === undefined) return undefined;
+      const {address, port} = found;
+      const isSame = port === local.port && address.every((byte, at) => byte === local.address[at]);
+      return !isSame && !this.#agentPorts().includes(port);
+    } catch {
+      return false; // see `canTell`
+    }
+  }
+
+  #isProxys({peer, local}: Ends, isLoopback: boolean, nowMs: number): boolean {
+    if (!this.#isAnybodyTransparent(nowMs)) return false;
+    const socket = socketOfConnection(local, peer);
+    if (socket === undefined || socket.isOver) {
+      return !isLoopback && this.#wasProxys.get(local.port) === true;
+    }
+    if (!isLoopback) this.#wasProxys.set(local.port, socket.isTransparent);
+    return socket.isTransparent;
+  }
+
+  #isAnybodyTransparent(nowMs: number): boolean {
+    if (nowMs - this.#lookedAt < LISTENERS_MS) return this.#hasTransparent;
+    this.#lookedAt = nowMs;
+    try {
+      this.#hasTransparent = ([4, 6] as const).some((family) =>
+        connections(family, {}, 'listening').some(({isTransparent}) => isTransparent),
+      );
+    } catch {
+      this.#hasTransparent = false; // no sock_diag
+    }
+    return this.#hasTransparent;
+  }
+}

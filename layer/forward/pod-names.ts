@@ -1,28 +1,21 @@
 /**
  * The addresses of a name, as a program in the pod would find them: its hosts file, then its name servers, through the
  * agent, completed by its search domains.
- *
- * Over UDP alone: what an answer leaves out for want of room is more addresses of the same name, of which one will do.
  */
 
-import {randomInt} from 'node:crypto';
 import {isIP} from 'node:net';
-import {encode, RECURSION_DESIRED} from 'dns-packet';
 import type {IpAddress} from '../../netstack/types.ts';
-import {emitEndpoint, emitFamily, parseUdpReport} from '../../tunnel/messages.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {TargetInfo} from '../../tunnel/target.ts';
 import {addressBytes} from '../address.ts';
 import {readAddresses} from '../routing/dns/message.ts';
 import {parseHosts} from '../routing/names.ts';
 import {parseResolvConf, plainName} from '../routing/search-domains.ts';
+import {askNameServer, type Question} from './name-server.ts';
 
 const dnsPort = 53;
-/** How long one name server may take, ms; as the resolver of a program has it, there are three at most. */
-const serverTimeoutMs = 3_000;
+/** As the resolver of a program has it. */
 const serverLimit = 3;
-/** What fits into a packet everywhere (the DNS flag day of 2020), bytes. */
-const payloadBytes = 1_232;
 
 /** Names to ask for, in order, as resolv.conf(5) has it: those with few dots are first completed. */
 export function candidates(name: string, resolvConf: string): string[] {
@@ -35,50 +28,18 @@ export function candidates(name: string, resolvConf: string): string[] {
   return isLong ? [plain, ...completed] : [...completed, plain];
 }
 
-/** Asks one name server; undefined when it does not answer. */
-function ask(
-  mux: Mux,
-  server: IpAddress,
-  question: {name: string; type: 'A' | 'AAAA'},
-): Promise<Uint8Array | undefined> {
-  const id = randomInt(0x1_0000);
-  const {promise, resolve} = Promise.withResolvers<Uint8Array | undefined>();
-  const stream = mux.open('udp', emitFamily(server.length === 4 ? 4 : 6), {
-    onDatagram(bytes) {
-      const report = parseUdpReport(bytes);
-      if (report.type === 'failure') resolve(undefined);
-      else if (((report.payload[0] ?? 0) << 8) + (report.payload[1] ?? 0) === id) {
-        resolve(Uint8Array.from(report.payload));
-      }
-    },
-    onRefused: () => resolve(undefined),
-    onReset: () => resolve(undefined),
-  });
-  const query = encode({
-    type: 'query',
-    id,
-    flags: RECURSION_DESIRED,
-    questions: [question],
-    additionals: [
-      {type: 'OPT', name: '.', udpPayloadSize: payloadBytes, flags: 0, options: []} as never,
-    ],
-  });
-  stream.sendDatagram(query, emitEndpoint({address: server, port: dnsPort}));
-  const timer = setTimeout(resolve, serverTimeoutMs, undefined);
-  return promise.finally(() => {
-    clearTimeout(timer);
-    stream.reset('ECANCELED');
-  });
-}
-
 /** The addresses that the first name server which answers knows. */
 async function lookUp(
   mux: Mux,
   servers: readonly string[],
-  question: {name: string; type: 'A' | 'AAAA'},
+  question: Question,
 ): Promise<IpAddress[]> {
   for (const server of servers.filter((each) => isIP(each) > 0).slice(0, serverLimit)) {
-    const answer = await ask(mux, addressBytes(server), question);
+    const answer = await askNameServer(
+      mux,
+      {address: addressBytes(server), port: dnsPort},
+      question,
+    );
     if (answer === undefined) continue;
     return readAddresses(answer)
       .filter(({names}) => names.includes(question.name))

@@ -15,7 +15,7 @@ import {filesCommand} from './commands/files.ts';
 import {lsCommand} from './commands/ls.ts';
 import {portForwardCommand} from './commands/port-forward.ts';
 import {rbacCommand} from './commands/rbac.ts';
-import {sessionCommand} from './commands/session.ts';
+import {killCommand, sessionCommand} from './commands/session.ts';
 import {verifyConfigCommand} from './commands/verify-config.ts';
 import {reportError} from './report.ts';
 import {version} from './version.ts';
@@ -38,6 +38,7 @@ Examples:
   .addCommand(execCommand())
   .addCommand(lsCommand())
   .addCommand(sessionCommand())
+  .addCommand(killCommand(), {hidden: true})
   .addCommand(dumpCommand())
   .addCommand(portForwardCommand())
   .addCommand(filesCommand())

@@ -10,6 +10,7 @@ import {addAgentFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import {formatTarget} from '../config/target.ts';
 import {asJson, asText} from '../dump/format.ts';
+import {aliasOf} from '../flag-alias.ts';
 import {requestOptions} from '../incoming-options.ts';
 import {declaredPorts} from '../kube/target/containers.ts';
 import {type LinkedAgent, openLinkedAgent} from '../linked-agent.ts';
@@ -82,13 +83,12 @@ async function dump(flags: DumpFlags, command: Command): Promise<void> {
 
 /** The command, for `main.ts`. */
 export function dumpCommand(): Command {
+  const port = new Option('-p, --port <ports>', 'only these ports (repeatable, or with commas)');
+  port.argParser(parsePorts);
   const command = new Command('dump')
     .description("print a target's incoming traffic, live")
-    .addOption(
-      new Option('-p, --port <ports>', 'only these ports (repeatable, or with commas)').argParser(
-        parsePorts,
-      ),
-    )
+    .addOption(port)
+    .addOption(aliasOf(port, '--ports'))
     .addOption(new Option('-o, --output <format>', 'how').choices(['text', 'json']).default('text'))
     .addOption(new Option('--json', 'as --output json'))
     .helpOption('-h, --help', 'show this help')
@@ -109,5 +109,5 @@ Examples:
   $ mirrord dump -t demo/gateway --json | jq -r 'select(.text).text'`,
     )
     .action(dump);
-  return addAgentFlags(command);
+  return addAgentFlags(command, ['--key']);
 }

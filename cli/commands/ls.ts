@@ -10,6 +10,7 @@ import {addConfigFlags, configFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import type {ResolvedConfig} from '../config/schema/root.ts';
 import {demoStatus} from '../demo/client.ts';
+import {aliasOf} from '../flag-alias.ts';
 import {loadKubeClient} from '../kube/client.ts';
 import {hasKubeconfig} from '../kube/kubeconfig.ts';
 import {
@@ -151,6 +152,7 @@ export function lsCommand(): Command {
     .description('list the targets that -t may name')
     .addOption(new Option('-o, --output <format>', 'how').choices(['json']).default('json'))
     .addOption(type.choices([...listedKinds]))
+    .addOption(aliasOf(type, '--target-type'))
     .helpOption('-h, --help', 'show this help')
     .addHelpText(
       'after',
@@ -169,8 +171,10 @@ Examples:
   $ mirrord exec -t "$(mirrord ls | jq -r '.[0]')" -- env`,
     )
     .action(ls);
-  return addConfigFlags(
+  addConfigFlags(
     command,
     others.filter((long) => !takenFlags.includes(long)),
   );
+  const namespace = command.options.find(({long}) => long === '--target-namespace');
+  return namespace === undefined ? command : command.addOption(aliasOf(namespace, '--namespace'));
 }

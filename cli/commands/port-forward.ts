@@ -12,6 +12,7 @@ import {addAgentFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import type {ResolvedConfig} from '../config/schema/root.ts';
 import {formatTarget, type Target} from '../config/target.ts';
+import {aliasOf} from '../flag-alias.ts';
 import {parseLocalForwards, parseReverseForwards} from '../forward-spec.ts';
 import {incomingOptions} from '../incoming-options.ts';
 import {type LinkedAgent, openLinkedAgent} from '../linked-agent.ts';
@@ -95,14 +96,14 @@ async function portForward(flags: PortForwardFlags, command: Command): Promise<v
 
 /** The command, for `main.ts`. */
 export function portForwardCommand(): Command {
+  const mapping = new Option(
+    '-L, --port-mapping <forward>',
+    '[LOCAL_PORT:]HOST:PORT: 127.0.0.1:LOCAL_PORT leads to HOST:PORT, as the pod finds it (repeatable)',
+  ).argParser(parseLocalForwards);
   const command = new Command('port-forward')
     .description("ports of this machine that lead into a target's network, and the other way")
-    .addOption(
-      new Option(
-        '-L, --port-mapping <forward>',
-        '[LOCAL_PORT:]HOST:PORT: 127.0.0.1:LOCAL_PORT leads to HOST:PORT, as the pod finds it (repeatable)',
-      ).argParser(parseLocalForwards),
-    )
+    .addOption(mapping)
+    .addOption(aliasOf(mapping, '--port-mappings'))
     .addOption(
       new Option(
         '-R, --reverse-port-mapping <forward>',

@@ -67,8 +67,8 @@ function listCommand(): Command {
     .action(list);
 }
 
-function stopCommand(): Command {
-  return new Command('stop')
+function stopCommand(name: 'stop' | 'kill'): Command {
+  return new Command(name)
     .description('end sessions: their programs get SIGTERM, then SIGKILL')
     .argument('[session...]', 'their ids, or the beginnings of these')
     .option('--all', 'all of them')
@@ -92,6 +92,12 @@ Examples:
   $ mirrord exec --join 1f2e -- ss -tlnp
   $ mirrord session stop 1f2e`,
     )
-    .addCommand(listCommand())
-    .addCommand(stopCommand());
+    .alias('sessions')
+    .addCommand(listCommand(), {isDefault: true})
+    .addCommand(stopCommand('stop'));
+}
+
+/** `mirrord kill`: mirrord's other name of `mirrord session stop`. */
+export function killCommand(): Command {
+  return stopCommand('kill').helpOption('-h, --help', 'show this help');
 }

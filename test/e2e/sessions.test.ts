@@ -54,6 +54,7 @@ test.serial('a session is listed while its program runs', async (t) => {
     stdout,
     new RegExp(`^SESSION .*\n${session.id}  demo/gateway  ${session.pid} .*exec cat\n$`),
   );
+  t.is((await demo.mirrord(['sessions'])).stdout, stdout, 'in mirrord’s words');
   await finish(running);
   t.deepEqual(await list(), []);
   t.false(existsSync(directory));

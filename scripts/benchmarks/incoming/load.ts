@@ -8,7 +8,7 @@ import type {Person} from '../network/person.ts';
 import {cpuSeconds} from '../network/usage.ts';
 import {quantile} from '../values.ts';
 import {type Body, ports} from './nginx.ts';
-import type {Pod, PodName} from './pods.ts';
+import type {Pod} from './pods.ts';
 
 const script = fileURLToPath(new URL('wrk.lua', import.meta.url));
 
@@ -127,6 +127,7 @@ export const loads: readonly Load[] = [
 ];
 
 export interface Sample {
+  readonly requests: number;
   readonly perSecond: number;
   readonly medianMs: number;
   readonly p99Ms: number;
@@ -175,10 +176,10 @@ function readLog(file: string, seconds: number): Outcome {
 export async function measure(
   person: Person,
   load: Load,
-  {name, pod, seconds}: {readonly name: PodName; readonly pod: Pod; readonly seconds: number},
+  {name, pod, seconds}: {readonly name: string; readonly pod: Pod; readonly seconds: number},
 ): Promise<Sample> {
   const {port, body, connections, streams} = load;
-  const paths = name === 'filter, half fit' ? [`/mine/${body}`, `/${body}`] : [`/${body}`];
+  const paths = name.endsWith('half fit') ? [`/mine/${body}`, `/${body}`] : [`/${body}`];
   const before = cpuSeconds(pod.proxies);
   let outcome: Outcome;
   if (load.tool === 'wrk') {
@@ -199,5 +200,5 @@ export async function measure(
     throw new BenchError(`${load.title}, ${name}: ${failures} of ${requests} requests failed`);
   const cpuMicros = ((cpuSeconds(pod.proxies) - before) * 1e6) / requests;
   const {medianMs, p99Ms} = outcome;
-  return {perSecond: requests / outcome.seconds, medianMs, p99Ms, cpuMicros};
+  return {requests, perSecond: requests / outcome.seconds, medianMs, p99Ms, cpuMicros};
 }

@@ -8,13 +8,21 @@ import {join} from 'node:path';
  * in their stead.
  */
 export const ports = {http1: 8080, h2c: 8081, node: 8082, go: 8083} as const;
+export type Ports = Readonly<Record<keyof typeof ports, number>>;
+
+/** Where nginx tells how many requests it has had. */
+export const status = '/status';
 
 /** What is asked for: a body of so many bytes. The list is what the application in Go makes. */
 export const bodies = {small: 64, list: 12_500, large: 65_536} as const;
 export type Body = keyof typeof bodies;
 
-/** Writes a configuration for a directory of its own, and returns nginx' arguments. The program has all ports. */
-export function configureNginx(directory: string, answerer: 'application' | 'program'): string[] {
+/** Writes a configuration for a directory of its own, and returns nginx' arguments. The program has all of the ports. */
+export function configureNginx(
+  directory: string,
+  answerer: 'application' | 'program',
+  {http1, h2c, node, go}: Ports = ports,
+): string[] {
   const temporary = join(directory, 'temporary');
   mkdirSync(temporary, {recursive: true});
   // nginx is the ordinary user's, whoever runs this.
@@ -45,11 +53,12 @@ http {
   default_type text/plain;
   add_header X-Answerer ${answerer};
   server {
-    listen ${ports.http1};
-    listen ${ports.h2c} http2;
-    ${answerer === 'program' ? `listen ${ports.node}; listen ${ports.go};` : ''}
+    listen ${http1};
+    listen ${h2c} http2;
+    ${answerer === 'program' ? `listen ${node}; listen ${go};` : ''}
     location / { alias ${directory}/; }
     location /mine/ { alias ${directory}/; }
+    location = ${status} { stub_status; }
   }
 }
 `,

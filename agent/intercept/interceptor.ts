@@ -72,6 +72,8 @@ export interface InterceptorOptions {
   readonly log: Log;
   /** The id of the agent whose subscriptions are taken over. */
   readonly predecessor?: string | undefined;
+  /** Whether to redirect again after the rules have expired, since we were stopped. */
+  readonly mayGoOn?: () => Promise<boolean>;
   /** By default what is found on this machine. */
   readonly backends?: readonly Backend[];
   readonly relayHttp?: RelayHttp;
@@ -159,6 +161,11 @@ export class Interceptor {
     };
     void this.#begin(subscription);
     return () => this.#end(subscription);
+  }
+
+  /** Redirects nothing more, for good, while subscriptions move to another agent. */
+  async yield(): Promise<void> {
+    await this.#redirect?.withdraw();
   }
 
   /** Redirects nothing more, for good; resolves when new connections are the application's. */
@@ -283,7 +290,7 @@ export class Interceptor {
   }
 
   async #listen(): Promise<Redirect> {
-    const {log, id, backends = findBackends(id), predecessor} = this.#options;
+    const {log, id, backends = findBackends(id), predecessor, mayGoOn} = this.#options;
     loadNative();
     const options = {allowHalfOpen: true, pauseOnConnect: true, noDelay: true} as const;
     const server = createServer(options, (socket) => this.#onConnection(socket));
@@ -298,7 +305,7 @@ export class Interceptor {
     this.#server = server;
     this.#port = (server.address() as AddressInfo | null)?.port;
     this.#redirect = new Redirect({
-      ...{to: this.port ?? 0, backends, predecessor, log},
+      ...{to: this.port ?? 0, backends, predecessor, mayGoOn, log},
       isInUse: () => this.#connections.size > 0,
       isSending: () => isSending(this.port ?? 0),
     });

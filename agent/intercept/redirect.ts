@@ -3,7 +3,8 @@
  *
  * Theory of operation. What is wanted is a set of ports; what is loaded follows it, one load at a time. The
  * kernel forgets what is not refreshed within 8 s (`rules.ts`), so everything is loaded again every 3 s:
- * **the switch that a dead agent cannot hold**. One that hangs cannot either, and the application is its own again.
+ * **the switch that a dead agent cannot hold**. One that hangs cannot either, and the application is its own again. When it goes on after
+ * that, another agent may have the ports, which is asked first (`mayGoOn`).
  *
  * What was redirected needs our rules until it is over: without them the kernel translates nothing any more, and both
  * ends would wait for ever. So they stay, with no port in them, while there are connections, or may be such
@@ -16,6 +17,7 @@
 
 import type {Log} from '../log.ts';
 import {type Backend, RulesError} from './backend.ts';
+import {LIFETIME_SECONDS} from './rules.ts';
 
 /** How long an accepted connection may wait for us to see it, ms. */
 const QUEUE_MS = 100;
@@ -37,6 +39,8 @@ export interface RedirectOptions {
   readonly isSending: () => boolean;
   /** The id of the agent whose ports are taken over. */
   readonly predecessor?: string | undefined;
+  /** Asked when what was loaded has expired meanwhile; false: nothing is redirected any more, for good. */
+  readonly mayGoOn?: (() => Promise<boolean>) | undefined;
   readonly log: Log;
 }
 
@@ -49,6 +53,7 @@ export class Redirect {
   #loading: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #isLoaded = false;
+  #loadedAt = 0;
   /** What is loaded redirects nothing. */
   #isEmpty = false;
   #isPaused = false;
@@ -140,6 +145,7 @@ export class Redirect {
 
   async #loadNow(): Promise<void> {
     clearTimeout(this.#timer);
+    if (this.#hasExpired && (await this.#options.mayGoOn?.()) === false) this.#isWithdrawn = true;
     if (this.#isClosed) return;
     const ports = this.#ports;
     if (ports.length === 0 && !this.#isLoaded) return;
@@ -162,7 +168,14 @@ export class Redirect {
       this.counters.failures++;
       throw error;
     }
+    this.#loadedAt = performance.now();
     if (this.#isClosed) this.#unload();
+  }
+
+  /** Whether ports were redirected, and are not any more, since we were stopped. */
+  get #hasExpired(): boolean {
+    if (!this.#isLoaded || this.#isEmpty) return false;
+    return performance.now() - this.#loadedAt > 1_000 * LIFETIME_SECONDS;
   }
 
   async #loadByAny(redirection: {ports: number[]; to: number}): Promise<void> {

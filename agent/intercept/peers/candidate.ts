@@ -13,10 +13,13 @@ import {Follower} from './follower.ts';
 import {gather, type Subscribe} from './gather.ts';
 import {Leader} from './leader.ts';
 import {mayRedirect} from './may-redirect.ts';
-import {MEETING_POINT} from './protocol.ts';
+import {placeAbove} from './meeting-point.ts';
+import {LAST_PLACE, meetingPoint, SILENT_MS} from './protocol.ts';
 
-/** How long it is tried to lead or to follow, ms: a leader answers in some ten, a stopped one never. */
+/** How long it is tried to lead or to follow, ms: a leader answers in some ten. */
 const ELECTION_MS = 5_000;
+/** Who does not answer for so long is stopped, and its rules have expired, ms. */
+const JOIN_MS = SILENT_MS + 1_000;
 /** Between two attempts at most, ms: a leader that ends gives the name up a moment before it lets go of its peers. */
 const PAUSE_MS = 20;
 /** What says that there was nobody just now. */
@@ -32,6 +35,8 @@ export interface CandidateOptions extends Pick<InterceptorOptions, 'relayHttp' |
 /** Who led before, and how it ended. */
 export interface Predecessor {
   readonly id: string;
+  /** Where the next one is to lead: `meetingPoint`. */
+  readonly next: number;
   readonly isGone: boolean;
   /** Subscriptions that move to the next one. */
   readonly moving: number;
@@ -39,7 +44,7 @@ export interface Predecessor {
 
 /** Where subscriptions are made. */
 export interface Place {
-  readonly isOver: boolean;
+  isOver: boolean;
   readonly subscribe: Subscribe;
 }
 
@@ -48,6 +53,8 @@ export class Candidate {
   readonly #options: CandidateOptions;
   readonly #onOver: (predecessor: Predecessor) => void;
   #interceptor: Interceptor | undefined;
+  /** Those of before we were deposed: connections still go through them. */
+  readonly #former = new Set<Interceptor>();
   #leader: Leader | undefined;
   #follower: Follower | undefined;
   #complaint: string | undefined;
@@ -65,14 +72,17 @@ export class Candidate {
 
   /** Listening ports of agents, which are none of the target's. */
   get ports(): number[] {
-    return [this.#interceptor?.port, this.#follower?.leader.port].filter(
-      (port) => port !== undefined,
-    );
+    const own = this.#interceptors.map(({port}) => port);
+    return [...own, this.#follower?.leader.port].filter((port) => port !== undefined);
   }
 
   /** Connections that go through us now. */
   get connections(): number {
-    return this.#interceptor?.connections ?? 0;
+    return this.#interceptors.reduce((sum, {connections}) => sum + connections, 0);
+  }
+
+  get #interceptors(): Interceptor[] {
+    return [...this.#former, ...(this.#interceptor === undefined ? [] : [this.#interceptor])];
   }
 
   /** Those of them that are waited for after `withdraw`. */
@@ -89,14 +99,20 @@ export class Candidate {
   async elect(predecessor?: Predecessor): Promise<Place> {
     this.counters.elections++;
     if (!mayRedirect()) return this.#beAlone(predecessor);
-    const endsAt = performance.now() + ELECTION_MS;
+    let endsAt = performance.now() + ELECTION_MS;
+    let at = predecessor?.next ?? 0;
     let errno = '';
     do {
       try {
-        return (await this.#lead(predecessor)) ?? (await this.#follow(endsAt));
+        at = (await placeAbove(at)) ?? at;
+        return (await this.#lead(at, predecessor)) ?? (await this.#follow(at));
       } catch (error) {
         errno = errnoOf(error);
-        if (!TRANSIENT.includes(errno)) break;
+        const isSilent = errno === 'ETIMEDOUT' && at < LAST_PLACE;
+        if (isSilent) {
+          at++;
+          endsAt = performance.now() + ELECTION_MS;
+        } else if (!TRANSIENT.includes(errno)) break;
       }
       await delay(PAUSE_MS * this.#options.random());
     } while (performance.now() < endsAt);
@@ -108,47 +124,59 @@ export class Candidate {
   /** Hands over to others, and redirects nothing more; resolves when that is so. */
   async withdraw(): Promise<void> {
     await this.#leader?.leave();
-    await this.#interceptor?.withdraw();
+    await Promise.all(this.#interceptors.map((one) => one.withdraw()));
   }
 
   /** After `withdraw`: resolves when everything that passes through us is over, or has had its time. */
   async linger(): Promise<void> {
-    await this.#interceptor?.linger();
+    await Promise.all(this.#interceptors.map((one) => one.linger()));
   }
 
   /** Ends what is open, and then removes every rule, before it returns. */
   close(): void {
     this.#leader?.close();
     this.#follower?.close();
-    this.#interceptor?.close();
+    for (const interceptor of this.#interceptors) interceptor.close();
   }
 
   /** Undefined: somebody else leads. */
-  async #lead(predecessor: Predecessor | undefined): Promise<Place | undefined> {
+  async #lead(at: number, predecessor: Predecessor | undefined): Promise<Place | undefined> {
     const id = randomBytes(4).toString('hex');
-    const interceptor = this.#intercept(id, predecessor);
+    const mayGoOn = async (): Promise<boolean> => !(await leader.isDeposed());
+    const interceptor = this.#intercept(id, predecessor, mayGoOn);
     const {memory, random, log} = this.#options;
     const direct: Subscribe = (...args) => interceptor.subscribe(...args);
     const moving = predecessor?.moving ?? 0;
     const subscribe = moving > 1 ? gather(direct, moving) : direct;
-    const leader = new Leader({...{id, interceptor, subscribe}, ...{memory, random, log}});
-    if (!(await leader.listen(MEETING_POINT))) return undefined;
+    const place: Place = {isOver: false, subscribe};
+    const onDeposed = (): void => {
+      place.isOver = true;
+      this.#onDeposed(interceptor, {id, next: at, isGone: false, moving: 0});
+    };
+    const leader = new Leader({
+      ...{id, place: at, interceptor, subscribe, onDeposed},
+      ...{memory, random, log},
+    });
+    if (!(await leader.listen())) return undefined;
     this.counters.led++;
     this.#interceptor = interceptor;
     this.#leader = leader;
-    log.info('leading', {id, predecessor: predecessor?.id});
+    log.info('leading', {id, place: at, predecessor: predecessor?.id});
     if (predecessor?.isGone === true) await this.#bury(predecessor.id);
-    return {isOver: false, subscribe};
+    return place;
   }
 
-  async #follow(endsAt: number): Promise<Place> {
+  /** Rejects with ETIMEDOUT: who leads there is stopped. */
+  async #follow(at: number): Promise<Place> {
     const {memory, random, log} = this.#options;
+    const over = {next: at, isGone: false, moving: 0};
     const follower = await Follower.join({
-      name: MEETING_POINT,
-      timeoutMs: Math.max(0, endsAt - performance.now()),
+      name: meetingPoint(at),
+      timeoutMs: JOIN_MS,
       ...{memory, random},
-      onLeft: ({leader}, {moving}) => this.#onOver({id: leader.id, isGone: false, moving}),
-      onGone: (gone, hadLeft) => this.#onGone(gone, hadLeft),
+      onLeft: ({leader: {id}}, {moving}) => this.#onOver({...over, id, moving}),
+      onSilent: ({leader: {id}}) => this.#onOver({...over, id, next: Math.min(at + 1, LAST_PLACE)}),
+      onGone: (gone, hadLeft) => this.#onGone(gone, hadLeft, at),
     });
     this.counters.followed++;
     this.#follower = follower;
@@ -156,12 +184,21 @@ export class Candidate {
     return follower;
   }
 
-  #onGone(follower: Follower, hadLeft: boolean): void {
+  /** Somebody else leads: what passes through us goes on, and everything else moves. */
+  #onDeposed(interceptor: Interceptor, predecessor: Predecessor): void {
+    if (this.#interceptor === interceptor) this.#interceptor = undefined;
+    this.#former.add(interceptor);
+    this.#leader = undefined;
+    void interceptor.yield();
+    this.#onOver(predecessor);
+  }
+
+  #onGone(follower: Follower, hadLeft: boolean, next: number): void {
     const {id} = follower.leader;
     if (this.#follower === follower) this.#follower = undefined;
     // It may have been killed on its way.
     if (hadLeft) void this.#bury(id);
-    else this.#onOver({id, isGone: true, moving: 0});
+    else this.#onOver({id, next, isGone: true, moving: 0});
   }
 
   #beAlone(predecessor: Predecessor | undefined): Place {
@@ -171,10 +208,14 @@ export class Candidate {
     return {isOver: false, subscribe: (...args) => interceptor.subscribe(...args)};
   }
 
-  #intercept(id: string, predecessor: Predecessor | undefined): Interceptor {
+  #intercept(
+    id: string,
+    predecessor: Predecessor | undefined,
+    mayGoOn = async (): Promise<boolean> => true,
+  ): Interceptor {
     const {log, relayHttp, backends} = this.#options;
     return new Interceptor({
-      ...{id, log, predecessor: predecessor?.id},
+      ...{id, log, predecessor: predecessor?.id, mayGoOn},
       ...(relayHttp !== undefined && {relayHttp}),
       ...(backends !== undefined && {backends}),
     });

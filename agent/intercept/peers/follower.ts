@@ -13,12 +13,14 @@ import {connectTunnel} from '../../../tunnel/websocket.ts';
 import type {InterceptClient, Standing} from '../subscriptions.ts';
 import {visit} from './meeting-point.ts';
 import {
+  BEAT_MS,
   type LeaderInfo,
   type LeavingInfo,
   PEER_METHOD,
   PEER_TOKEN,
   parseLeaderInfo,
   parseLeavingInfo,
+  SILENT_MS,
 } from './protocol.ts';
 import {relayStream} from './relay.ts';
 
@@ -41,7 +43,9 @@ export interface FollowerOptions {
   readonly random: () => number;
   /** The leader leaves, and goes on until its followers have moved. Once, and only before `onGone`. */
   readonly onLeft: (follower: Follower, info: LeavingInfo) => void;
-  /** The leader is gone. Once. */
+  /** The leader says nothing any more, but is not gone. Once, and only before `onGone`. */
+  readonly onSilent: (follower: Follower) => void;
+  /** The leader is gone. Once. `hadLeft`: that others are to lead was told before. */
   readonly onGone: (follower: Follower, hadLeft: boolean) => void;
 }
 
@@ -58,6 +62,9 @@ export class Follower {
   readonly #joined = Promise.withResolvers<void>();
   #leader: LeaderInfo | undefined;
   #nextNumber = 1;
+  #heardAt = performance.now();
+  #lookedAt = performance.now();
+  #timer: NodeJS.Timeout | undefined;
   #state: 'joining' | 'following' | 'left' | 'over' = 'joining';
 
   /**
@@ -89,13 +96,14 @@ export class Follower {
       {
         token: PEER_TOKEN,
         random,
-        handshakeTimeoutMs: timeoutMs,
+        // After `join` has told that it was silent.
+        handshakeTimeoutMs: 2 * timeoutMs,
         limits: {streams: MOST_RELAYED},
         ...(memory !== undefined && {memory}),
       },
       {
         onOpen: (stream, body) => this.#onOpen(stream, body),
-        onClose: () => this.#onClose(),
+        onClose: (error) => this.#onClose(error?.code),
       },
     );
     startCall(
@@ -145,11 +153,13 @@ export class Follower {
   }
 
   close(): void {
+    clearInterval(this.#timer);
     this.#state = 'over';
     this.#mux.close();
   }
 
   #onItem(item: unknown): void {
+    this.#heardAt = performance.now();
     const leaving = parseLeavingInfo(item);
     if (leaving !== undefined) {
       this.#joined.reject(failure('ECONNRESET'));
@@ -162,15 +172,33 @@ export class Follower {
         this.#joined.reject(failure('EPROTO'));
       } else {
         this.#state = 'following';
+        this.#timer = setInterval(() => this.#look(), BEAT_MS / 2);
+        this.#timer.unref();
         this.#joined.resolve();
       }
     }
   }
 
-  #onClose(): void {
+  /** Whether it still leads. What was subscribed stays there: it may go on. */
+  #look(): void {
+    const nowMs = performance.now();
+    // We were stopped ourselves: what it has said meanwhile is still to be heard.
+    if (nowMs - this.#lookedAt > BEAT_MS) this.#heardAt = nowMs;
+    this.#lookedAt = nowMs;
+    if (nowMs - this.#heardAt < SILENT_MS) return;
+    clearInterval(this.#timer);
+    if (this.#state !== 'following') return;
+    this.#state = 'left';
+    this.#options.onSilent(this);
+  }
+
+  #onClose(code: string | undefined): void {
+    clearInterval(this.#timer);
     this.#joined.reject(failure('ECONNRESET'));
     const state = this.#state;
     this.#state = 'over';
+    // Who is only silent may go on, and needs its rules.
+    if (state === 'left' && code === 'PEER_DEAD') return;
     if (state === 'following' || state === 'left') this.#options.onGone(this, state === 'left');
   }
 

@@ -3,7 +3,8 @@
  * connection to the meeting point. They get what its own clients get of the pod's incoming traffic, and nothing else of
  * it.
  *
- * Who leaves in good order gives the name up, tells everybody, and goes on until they have moved to the next leader.
+ * Who leaves in good order gives the name up, tells everybody, and goes on until they have moved to the next leader. Who was
+ * stopped for so long that others lead, finds a place above its own held when it goes on (`isDeposed`), and leaves, too.
  */
 
 import {createServer, type Server} from 'node:http';
@@ -19,8 +20,15 @@ import type {Log} from '../../log.ts';
 import type {Interceptor} from '../interceptor.ts';
 import type {InterceptClient} from '../subscriptions.ts';
 import type {Subscribe} from './gather.ts';
-import {isTrusted, occupy} from './meeting-point.ts';
-import {PEER_METHOD, PEER_TOKEN, parseHandedOver} from './protocol.ts';
+import {isTrusted, occupy, placeAbove} from './meeting-point.ts';
+import {
+  BEAT_MS,
+  LAST_PLACE,
+  meetingPoint,
+  PEER_METHOD,
+  PEER_TOKEN,
+  parseHandedOver,
+} from './protocol.ts';
 
 /** Agents of a pod at a time, each of which has a person at its other end. */
 const MOST_PEERS = 64;
@@ -36,6 +44,10 @@ export interface LeaderOptions {
   /** Of the interceptor's rules. */
   readonly id: string;
   readonly interceptor: Interceptor;
+  /** Where it leads: `meetingPoint`. */
+  readonly place: number;
+  /** Somebody else leads since we were silent. Once. */
+  readonly onDeposed: () => void;
   /** How subscriptions are made there. */
   readonly subscribe: Subscribe;
   /** Shared with the agent's own clients. */
@@ -52,6 +64,8 @@ export class Leader {
   /** Who is to be told that we leave. */
   readonly #told = new Set<Answer>();
   #subscriptions = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   constructor(options: LeaderOptions) {
     this.#options = options;
@@ -76,16 +90,30 @@ export class Leader {
   }
 
   /** Takes the name; false: another one leads. */
-  async listen(name: string): Promise<boolean> {
-    if (!(await occupy(this.#server, name))) return false;
+  async listen(): Promise<boolean> {
+    if (!(await occupy(this.#server, meetingPoint(this.#options.place)))) return false;
     this.#server.on('error', ({message}) => this.#options.log.error('peers', {error: message}));
+    this.#timer = setInterval(() => void this.#beat(), BEAT_MS);
+    this.#timer.unref();
+    return true;
+  }
+
+  /** Whether somebody else leads by now. */
+  async isDeposed(): Promise<boolean> {
+    const {place, onDeposed, log} = this.#options;
+    if (this.#isOver || place === LAST_PLACE) return this.#isOver;
+    if ((await placeAbove(place)) === undefined) return false;
+    if (this.#isOver) return true;
+    log.warn('deposed', {place});
+    this.#giveUp(0);
+    onDeposed();
     return true;
   }
 
   /** Has somebody else lead; resolves when nobody needs us any more, or should not. */
   async leave(): Promise<void> {
-    this.#server.close();
-    for (const answer of this.#told) answer.item({moving: this.#subscriptions});
+    if (this.#isOver) return;
+    this.#giveUp(this.#subscriptions);
     const endsAt = performance.now() + HANDOVER_MS;
     while (this.#subscriptions > 0 && performance.now() < endsAt) {
       await new Promise((resolve) => setTimeout(resolve, HANDOVER_LOOK_MS));
@@ -96,8 +124,26 @@ export class Leader {
   }
 
   close(): void {
+    this.#isOver = true;
+    clearInterval(this.#timer);
     this.#server.close();
     for (const tunnel of this.#tunnels) tunnel.close('GOING_AWAY');
+  }
+
+  /** `moving`: subscriptions that are to move together. */
+  #giveUp(moving: number): void {
+    this.#isOver = true;
+    clearInterval(this.#timer);
+    this.#server.close();
+    for (const answer of this.#told) answer.item({moving});
+  }
+
+  /** It shows that it lives before it looks: who is about to lead in its place hears one or is seen. */
+  async #beat(): Promise<void> {
+    const {id, interceptor} = this.#options;
+    const {port} = interceptor;
+    if (port !== undefined) for (const answer of this.#told) answer.item({id, port});
+    await this.isDeposed();
   }
 
   #serve(): Mux {

@@ -1,5 +1,6 @@
 /**
- * The one socket of a pod at which its agents meet: whoever binds it leads.
+ * The one socket of a pod at which its agents meet: whoever binds it leads. A leader that is stopped holds it and leads nobody; then the
+ * agents meet at the next place (`meetingPoint`), and it finds that out when it goes on, since it looks above.
  *
  * Anything in the pod can bind the name or connect to it, too. Agents listen to nobody but processes of their own user
  * and of root, as the kernel tells (SO_PEERCRED): the pod's own may be root, and what remains then is told in
@@ -10,6 +11,7 @@ import {once} from 'node:events';
 import {connect, type Server, type Socket} from 'node:net';
 import {errnoOf} from '../../errno.ts';
 import {peerUser} from '../../native.ts';
+import {LAST_PLACE, meetingPoint} from './protocol.ts';
 
 /** Whether the other end of a connection is an agent's, as far as users tell. */
 export function isTrusted(socket: Socket): boolean {
@@ -42,4 +44,17 @@ export async function visit(name: string): Promise<Socket> {
   if (isTrusted(socket)) return socket;
   socket.destroy();
   throw Object.assign(new Error('it is held by a process of the pod'), {code: 'EACCES'});
+}
+
+/** The highest place above `place` that an agent holds; undefined: none. */
+export async function placeAbove(place: number): Promise<number | undefined> {
+  for (let above = LAST_PLACE; above > place; above--) {
+    try {
+      (await visit(meetingPoint(above))).destroy();
+      return above;
+    } catch {
+      // Nobody, or no agent: it does not count.
+    }
+  }
+  return undefined;
 }

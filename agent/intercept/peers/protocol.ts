@@ -1,7 +1,8 @@
 /**
  * What agents of one pod say to each other: two methods, by calls of the tunnel, of whoever follows to whoever leads.
  *
- *     lead        subscription  LeaderInfo; and when the leader leaves, and somebody else is to lead, LeavingInfo
+ *     lead        subscription  LeaderInfo, again and again as a sign of life; and when the leader leaves, and somebody else is to
+ *                               lead, LeavingInfo
  *     intercept   subscription  InterceptEvent; its parameters are HandedOver
  *
  * Connections come as streams that the leader opens, as to any client (tunnel/messages.ts).
@@ -15,7 +16,20 @@ import type {Standing} from '../subscriptions.ts';
  * all this: agents that would not understand each other do not meet.
  * Whatever changes what a subscription may ask for is another version: one that the leader does not understand fails.
  */
-export const MEETING_POINT = '\0mirrord/incoming/2';
+export const MEETING_POINT = '\0mirrord/incoming/3';
+
+/** Where they meet when who holds the place before is silent: the highest that is held counts. */
+export function meetingPoint(place: number): string {
+  return place === 0 ? MEETING_POINT : `${MEETING_POINT}+${place}`;
+}
+
+/** As many leaders may be stopped at a time, and no more are looked for. */
+export const LAST_PLACE = 3;
+
+/** How often a leader shows that it lives, ms. */
+export const BEAT_MS = 2_000;
+/** Of one that is silent for so long the rules have expired (LIFETIME_SECONDS, with some time to notice), and others lead. */
+export const SILENT_MS = 8_000;
 
 /** Whether agents meet there, of this version or another. */
 export function isMeetingPoint(name: string): boolean {

@@ -14,8 +14,10 @@
  *
  * When a leader leaves, it first gives the name up and tells the others; each gives the old subscription back when the
  * new one works, so that no connection is lost between the two. When a leader is killed, the kernel closes its socket: whoever
- * binds the name next takes the dead one's rules away at once, instead of leaving them to expire. In both cases subscriptions
- * keep their places (`Standing`).
+ * binds the name next takes the dead one's rules away at once, instead of leaving them to expire. When a leader is stopped, its rules
+ * expire and its followers hear nothing any more: they meet at the next place (`meetingPoint`). When it goes on, it finds
+ * that held before it redirects again, and follows; what passes through it goes on. In all cases subscriptions keep their places
+ * (`Standing`).
  *
  * Copies of packets each agent makes for itself, if it can (`capture/`). Such a subscription is made all the same where others are, for
  * the calls on `lo` that the rules lead away; it redirects nothing (`Standing.isCaptured`).

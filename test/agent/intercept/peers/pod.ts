@@ -113,6 +113,10 @@ async function moveBehind(
   behind.child.kill('SIGCONT');
 }
 
+/** As `ask`, for who does not wait for one that is stopped. */
+const askSoon = (port: number, headers: Record<string, string>): Promise<string> =>
+  Promise.race([ask(port, headers), delay(500, 'nobody')]);
+
 const NOTHING = Buffer.alloc(0);
 const who = (name: string): Record<string, string> => ({'x-who': name});
 async function answers(...names: string[]): Promise<string[]> {
@@ -356,7 +360,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     return {isSame, isCopied, reset};
   },
 
-  /** The name is held by a process of the pod that says nothing. */
+  /** The name is held by a process of the pod that says nothing: agents meet elsewhere. */
   async silence() {
     const squatter = createServer().listen(MEETING_POINT);
     await once(squatter, 'listening');
@@ -472,19 +476,63 @@ const scenarios: Record<string, () => Promise<unknown>> = {
   cutOff: () => lingers(({agent}) => agent.cut()),
   terminated: () => lingers(({agent}) => void agent.child.kill('SIGTERM')),
 
-  /** A leader that is stopped: its rules expire, and who has followed it goes on without. */
+  /** A leader is stopped under load: its rules expire, its followers lead in its place, and when it goes on, it follows. */
   async stopped() {
     const a = await stealing('a');
+    await a.agent.subscribe({port: TCP, filter: from('a')}, await program('a')).first;
     const b = await stealing('b');
+    const c = await stealing('c');
+    const raw = await echoing(TCP, '', /^application\n/);
+    const loads = ['b', 'c', 'd'].map((name) => load(HTTP, who(name)));
+    await until(() => loads.every(({answers}) => total(answers) > 100));
+    const startedAt = performance.now();
     a.agent.child.kill('SIGSTOP');
-    await until(async () => (await ask(HTTP, who('d'))) === 'application');
-    await until(async () => (await ask(HTTP, who('b'))) === 'b');
-    const told = [...b.told];
+    const untilAnsweredBy = async (name: string, by = name): Promise<number> => {
+      await until(async () => (await askSoon(HTTP, who(name))) === by);
+      return Math.round(performance.now() - startedAt);
+    };
+    const times = await Promise.all([
+      untilAnsweredBy('d', 'application'),
+      untilAnsweredBy('b'),
+      untilAnsweredBy('c'),
+    ]);
+    // Who comes now finds those who lead, and not the one who is stopped.
+    const e = await stealing('e');
     a.agent.child.kill('SIGCONT');
-    await a.agent.end();
-    const after = await answers('b', 'd');
+    await until(() => a.agent.log.includes('"deposed"'));
+    await untilAnsweredBy('a');
+    const isSame = await raw.again('still there');
+    const answered = await Promise.all(loads.map((one) => one.stop()));
+    const after = await answers('a', 'b', 'c', 'd', 'e');
+    const said = await raw.end();
+    await until(() => tables() === 1);
+    const agents = [a, b, c, e];
+    const told = agents.map((one) => one.told);
+    const follows = a.agent.log.includes('"following"');
+    for (const {agent} of agents) await agent.end();
+    return {times, answered, isSame, said, after, told, follows, left: tables()};
+  },
+
+  /** The one who leads is stopped while nobody follows: it goes on leading, also for who comes meanwhile. */
+  async alonestopped() {
+    const a = await stealing('a');
+    await delay(500); // its test of its own rules is over
+    a.agent.child.kill('SIGSTOP');
+    await until(async () => (await askSoon(HTTP, who('a'))) === 'application');
+    a.agent.child.kill('SIGCONT');
+    await until(async () => (await askSoon(HTTP, who('a'))) === 'a');
+    const isDeposed = a.agent.log.includes('"deposed"');
+    a.agent.child.kill('SIGSTOP');
+    // Nobody tells this one how long it has been so.
+    const b = await stealing('b');
+    const seen = await answers('a', 'b');
+    a.agent.child.kill('SIGCONT');
+    await until(async () => (await askSoon(HTTP, who('a'))) === 'a');
+    const after = await answers('a', 'b', 'd');
     await b.agent.end();
-    return {told, after, left: tables()};
+    const last = await answers('a', 'b');
+    await a.agent.end();
+    return {isDeposed, seen, after, last, told: [a.told, b.told], left: tables()};
   },
 };
 

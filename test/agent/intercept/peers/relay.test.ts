@@ -3,7 +3,9 @@ import {gather} from '../../../../agent/intercept/peers/gather.ts';
 import {hasNetAdmin} from '../../../../agent/intercept/peers/may-redirect.ts';
 import {
   isMeetingPoint,
+  LAST_PLACE,
   MEETING_POINT,
+  meetingPoint,
   parseHandedOver,
   parseLeaderInfo,
   parseLeavingInfo,
@@ -191,7 +193,7 @@ test('what makes no sense is not read', (t) => {
 
 test('the meeting point is nobody else’s business, of whichever version', (t) => {
   t.true(isMeetingPoint(MEETING_POINT));
-  t.true(isMeetingPoint('\0mirrord/incoming/2'));
+  t.true(isMeetingPoint(meetingPoint(LAST_PLACE)));
   t.false(isMeetingPoint('/mirrord/incoming/1'));
 });
 

@@ -1,12 +1,13 @@
 /**
- * Where a redirected connection wanted to go, connections that the redirecting rules let pass, who is at the other end of a
- * unix socket, which sockets there are, where connections are led, and copies of packets: what Node can't do
- * (layer/native/redirected.c, socket-diagnostics.c, connection-tracking.c, capture.c). The only file that loads it.
+ * Connections that the redirecting rules let pass, who is at the other end of a unix socket, which sockets there are, where
+ * connections are led, and copies of packets: what Node can't do (layer/native/redirected.c, socket-diagnostics.c,
+ * connection-tracking.c, capture.c). The only file that loads it.
  */
 
 import {createRequire} from 'node:module';
 import {machine} from 'node:os';
 import {getSystemErrorName} from 'node:util';
+import {packEndpoint, unpackEndpoint} from '../sockets/address.ts';
 import type {TunnelEndpoint} from '../tunnel/messages.ts';
 
 declare const captureBrand: unique symbol;
@@ -15,7 +16,6 @@ interface CaptureHandle {
 }
 
 interface Addon {
-  redirected(fd: number, endpoints: Uint8Array): number;
   connectMarked(endpoint: Uint8Array, mark: number, source: Uint8Array): number;
   peerUser(fd: number): number;
   listening(isV6: number, protocol: number, state: number, endpoints: Uint8Array): number;
@@ -59,31 +59,6 @@ export function loadNative(): void {
   addon();
 }
 
-const endpoints = new Uint8Array(36);
-
-/**
- * Where a connection was going before it was redirected, its own address if it was not; and its peer. Throws ENOENT where
- * the kernel does not know: its connection tracking has forgotten it.
- */
-export function redirected(fd: number): {local: TunnelEndpoint; peer: TunnelEndpoint} {
-  const lengths = checked('getsockopt', addon().redirected(fd, endpoints));
-  return {local: endpointAt(0, lengths % 32), peer: endpointAt(18, lengths >> 5)};
-}
-
-function endpointAt(at: number, length: number): TunnelEndpoint {
-  const port = ((endpoints[at] ?? 0) << 8) | (endpoints[at + 1] ?? 0);
-  return {address: endpoints.slice(at + 2, at + length), port};
-}
-
-/** An endpoint as the addon takes it. */
-function endpointOf({address, port}: TunnelEndpoint): Uint8Array {
-  const bytes = new Uint8Array(2 + address.length);
-  bytes[0] = port >> 8;
-  bytes[1] = port;
-  bytes.set(address, 2);
-  return bytes;
-}
-
 const NO_SOURCE = new Uint8Array(0);
 
 /**
@@ -92,8 +67,8 @@ const NO_SOURCE = new Uint8Array(0);
  * on loopback ECONNREFUSED too; EADDRNOTAVAIL for a source that is not here; EPERM without NET_ADMIN.
  */
 export function connectMarked(to: TunnelEndpoint, mark: number, source?: Uint8Array): number {
-  const from = source === undefined ? NO_SOURCE : endpointOf({address: source, port: 0});
-  return checked('connect', addon().connectMarked(endpointOf(to), mark, from));
+  const from = source === undefined ? NO_SOURCE : packEndpoint({address: source, port: 0});
+  return checked('connect', addon().connectMarked(packEndpoint(to), mark, from));
 }
 
 /** The user at the other end of a connected unix socket when it connected, or listened, as this user namespace has it. */
@@ -232,9 +207,10 @@ export function trackedDestination(
   peer: TunnelEndpoint,
   local: TunnelEndpoint,
 ): TunnelEndpoint | undefined {
-  const result = addon().destination(endpointOf(peer), endpointOf(local), endpoints);
+  const found = new Uint8Array(18);
+  const result = addon().destination(packEndpoint(peer), packEndpoint(local), found);
   if (result === ENOENT) return undefined;
-  return endpointAt(0, checked('netlink', result));
+  return unpackEndpoint(found.subarray(0, checked('netlink', result)));
 }
 
 /**

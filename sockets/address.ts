@@ -11,6 +11,11 @@ export function packEndpoint({address, port}: SocketEndpoint): Uint8Array {
   return bytes;
 }
 
+/** Reads what the addon has; the address is a copy. */
+export function unpackEndpoint(bytes: Uint8Array): SocketEndpoint {
+  return {address: bytes.slice(2), port: ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0)};
+}
+
 /** Returns the text of 4 or 16 bytes in network byte order. IPv6 comes without `::`. */
 export function formatAddress(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join('.');

@@ -40,7 +40,7 @@ function connectNode(to: SocketEndpoint, keepAliveMs: number): OutgoingSocket {
 /** A socket by its descriptor, connected or on its way, which is its own from now on. */
 export function socketOfDescriptor(fd: number): StreamSocket {
   const addon = socketAddon();
-  if (addon !== undefined) return new NativeSocket(addon, fd);
+  if (addon !== undefined) return NativeSocket.of(addon, fd);
   const socket = new Socket({fd, allowHalfOpen: true});
   socket.setNoDelay(true);
   return new DuplexSocket(socket);

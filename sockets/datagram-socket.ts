@@ -87,7 +87,6 @@ export class DatagramSocket {
   readonly #ring: Ring;
   readonly #handler: DatagramHandler;
   readonly #handle: Handle;
-  readonly #id: number;
   readonly #flushLater = (): void => this.#flush();
   #payloads: Uint8Array[] = [];
   #endpoints: (Uint8Array | undefined)[] = [];
@@ -103,7 +102,7 @@ export class DatagramSocket {
     this.#addon = addon;
     this.#ring = slots;
     this.#handler = handler;
-    [this.#handle, this.#id] = openHandle((id) => addon.openDatagrams(family, id, isShared), {
+    this.#handle = openHandle(addon.openDatagrams(family, isShared), {
       onDatagrams: (count) => this.#onDatagrams(count),
       onFailed: (errno) => this.#handler.onError(errnoError('recvmmsg', errno)),
       onWritable: () => {
@@ -155,7 +154,7 @@ export class DatagramSocket {
     if (this.#isClosed) return;
     this.#offer();
     this.#isClosed = true;
-    forgetHandle(this.#id);
+    forgetHandle(this.#handle);
     this.#addon.closeDatagrams(this.#handle);
   }
 

@@ -4,7 +4,7 @@
  */
 
 import type {Socket} from 'node:net';
-import {packEndpoint} from './address.ts';
+import {packEndpoint, unpackEndpoint} from './address.ts';
 import {
   type Addon,
   ASK,
@@ -12,6 +12,7 @@ import {
   flushLater,
   forgetHandle,
   type Handle,
+  type Listener,
   openHandle,
   READABLE,
   socketAddon,
@@ -29,11 +30,12 @@ function bytesOf(count: number): number {
   return bytes;
 }
 
-export class NativeSocket implements StreamSocket, Flushable {
+export class NativeSocket implements StreamSocket, Flushable, Listener {
   handler: SocketHandler | undefined;
+  /** Called once when it is closed, whoever its handler is. */
+  onClosed: (() => void) | undefined;
   readonly #addon: Addon;
   readonly #handle: Handle;
-  readonly #id: number;
   readonly #queue = new WriteQueue();
   #readBytes = 0;
   /** What comes is being handled. */
@@ -48,21 +50,17 @@ export class NativeSocket implements StreamSocket, Flushable {
   /** Bytes that the outbox has. */
   #offered = 0;
 
-  /** Takes the descriptor of a socket over. Throws what epoll says. */
-  constructor(addon: Addon, fd: number, isConnecting = false) {
+  /** Takes over what the addon has opened. Throws an error for a negative errno. */
+  constructor(addon: Addon, opened: number, isConnecting = false) {
     this.#addon = addon;
     this.#isConnecting = isConnecting;
-    [this.#handle, this.#id] = openHandle((id) => addon.open(fd, id), {
-      onData: (bytes) => this.#onData(bytes),
-      onEnd: () => this.#onEnd(),
-      onFailed: (errno) => this.#fail(errnoError('read', errno)),
-      onWritable: () => this.#onWritable(),
-      onReadable: () => {
-        this.#readBytes = this.handler?.onReadable?.() ?? this.#readBytes;
-        return this.#readBytes;
-      },
-    });
+    this.#handle = openHandle(opened, this);
     if (isConnecting) this.#watch();
+  }
+
+  /** Takes the descriptor of a socket over. Throws what there is no memory for. */
+  static of(addon: Addon, fd: number): NativeSocket {
+    return new NativeSocket(addon, addon.open(fd));
   }
 
   get bufferedBytes(): number {
@@ -145,7 +143,7 @@ export class NativeSocket implements StreamSocket, Flushable {
     const bytes = new Uint8Array(18);
     const length = this.#addon.localEndpoint(this.#handle, bytes);
     if (length < 0) throw errnoError('getsockname', length);
-    return {port: ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0), address: bytes.slice(2, length)};
+    return unpackEndpoint(bytes.subarray(0, length));
   }
 
   #push(bytes: Uint8Array, isLent: boolean, taken?: () => void): void {
@@ -163,7 +161,7 @@ export class NativeSocket implements StreamSocket, Flushable {
     if (written < 0) {
       this.#queue.keep();
       // A reset that is still to be read says more than EPIPE; and nobody is called back in his own call.
-      queueMicrotask(() => this.#fail(errnoError('write', written)));
+      queueMicrotask(() => this.#close(errnoError('write', written), false));
       return false;
     }
     this.#queue.take(written);
@@ -183,16 +181,9 @@ export class NativeSocket implements StreamSocket, Flushable {
     this.handler?.onFlushed?.();
   }
 
-  #watch(): void {
-    if (this.#isClosed) return;
-    const isReading = !this.#isConnecting && !this.#hasEnded;
-    const isWriting = this.#isBlocked || this.#isConnecting;
-    const isAsked = this.handler?.onReadable !== undefined;
-    const events = (isReading ? READABLE : 0) | (isWriting ? WRITABLE : 0) | (isAsked ? ASK : 0);
-    this.#addon.watch(this.#handle, events, this.#readBytes);
-  }
+  // ---- what the addon says ----
 
-  #onData(bytes: Uint8Array): number {
+  onData(bytes: Uint8Array): number {
     this.#isAnswering = true;
     try {
       this.handler?.onData(bytes);
@@ -202,13 +193,22 @@ export class NativeSocket implements StreamSocket, Flushable {
     return this.#readBytes;
   }
 
-  #onEnd(): void {
+  onReadable(): number {
+    this.#readBytes = this.handler?.onReadable?.() ?? this.#readBytes;
+    return this.#readBytes;
+  }
+
+  onFailed(errno: number): void {
+    this.#close(errnoError('read', errno), false);
+  }
+
+  onEnd(): void {
     this.#hasEnded = true;
     this.handler?.onEnd();
     if (this.#isEnding && this.#isShut) this.#close(undefined, false);
   }
 
-  #onWritable(): void {
+  onWritable(): void {
     if (this.#isConnecting) {
       this.#isConnecting = false;
       this.#watch();
@@ -220,6 +220,16 @@ export class NativeSocket implements StreamSocket, Flushable {
     this.flush();
   }
 
+  #watch(): void {
+    if (this.#isClosed) return;
+    const isReading = !this.#isConnecting && !this.#hasEnded;
+    const isWriting = this.#isBlocked || this.#isConnecting;
+    const isAsked = this.handler?.onReadable !== undefined;
+    const events = (isReading ? READABLE : 0) | (isWriting ? WRITABLE : 0) | (isAsked ? ASK : 0);
+    const failure = this.#addon.watch(this.#handle, events, this.#readBytes);
+    if (failure < 0) queueMicrotask(() => this.#close(errnoError('epoll_ctl', failure), false));
+  }
+
   #shutdown(): void {
     if (this.#isShut || this.#isClosed) return;
     this.#isShut = true;
@@ -228,19 +238,16 @@ export class NativeSocket implements StreamSocket, Flushable {
     if (this.#hasEnded) queueMicrotask(() => this.#close(undefined, false));
   }
 
-  #fail(error: NodeJS.ErrnoException): void {
-    this.#close(error, false);
-  }
-
   #close(error: NodeJS.ErrnoException | undefined, isReset: boolean): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#queue.clear();
-    forgetHandle(this.#id);
+    forgetHandle(this.#handle);
     this.#addon.close(this.#handle, isReset);
     const {handler} = this;
     this.handler = undefined;
     handler?.onClose(error);
+    this.onClosed?.();
   }
 }
 
@@ -250,7 +257,7 @@ export function connectNative(to: SocketEndpoint, keepAliveMs: number): NativeSo
   if (addon === undefined) return undefined;
   const fd = addon.connect(packEndpoint(to), Math.ceil(keepAliveMs / 1000));
   if (fd < 0) throw errnoError('connect', fd);
-  return new NativeSocket(addon, fd, true);
+  return new NativeSocket(addon, addon.open(fd), true);
 }
 
 /** What of Node's sockets is not in its types. */
@@ -268,10 +275,8 @@ export function adoptSocket(socket: Socket): NativeSocket | undefined {
   const fd = handle?.fd ?? -1;
   if (addon === undefined || fd < 0 || handle?.readStop === undefined) return undefined;
   if (socket.connecting || socket.writableLength > 0) return undefined;
-  const own = addon.duplicate(fd);
-  if (own < 0) return undefined;
   try {
-    const adopted = new NativeSocket(addon, own);
+    const adopted = new NativeSocket(addon, addon.adopt(fd));
     handle.readStop();
     handle.reading = false;
     return adopted;

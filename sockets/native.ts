@@ -9,10 +9,8 @@ import {getSystemErrorName} from 'node:util';
 import {type Flushable, OUTBOX_BYTES, Outbox, throwLater} from './outbox.ts';
 
 declare const handleBrand: unique symbol;
-/** A socket of the addon's. */
-export interface Handle {
-  readonly [handleBrand]: true;
-}
+/** A socket of the addon's; > 0. */
+export type Handle = number & {readonly [handleBrand]: true};
 
 export const READABLE = 1;
 export const WRITABLE = 2;
@@ -27,17 +25,19 @@ export interface Addon {
     writes: Int32Array,
     callback: (count: number) => void,
   ): number;
-  open(fd: number, id: number): Handle | number;
+  open(fd: number): number;
+  adopt(fd: number): number;
   watch(handle: Handle, events: number, room: number): number;
   write(handle: Handle, parts: readonly Uint8Array[], count: number): number;
-  writeAll(handles: readonly Handle[], count: number): number;
+  writeAll(count: number): number;
   close(handle: Handle, isReset: boolean): number;
   shutdownWrite(handle: Handle): number;
   connect(endpoint: Uint8Array, keepAliveSeconds: number): number;
-  duplicate(fd: number): number;
   localEndpoint(handle: Handle, endpoint: Uint8Array): number;
+  listen(keepAliveSeconds: number, endpoint: Uint8Array): number;
+  closeListener(handle: Handle): number;
   startDatagrams(slots: Uint8Array, notes: Uint8Array): number;
-  openDatagrams(family: number, id: number, isShared: boolean): Handle | number;
+  openDatagrams(family: number, isShared: boolean): number;
   bindDatagrams(handle: Handle, endpoint: Uint8Array): number;
   connectDatagrams(handle: Handle, endpoint: Uint8Array): number;
   watchDatagrams(handle: Handle, events: number): number;
@@ -54,7 +54,7 @@ export interface Addon {
 /** What a socket hears of the addon. */
 export interface Listener {
   onFailed(errno: number): void;
-  onWritable(): void;
+  onWritable?(): void;
   /** A stream: returns how much may be read next. */
   onData?(bytes: Uint8Array): number;
   /** A stream: returns how much may be read. */
@@ -62,6 +62,8 @@ export interface Listener {
   onEnd?(): void;
   /** So many are in the slots. */
   onDatagrams?(count: number): void;
+  /** A connection was accepted; `record` as layer/native/listener.c has it. */
+  onAccepted?(handle: Handle, record: Uint8Array): void;
 }
 
 /** What all sockets read in one turn: large enough that a call costs little beside the copy, and it stays in a cache. */
@@ -69,12 +71,14 @@ const READ_BYTES = 262_144;
 /** Events of one call (MAX_NOTES of layer/native/socket.c), of four numbers: id, event, where in the memory, value. */
 const MAX_NOTES = 128;
 
+/** What of the memory is about a connection that was accepted (RECORD_BYTES of layer/native/listener.c). */
+const RECORD_BYTES = 38;
+
 const listeners = new Map<number, Listener>();
 /** Where sockets read, and behind it what they write from. */
 const memory = new Uint8Array(READ_BYTES + OUTBOX_BYTES);
 const notes = new Int32Array(4 * MAX_NOTES);
 const outbox = new Outbox(memory, READ_BYTES);
-let lastId = 0;
 let loaded: Addon | null | undefined;
 
 /** The addon; undefined where it can't be loaded. */
@@ -92,21 +96,16 @@ export function socketAddon(): Addon | undefined {
   return loaded ?? undefined;
 }
 
-/** Has a socket opened by `open`, under a new id. Throws what that fails with. */
-export function openHandle(
-  open: (id: number) => Handle | number,
-  listener: Listener,
-): [Handle, number] {
-  lastId = (lastId % 0x7fff_ffff) + 1;
-  const handle = open(lastId);
-  if (typeof handle === 'number') throw errnoError('socket', handle);
-  listeners.set(lastId, listener);
-  return [handle, lastId];
+/** What the addon opened, or why it did not: has a listener hear of it. Throws an error for a negative errno. */
+export function openHandle(result: number, listener: Listener): Handle {
+  if (result < 0) throw errnoError('socket', result);
+  listeners.set(result, listener);
+  return result as Handle;
 }
 
 /** Nobody hears of it any more. */
-export function forgetHandle(id: number): void {
-  listeners.delete(id);
+export function forgetHandle(handle: Handle): void {
+  listeners.delete(handle);
 }
 
 /** An error with `code`, as Node's own, for a negative errno. */
@@ -145,10 +144,13 @@ function tell(at: number): number {
         listener.onFailed(value);
         return 0;
       case 3:
-        listener.onWritable();
+        listener.onWritable?.();
         return 0;
       case 4:
         return listener.onReadable?.() ?? 0;
+      case 6:
+        listener.onAccepted?.(value as Handle, memory.subarray(offset, offset + RECORD_BYTES));
+        return 0;
       default:
         listener.onDatagrams?.(value);
         return 0;

@@ -15,7 +15,7 @@ import {MAX_PARTS} from './write-queue.ts';
 export const OUTBOX_BYTES = 65_536;
 /** Larger parts are not copied. */
 const PART_BYTES = 2048;
-/** Numbers: 500 sockets with two parts each. What finds no room is written by itself. */
+/** Numbers: 400 sockets with two parts each. What finds no room is written by itself. */
 const CELLS = 2500;
 
 /** A socket that has something to write. */
@@ -36,8 +36,7 @@ export class Outbox {
   #isOpen = false;
   #waiting: Flushable[] = [];
   #next: Flushable[] = [];
-  readonly #handles: Handle[] = [];
-  /** Of each group: whose it is, and the cell that tells how many parts it has. */
+  /** Of each group: whose it is, and the cell that it begins at. */
   readonly #offered: Flushable[] = [];
   readonly #places: number[] = [];
   #used = 0;
@@ -69,9 +68,9 @@ export class Outbox {
   /** Adds what a socket writes; false if there is no room for it. */
   put(parts: readonly Uint8Array[], count: number, handle: Handle): boolean {
     const first = this.#usedCells;
-    if (count > MAX_PARTS || first + 1 + 2 * count > CELLS) return false;
+    if (count > MAX_PARTS || first + 2 + 2 * count > CELLS) return false;
     const used = this.#used;
-    let cell = first + 1;
+    let cell = first + 2;
     for (let at = 0; at < count; at++) {
       const part = parts[at] as Uint8Array;
       const offset = part.buffer === this.#memory.buffer ? part.byteOffset : this.#copy(part);
@@ -82,9 +81,9 @@ export class Outbox {
       this.cells[cell++] = offset;
       this.cells[cell++] = part.length;
     }
-    this.cells[first] = count;
+    this.cells[first] = handle;
+    this.cells[first + 1] = count;
     this.#usedCells = cell;
-    this.#handles.push(handle);
     this.#places.push(first);
     return true;
   }
@@ -103,7 +102,7 @@ export class Outbox {
     this.#waiting = this.#next;
     this.#next = waiting;
     this.#used = this.#usedCells = 0;
-    this.#offered.length = this.#places.length = this.#handles.length = 0;
+    this.#offered.length = this.#places.length = 0;
     for (const socket of waiting) {
       try {
         if (socket.offer(this)) this.#offered.push(socket);
@@ -114,7 +113,7 @@ export class Outbox {
     }
     waiting.length = 0;
     if (this.#offered.length === 0) return;
-    addon.writeAll(this.#handles, this.#handles.length);
+    addon.writeAll(this.#offered.length);
     for (let at = 0; at < this.#offered.length; at++) {
       try {
         this.#offered[at]?.onOffered(this.cells[this.#places[at] ?? 0] ?? 0);

@@ -3,11 +3,9 @@
  * comes from (`interceptor.ts`).
  */
 
-import type {Socket} from 'node:net';
-import type {Duplex} from 'node:stream';
 import {formatAddress} from '../../sockets/address.ts';
 import {socketOfDescriptor} from '../../sockets/connect.ts';
-import {socketOf} from '../../sockets/of-stream.ts';
+import type {StreamSocket} from '../../sockets/types.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
 import {connectToApplication} from './application.ts';
@@ -17,16 +15,13 @@ import {
   type HttpSubscription,
   type RedirectedConnection,
 } from './http/types.ts';
-import {abort, join} from './join.ts';
 import type {LettingGo} from './letting-go.ts';
-import {mirrorFor} from './mirror.ts';
+import {type Mirror, mirrorFor} from './mirror.ts';
 import {isWithin} from './own-address.ts';
 import {pass} from './pass.ts';
 import {type Subscription, type Subscriptions, warn} from './subscriptions.ts';
-import {connectClient, type Ends, opener} from './tunnel-duplex.ts';
+import {connectClient, type Ends, opener} from './tunnel-socket.ts';
 
-/** A connection that nobody uses for so long is asked whether it is still there. */
-const KEEPALIVE_MS = 60_000;
 /** How long a client may take to say whether its program takes a connection, ms. Then it is the application's. */
 const CLIENT_TIMEOUT_MS = 5_000;
 /** A client that did not answer is not asked again for so long, ms. */
@@ -37,7 +32,8 @@ export type RelayHttp = (connection: RedirectedConnection, options: HttpOptions)
 
 /** A connection, with what is known of it. */
 export interface Incoming extends Ends {
-  readonly socket: Socket;
+  /** Nobody has read it. */
+  readonly socket: StreamSocket;
 }
 
 /** What happened to connections. */
@@ -85,13 +81,12 @@ export class Delivery {
     const owner = unfiltered.find(({params}) => params.mode === 'steal');
     const mirrors = unfiltered.filter(({params}) => params.mode === 'mirror');
     const program = owner && (await this.#connectProgram(owner, incoming));
-    if (program !== undefined) this.#counters.stolen++;
     if (program === undefined) {
       await this.#pass(incoming, mirrors);
       return;
     }
-    this.#tee(incoming, mirrors);
-    await join(incoming.socket, program);
+    this.#counters.stolen++;
+    await pass(incoming.socket, program, this.#mirrors(incoming, mirrors));
   }
 
   /** Whom a connection may be for: who captures has copies of what came from outside already. */
@@ -105,30 +100,29 @@ export class Delivery {
   async #pass(incoming: Incoming, subscriptions: readonly Subscription[]): Promise<void> {
     const {socket} = incoming;
     const fd = this.#dialApplication(incoming);
-    if (fd === undefined || socket.destroyed) {
-      if (fd === undefined) this.#counters.applicationFailed++;
-      else socketOfDescriptor(fd).destroy();
-      abort(socket);
+    if (fd === undefined) {
+      this.#counters.applicationFailed++;
+      socket.destroy(true);
       return;
     }
     this.#counters.passed++;
-    const application = socketOfDescriptor(fd);
-    // The application can't see any more whether its client is there.
-    socket.setKeepAlive(true, KEEPALIVE_MS);
-    const {socket: client} = socketOf(socket, new Uint8Array(0), true);
+    await pass(socket, socketOfDescriptor(fd), this.#mirrors(incoming, subscriptions));
+  }
+
+  /** Copies for who mirrors. */
+  #mirrors(incoming: Incoming, subscriptions: readonly Subscription[]): Mirror[] {
     const mirrors = subscriptions
       .filter(({client}) => !client.isAway)
       .flatMap((subscription) => mirrorFor(subscription, incoming, this.#counters) ?? []);
     this.#counters.mirrored += mirrors.length;
-    await pass(client, application, mirrors);
-    socket.destroy();
+    return mirrors;
   }
 
   /** A connection into the client's program; undefined: it is the application's. */
   async #connectProgram(
     subscription: Subscription,
     incoming: Incoming,
-  ): Promise<Duplex | undefined> {
+  ): Promise<StreamSocket | undefined> {
     try {
       return await this.#connectClient(subscription, incoming);
     } catch {
@@ -136,7 +130,7 @@ export class Delivery {
     }
   }
 
-  async #connectClient(subscription: Subscription, incoming: Incoming): Promise<Duplex> {
+  async #connectClient(subscription: Subscription, incoming: Incoming): Promise<StreamSocket> {
     const {client} = subscription;
     if (client.isAway || subscription.awayUntil > performance.now()) {
       throw Object.assign(new Error('the client is away'), {code: 'EHOSTUNREACH'});
@@ -162,21 +156,6 @@ export class Delivery {
       const to = `${formatAddress(address)} port ${port}`;
       this.#options.log.debug('application', {to, reason: errnoOf(error)});
       return undefined;
-    }
-  }
-
-  #tee(incoming: Incoming, subscriptions: readonly Subscription[]): void {
-    for (const subscription of subscriptions) {
-      if (subscription.client.isAway) continue;
-      const mirror = mirrorFor(subscription, incoming, this.#counters);
-      if (mirror === undefined) continue;
-      this.#counters.mirrored++;
-      const {socket} = incoming;
-      socket.on('data', (chunk: Buffer) => mirror.write(chunk));
-      socket.once('end', () => mirror.end());
-      socket.once('close', () => {
-        if (!socket.readableEnded) mirror.reset();
-      });
     }
   }
 

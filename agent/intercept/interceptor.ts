@@ -5,7 +5,7 @@
  * ours. Of each connection the kernel knows where it went, and the port tells what is to be done:
  *
  *     filtered subscriptions   the HTTP part divides it, request by request (`http/`)
- *     an unfiltered steal      it is the client's: a stream into the program (`tunnel-duplex.ts`)
+ *     an unfiltered steal      it is the client's: a stream into the program (`tunnel-socket.ts`)
  *     else                     it is passed to the application at its original address, by a connection with a
  *                              mark that the rules let go; mirroring clients get a copy (`mirror.ts`)
  *
@@ -22,18 +22,16 @@
  * other (`peers/`).
  */
 
-import {once} from 'node:events';
-import {type AddressInfo, createServer, type Server, type Socket} from 'node:net';
 import {setTimeout as delay} from 'node:timers/promises';
+import {type Accepted, type ListeningSocket, listen} from '../../sockets/listening.ts';
+import type {StreamSocket} from '../../sockets/types.ts';
 import type {InterceptEvent, InterceptParams} from '../../tunnel/intercept.ts';
-import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
-import {loadNative, redirected} from '../native.ts';
+import {loadNative} from '../native.ts';
 import {untilPodIsGone} from '../target/network.ts';
 import {type Backend, RulesError} from './backend.ts';
 import {findBackends} from './backends.ts';
-import {Delivery, type Incoming, type RelayHttp} from './delivery.ts';
-import {abort} from './join.ts';
+import {Delivery, type RelayHttp} from './delivery.ts';
 import {LettingGo} from './letting-go.ts';
 import {Redirect} from './redirect.ts';
 import {BYPASSED, SelfTest} from './self-test.ts';
@@ -52,6 +50,8 @@ const PAUSE_AT = 4_096;
 const GO_ON_AT = 3_072;
 /** Those that still come are passed on; more than these are reset. */
 const MOST_CONNECTIONS = 6_144;
+/** A connection that nobody uses for so long is asked whether it is still there: the application can't see that any more. */
+const KEEPALIVE_MS = 60_000;
 /** How long the kernel's queue of accepted connections may take to reach us, ms. */
 const BACKLOG_MS = 20;
 /**
@@ -94,16 +94,16 @@ export class Interceptor {
     cut: 0,
     strays: 0,
     overLimit: 0,
+    withoutDescriptor: 0,
   };
   readonly #options: InterceptorOptions;
   readonly #subscriptions = new Subscriptions();
   readonly #delivery: Delivery;
-  readonly #connections = new Set<Socket>();
+  readonly #connections = new Set<StreamSocket>();
   readonly #lettingGo = new LettingGo();
   readonly #alone = Promise.withResolvers<void>();
   #started: Promise<Redirect> | undefined;
-  #server: Server | undefined;
-  #port: number | undefined;
+  #listening: ListeningSocket | undefined;
   #redirect: Redirect | undefined;
   #nextNumber = 1;
   #isPaused = false;
@@ -119,7 +119,7 @@ export class Interceptor {
 
   /** Our listener's port, which is no port of the target's; undefined while nothing was subscribed. */
   get port(): number | undefined {
-    return this.#port;
+    return this.#listening?.port;
   }
 
   /** Those that go through us now. */
@@ -209,7 +209,7 @@ export class Interceptor {
   /** Ends what is open, and then removes every rule, before it returns. What comes meanwhile is lost but after `withdraw`. */
   close(): void {
     this.#isClosed = true;
-    this.#server?.close();
+    this.#listening?.close();
     this.#subscriptions.clear();
     for (const socket of this.#connections) socket.destroy();
     this.#redirect?.close();
@@ -282,62 +282,60 @@ export class Interceptor {
   // ---- the listener ----
 
   #start(): Promise<Redirect> {
-    this.#started ??= this.#listen();
+    this.#started ??= Promise.try(() => this.#listen());
     this.#started.catch(() => {
       this.#started = undefined; // the next one tries again
     });
     return this.#started;
   }
 
-  async #listen(): Promise<Redirect> {
+  #listen(): Redirect {
     const {log, id, backends = findBackends(id), predecessor, mayGoOn} = this.#options;
     loadNative();
-    const options = {allowHalfOpen: true, pauseOnConnect: true, noDelay: true} as const;
-    const server = createServer(options, (socket) => this.#onConnection(socket));
-    server.on('error', (error) => log.error('interceptor', {error: error.message}));
-    try {
-      server.listen({port: 0, host: '::', backlog: 4_096});
-      await once(server, 'listening');
-    } catch {
-      server.listen({port: 0, host: '0.0.0.0', backlog: 4_096}); // a pod without IPv6
-      await once(server, 'listening');
-    }
-    this.#server = server;
-    this.#port = (server.address() as AddressInfo | null)?.port;
+    const listening = listen(KEEPALIVE_MS, {
+      onAccepted: (accepted) => this.#onAccepted(accepted),
+      onFailed: (error) => {
+        if (this.counters.withoutDescriptor++ === 0)
+          log.error('interceptor', {error: error.message});
+      },
+    });
+    this.#listening = listening;
     this.#redirect = new Redirect({
-      ...{to: this.port ?? 0, backends, predecessor, mayGoOn, log},
+      ...{to: listening.port, backends, predecessor, mayGoOn, log},
       isInUse: () => this.#connections.size > 0,
-      isSending: () => isSending(this.port ?? 0),
+      isSending: () => isSending(listening.port),
     });
     if (this.#isClosed) this.close();
     return this.#redirect;
   }
 
-  #onConnection(socket: Socket): void {
-    socket.on('error', () => undefined); // whoever joins it hears of it again
-    const incoming = this.#look(socket);
-    if (incoming === undefined) return;
-    const {port} = incoming.local;
-    if (this.#selfTest?.takes(port) === true) {
-      abort(socket);
+  #onAccepted({socket, peer, destination}: Accepted): void {
+    if (destination === undefined || destination.port === this.port) {
+      // It was not redirected to us, or nobody knows any more from where.
+      this.counters.strays++;
+      socket.destroy(true);
+      return;
+    }
+    if (this.#selfTest?.takes(destination.port) === true) {
+      socket.destroy(true);
       return;
     }
     this.counters.accepted++;
     if (this.#connections.size >= MOST_CONNECTIONS) {
       this.counters.overLimit++;
-      abort(socket);
+      socket.destroy(true);
       return;
     }
     this.#connections.add(socket);
-    socket.once('close', () => this.#onClosed(socket));
+    socket.onClosed = () => this.#onClosed(socket);
     if (this.#connections.size >= PAUSE_AT && !this.#isPaused) this.#pause();
-    this.#delivery.give(incoming).catch((error) => {
+    this.#delivery.give({socket, local: destination, peer}).catch((error) => {
       this.#options.log.error('bug', {error: String(error)});
-      abort(socket);
+      socket.destroy(true);
     });
   }
 
-  #onClosed(socket: Socket): void {
+  #onClosed(socket: StreamSocket): void {
     this.#connections.delete(socket);
     if (this.#connections.size === 0) this.#redirect?.settle();
     if (this.#connections.size === 0 && this.#lettingGo.isSaid) this.#alone.resolve();
@@ -359,23 +357,4 @@ export class Interceptor {
       );
     }
   }
-
-  /** Finds out who wants to go where; undefined, and reset, if it was not redirected to us. */
-  #look(socket: Socket): Incoming | undefined {
-    try {
-      const {local, peer} = redirected(descriptorOf(socket));
-      if (local.port !== this.port) return {socket, local, peer};
-    } catch (error) {
-      this.#options.log.debug('stray connection', {reason: errnoOf(error)});
-    }
-    this.counters.strays++;
-    abort(socket);
-    return undefined;
-  }
-}
-
-/** Node has no public name for it. */
-function descriptorOf(socket: Socket): number {
-  const {_handle: handle} = socket as unknown as {_handle: {fd?: number} | null};
-  return handle?.fd ?? -1;
 }

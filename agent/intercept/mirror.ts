@@ -5,7 +5,7 @@
 
 import type {ErrnoName, MuxStream} from '../../tunnel/types.ts';
 import {type Subscriber, warn} from './subscriptions.ts';
-import {type Ends, type OpenToClient, opener} from './tunnel-duplex.ts';
+import {type Ends, type OpenToClient, opener} from './tunnel-socket.ts';
 import {waitingCopies} from './waiting-copies.ts';
 
 /** What may wait for a slow client, of one connection: four initial windows of a stream. */

@@ -3,7 +3,7 @@
 import {networkInterfaces} from 'node:os';
 import {parseAddress} from '../../sockets/address.ts';
 import {socketOfConnection} from '../native.ts';
-import type {Ends} from './tunnel-duplex.ts';
+import type {Ends} from './tunnel-socket.ts';
 
 const LOOPBACK_NETWORK = 127;
 

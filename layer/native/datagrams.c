@@ -10,7 +10,7 @@
  * that the path does not take whole, is met once for a socket.
  *
  * An ICMP error is the socket's until somebody is told (SO_ERROR): recvmmsg, sendmmsg or epoll, whichever is first.
- * It ends nothing. libuv stops to watch a socket that epoll has an error of, so it is watched again.
+ * It ends nothing.
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
@@ -19,13 +19,14 @@
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "napi-arguments.h"
+#include "polling.h"
 #include "socket.h"
-#include "uv-abi.h"
 
 enum { SLOTS = 32, SLOT_BYTES = 65536, NOTE_BYTES = 24, READ_ROUNDS = 4, MOST_PARTS = 64 };
 /* Of datagrams that cross as one: what fits a path at all, and an IPv6 packet. The kernel's limit is 64 of them. */
@@ -41,26 +42,21 @@ static struct {
   struct sockaddr_storage senders[SLOTS];
 } ring;
 
-/* Lives until its poll handle is closed. */
+/* What is waited for, as JavaScript says it. */
+enum { TO_READ = 1, TO_WRITE = 2 };
+
 struct datagrams {
-  uv_poll_t *poll;
-  int fd, watched; /* UV_…_EVENT */
-  int is_plain;    /* each datagram goes by itself */
-  uint32_t id;
+  struct polled polled;
+  int watched;  /* TO_READ, … */
+  int is_plain; /* each datagram goes by itself */
 };
 
 static struct datagrams *datagrams_argument(napi_env env, napi_value value) {
-  void *result = NULL;
-  napi_get_value_external(env, value, &result);
-  struct datagrams *d = result;
-  return d && d->fd >= 0 ? d : NULL;
+  return polled_find(int_argument(env, value), DATAGRAM_SOCKET);
 }
 
-static void on_event(uv_poll_t *poll, int status, int events);
-
 static void apply(struct datagrams *d) {
-  if (d->watched) uv_poll_start(d->poll, d->watched, on_event);
-  else uv_poll_stop(d->poll);
+  polled_watch(&d->polled, (d->watched & TO_READ ? EPOLLIN : 0) | (d->watched & TO_WRITE ? EPOLLOUT : 0));
 }
 
 static void note(int slot) {
@@ -72,38 +68,37 @@ static void note(int slot) {
 
 /* Receives until nothing is there or others are to have a turn. Returns whether an error was told. */
 static int take(struct datagrams *d) {
-  for (int round = 0; round < READ_ROUNDS && d->fd >= 0 && (d->watched & UV_READABLE_EVENT); round++) {
+  for (int round = 0; round < READ_ROUNDS && d->polled.fd >= 0 && (d->watched & TO_READ); round++) {
     for (int i = 0; i < SLOTS; i++) ring.messages[i].msg_hdr.msg_namelen = sizeof ring.senders[i];
-    int count = recvmmsg(d->fd, ring.messages, SLOTS, MSG_DONTWAIT, NULL);
+    int count = recvmmsg(d->polled.fd, ring.messages, SLOTS, MSG_DONTWAIT, NULL);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
       if (errno == EAGAIN) return 0;
-      sockets_tell(d->id, FAILED, -errno);
+      sockets_tell(d->polled.id, FAILED, -errno);
       return 1;
     }
     for (int i = 0; i < count; i++) note(i);
-    sockets_tell(d->id, DATAGRAMS, count);
+    sockets_tell(d->polled.id, DATAGRAMS, count);
     if (count < SLOTS) return 0;
   }
   return 0;
 }
 
-static void on_event(uv_poll_t *poll, int status, int events) {
-  struct datagrams *d = uv_handle_get_data((uv_handle_t *)poll);
-  if (status < 0) {
+static void on_ready(struct polled *polled, uint32_t events) {
+  struct datagrams *d = (struct datagrams *)polled;
+  if (events & EPOLLERR) {
     int failure = 0;
     socklen_t size = sizeof failure;
-    if (!take(d) && d->fd >= 0 && getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &failure, &size) == 0 && failure)
-      sockets_tell(d->id, FAILED, -failure);
-    if (d->fd >= 0) apply(d);
+    if (!take(d) && d->polled.fd >= 0 && getsockopt(d->polled.fd, SOL_SOCKET, SO_ERROR, &failure, &size) == 0 && failure)
+      sockets_tell(d->polled.id, FAILED, -failure);
     return;
   }
-  if (events & UV_WRITABLE_EVENT) {
-    d->watched &= ~UV_WRITABLE_EVENT;
+  if ((events & EPOLLOUT) && (d->watched & TO_WRITE)) {
+    d->watched &= ~TO_WRITE;
     apply(d);
-    sockets_tell(d->id, WRITABLE, 0);
+    sockets_tell(d->polled.id, WRITABLE, 0);
   }
-  if (d->fd >= 0 && (events & UV_READABLE_EVENT)) take(d);
+  if (d->polled.fd >= 0 && (events & EPOLLIN)) take(d);
 }
 
 /* startDatagrams(slots, notes) -> 0 | -errno: after start(), once. */
@@ -125,33 +120,27 @@ static napi_value start_datagrams(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
-/* openDatagrams(family, id, isShared) -> handle | -errno: an IPv4 or IPv6 socket, whose port others may share. Nothing is
+/* openDatagrams(family, isShared) -> id | -errno: an IPv4 or IPv6 socket, whose port others may share. Nothing is
  * watched yet. */
 static napi_value open_datagrams(napi_env env, napi_callback_info info) {
-  napi_value args[3], handle;
+  napi_value args[2];
   bool shared = false;
-  int on = 1, failure = -ENOMEM;
-  arguments(env, info, args, 3);
+  int on = 1;
+  arguments(env, info, args, 2);
   int family = int_argument(env, args[0]) == 4 ? AF_INET : AF_INET6;
-  napi_get_value_bool(env, args[2], &shared);
+  napi_get_value_bool(env, args[1], &shared);
   int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return number(env, -errno);
   if (family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   if (shared) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   struct datagrams *d = calloc(1, sizeof *d);
-  uv_poll_t *poll = calloc(1, uv_handle_size(UV_POLL_HANDLE_TYPE));
-  uv_loop_t *loop;
-  if (d && poll && napi_get_uv_event_loop(env, &loop) == napi_ok) failure = uv_poll_init(loop, poll, fd);
+  int failure = d ? polled_open(&d->polled, DATAGRAM_SOCKET, fd, on_ready) : -ENOMEM;
   if (failure < 0) {
     close(fd);
     free(d);
-    free(poll);
     return number(env, failure);
   }
-  *d = (struct datagrams){.poll = poll, .fd = fd, .id = (uint32_t)int_argument(env, args[1])};
-  uv_handle_set_data((uv_handle_t *)poll, d);
-  napi_create_external(env, d, NULL, NULL, &handle);
-  return handle;
+  return number(env, d->polled.id);
 }
 
 static int own_port(int fd) {
@@ -175,22 +164,23 @@ static napi_value with_endpoint(napi_env env, napi_callback_info info,
   struct sockaddr_storage to;
   socklen_t size = endpoint ? endpoint_to_sockaddr(&to, endpoint, length) : 0;
   if (size == 0) return number(env, -EINVAL);
-  return number(env, act(d->fd, (struct sockaddr *)&to, size) < 0 ? -errno : own_port(d->fd));
+  return number(env, act(d->polled.fd, (struct sockaddr *)&to, size) < 0 ? -errno : own_port(d->polled.fd));
 }
 
-/* bindDatagrams(handle, endpoint) -> own port | -errno */
+/* bindDatagrams(id, endpoint) -> own port | -errno */
 static napi_value bind_datagrams(napi_env env, napi_callback_info info) { return with_endpoint(env, info, bind); }
 
-/* connectDatagrams(handle, endpoint) -> own port | -errno */
+/* connectDatagrams(id, endpoint) -> own port | -errno */
 static napi_value connect_datagrams(napi_env env, napi_callback_info info) { return with_endpoint(env, info, connect); }
 
-/* watchDatagrams(handle, events): UV_…_EVENT. */
+/* watchDatagrams(id, events) -> 0 | -errno: TO_READ, … */
 static napi_value watch_datagrams(napi_env env, napi_callback_info info) {
   napi_value args[2];
   arguments(env, info, args, 2);
   struct datagrams *d = datagrams_argument(env, args[0]);
   if (!d) return number(env, -EBADF);
-  d->watched = int_argument(env, args[1]) & (UV_READABLE_EVENT | UV_WRITABLE_EVENT);
+  d->watched = int_argument(env, args[1]) & (TO_READ | TO_WRITE);
+  polled_keep(&d->polled, d->watched);
   apply(d);
   return number(env, 0);
 }
@@ -252,14 +242,14 @@ static int gather(struct batch *b, int is_plain) {
 /* sendmmsg(2): how many datagrams went out, or a negative errno of the first. */
 static int offer(struct datagrams *d, struct batch *b) {
   int sent, datagrams = 0;
-  do sent = sendmmsg(d->fd, b->headers, (unsigned)b->messages, MSG_NOSIGNAL | MSG_DONTWAIT);
+  do sent = sendmmsg(d->polled.fd, b->headers, (unsigned)b->messages, MSG_NOSIGNAL | MSG_DONTWAIT);
   while (sent < 0 && errno == EINTR);
   if (sent < 0) return -errno;
   for (int m = 0; m < sent; m++) datagrams += (int)b->headers[m].msg_hdr.msg_iovlen;
   return datagrams;
 }
 
-/* sendDatagrams(handle, payloads, endpoints, begin, end) -> how many | -errno of the first: at most MOST_PARTS. An
+/* sendDatagrams(id, payloads, endpoints, begin, end) -> how many | -errno of the first: at most MOST_PARTS. An
  * endpoint may be undefined, for a socket that is connected. */
 static napi_value send_datagrams(napi_env env, napi_callback_info info) {
   napi_value args[5], element;
@@ -287,21 +277,13 @@ static napi_value send_datagrams(napi_env env, napi_callback_info info) {
   return number(env, result);
 }
 
-static void on_closed(uv_handle_t *handle) {
-  free(uv_handle_get_data(handle));
-  free(handle);
-}
-
-/* closeDatagrams(handle): once only. */
+/* closeDatagrams(id) -> 0 | -errno */
 static napi_value close_datagrams(napi_env env, napi_callback_info info) {
   napi_value args[1];
   arguments(env, info, args, 1);
   struct datagrams *d = datagrams_argument(env, args[0]);
   if (!d) return number(env, -EBADF);
-  uv_poll_stop(d->poll);
-  close(d->fd);
-  d->fd = -1;
-  uv_close((uv_handle_t *)d->poll, on_closed);
+  polled_close(&d->polled);
   return number(env, 0);
 }
 

@@ -1,12 +1,10 @@
 /*
- * What Node can't ask of a socket and the agent's interceptor must know, as a Node-API addon of its own: the
- * agent carries it, and nothing of the TUN.
+ * What Node can't do and the agent's interceptor must, as a Node-API addon of its own: the agent carries it, and nothing of
+ * the TUN. (What is redirected comes by listener.c.)
  *
- * A redirected connection has our listener's address as its own; the kernel's connection tracking remembers
- * where it went (SO_ORIGINAL_DST, net/netfilter/nf_conntrack_proto.c). A connection of ours to the application
- * carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets there are: socket-diagnostics.c. Copies of packets:
- * capture.c, and where connections of theirs really go: connection-tracking.c.
- * Agents of one pod know each other by their users (SO_PEERCRED).
+ * A connection of ours to the application carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets
+ * there are: socket-diagnostics.c. Copies of packets: capture.c, and where connections of theirs really go:
+ * connection-tracking.c. Agents of one pod know each other by their users (SO_PEERCRED).
  *
  * Failures come back as negative errnos; agent/native.ts turns them into errors.
  */
@@ -25,45 +23,6 @@
 #include "connection-tracking.h"
 #include "napi-arguments.h"
 #include "socket-diagnostics.h"
-
-/* linux/netfilter_ipv4.h and netfilter_ipv6/ip6_tables.h, whose other contents clash with netinet/in.h */
-#define ORIGINAL_DST 80
-
-enum { ENDPOINT_BYTES = 18 };
-
-/* Port (big-endian) and address into endpoint; returns the length. An IPv4 address that an IPv6 socket shows is itself. */
-static int write_endpoint(uint8_t *endpoint, const struct sockaddr_storage *from) {
-  const struct sockaddr_in *v4 = (const void *)from;
-  const struct sockaddr_in6 *v6 = (const void *)from;
-  int is_v4 = from->ss_family == AF_INET, is_mapped = !is_v4 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
-  memcpy(endpoint, is_v4 ? &v4->sin_port : &v6->sin6_port, 2);
-  if (is_v4) memcpy(endpoint + 2, &v4->sin_addr, 4);
-  else memcpy(endpoint + 2, v6->sin6_addr.s6_addr + (is_mapped ? 12 : 0), is_mapped ? 4 : 16);
-  return is_v4 || is_mapped ? 6 : ENDPOINT_BYTES;
-}
-
-/* redirected(fd, endpoints) -> length of the first + 32 * length of the second | -errno: where it was going, and its peer,
- * 18 bytes each. */
-static napi_value redirected(napi_env env, napi_callback_info info) {
-  napi_value args[2];
-  size_t room;
-  arguments(env, info, args, 2);
-  uint8_t *endpoints = bytes_argument(env, args[1], &room);
-  if (!endpoints || room < 2 * ENDPOINT_BYTES) return number(env, -EINVAL);
-  int fd = int_argument(env, args[0]);
-  struct sockaddr_storage peer, going;
-  socklen_t length = sizeof peer;
-  if (getpeername(fd, (struct sockaddr *)&peer, &length) < 0) return number(env, -errno);
-  int to_peer = write_endpoint(endpoints + ENDPOINT_BYTES, &peer);
-  length = sizeof going;
-  if (getsockopt(fd, IPPROTO_IP, ORIGINAL_DST, &going, &length) < 0) {
-    int failure = errno;
-    length = sizeof going;
-    if (getsockopt(fd, IPPROTO_IPV6, ORIGINAL_DST, &going, &length) < 0)
-      return number(env, -(errno == ENOENT ? failure : errno));
-  }
-  return number(env, write_endpoint(endpoints, &going) + 32 * to_peer);
-}
 
 union address {
   struct sockaddr any;
@@ -134,7 +93,6 @@ static napi_value peer_user(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT() {
   const struct { const char *name; napi_callback function; } functions[] = {
-      {"redirected", redirected},
       {"connectMarked", connect_marked},
       {"peerUser", peer_user},
       {"listening", listening},

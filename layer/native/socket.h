@@ -7,10 +7,19 @@
 #include <sys/socket.h>
 
 /* What the callback is told, in the order of sockets/native.ts. */
-enum event { DATA, END, FAILED, WRITABLE, READABLE, DATAGRAMS };
+enum event { DATA, END, FAILED, WRITABLE, READABLE, DATAGRAMS, ACCEPTED };
 
 /* Tells of one event, at once; returns the answer, or 0. */
-int32_t sockets_tell(uint32_t id, enum event event, int32_t value);
+int32_t sockets_tell(int32_t id, enum event event, int32_t value);
+/* Notes an event, to be told with others, and returns where a record of so many bytes about it is to be. */
+uint8_t *sockets_note(int32_t id, enum event event, int32_t value, size_t bytes);
+/* Tells of all that is noted. */
+void sockets_deliver(void);
+
+/* Makes a stream of a connection that was accepted; an id, or a negative errno: then it is closed. */
+int32_t stream_accept(int fd);
+/* JavaScript knows of it: it is read, and watched. */
+void stream_begin(int32_t id);
 
 /* An endpoint is a port (big-endian) and an address: 6 or 18 bytes. */
 enum { ENDPOINT_BYTES = 18 };
@@ -21,6 +30,8 @@ struct exported { const char *name; napi_callback function; };
 /* Up to one without a name. */
 void export_functions(napi_env env, napi_value exports, const struct exported *functions);
 
+/* listener.c */
+void export_listeners(napi_env env, napi_value exports);
 /* datagrams.c */
 void export_datagrams(napi_env env, napi_value exports);
 #endif

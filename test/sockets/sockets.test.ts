@@ -1,3 +1,4 @@
+import {spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {connect, createServer, type Server, type Socket} from 'node:net';
 import test, {type ExecutionContext} from 'ava';
@@ -299,4 +300,34 @@ test('a connection that was accepted and not read is read from its first byte', 
   t.is(heard.bytes.toString(), 'onetwothree');
   socket.destroy();
   peer.destroy();
+});
+
+test('descriptors that come by a unix socket hold nothing up', async (t) => {
+  const name = `mirrord-test-${process.pid}`;
+  const sender = `
+import socket
+listener = socket.socket(socket.AF_UNIX)
+listener.bind('\\0${name}')
+listener.listen()
+print('ready', flush=True)
+s, _ = listener.accept()
+socket.send_fds(s, [b'with'], [0])
+s.send(b'behind')
+print('sent', flush=True)
+s.recv(1)
+`;
+  const child = spawn('/usr/bin/python3', ['-c', sender]);
+  t.teardown(() => child.kill());
+  await once(child.stdout, 'data');
+  const made = connect({path: `\0${name}`});
+  made.on('error', () => undefined);
+  await Promise.all([once(made, 'connect'), once(child.stdout, 'data')]);
+  const socket = adoptSocket(made);
+  if (socket === undefined) throw new Error('the addon is not built');
+  const listener = new Listener();
+  socket.handler = listener;
+  socket.readBytes = 65_536;
+  await until(() => listener.bytes.toString() === 'withbehind');
+  socket.destroy();
+  t.pass();
 });

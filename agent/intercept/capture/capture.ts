@@ -24,7 +24,7 @@ import {mirrorFor} from '../mirror.ts';
 import {isOwnAddress} from '../own-address.ts';
 import {standingConnections, unmapped} from '../standing.ts';
 import {type InterceptClient, warn} from '../subscriptions.ts';
-import type {Ends} from '../tunnel-duplex.ts';
+import type {Ends} from '../tunnel-socket.ts';
 import {canTell, Destinations} from './destination.ts';
 import {captureFilter, MOST_EXCLUDED, MOST_PORTS} from './filter.ts';
 import {LeftOut} from './left-out.ts';

@@ -19,7 +19,7 @@
 import {existsSync} from 'node:fs';
 import {errnoOf} from '../../errno.ts';
 import {connections, socketOfConnection, trackedDestination} from '../../native.ts';
-import type {Ends} from '../tunnel-duplex.ts';
+import type {Ends} from '../tunnel-socket.ts';
 
 /** `proxy`: without translation. */
 export type Destination = 'application' | 'translated' | 'proxy';

@@ -13,7 +13,7 @@
  */
 
 import {PASS_MARK} from '../rules.ts';
-import type {Ends} from '../tunnel-duplex.ts';
+import type {Ends} from '../tunnel-socket.ts';
 import {FIN, RST, SYN} from './segment.ts';
 
 /** Six instructions each with what is left out, of 4,096 that a program may have (BPF_MAXINSNS). */

@@ -1,6 +1,6 @@
 /** Connections by their ends, found by a packet without making anything. Sans-IO. */
 
-import type {Ends} from '../tunnel-duplex.ts';
+import type {Ends} from '../tunnel-socket.ts';
 import type {Segment} from './segment.ts';
 
 /** Numbers that the engine keeps without an object. */

@@ -5,7 +5,7 @@ import {router} from '../http/shared-router.ts';
 import {HTTP_DEFAULTS, type HttpSubscription} from '../http/types.ts';
 import {RequestWatch} from '../http/watch/request-watch.ts';
 import {type Subscriber, warn} from '../subscriptions.ts';
-import {connectClient, type Ends, opener} from '../tunnel-duplex.ts';
+import {connectClient, type Ends, opener} from '../tunnel-socket.ts';
 
 /** How long a client may take to say whether its program takes a connection, ms. */
 const CLIENT_TIMEOUT_MS = 5_000;

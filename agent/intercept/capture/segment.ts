@@ -5,7 +5,7 @@
  * the length in its header is 0.
  */
 
-import type {Ends} from '../tunnel-duplex.ts';
+import type {Ends} from '../tunnel-socket.ts';
 
 export const FIN = 0x01;
 export const SYN = 0x02;

@@ -20,7 +20,7 @@
 
 import {Pool} from '../../../tunnel/memory.ts';
 import {detectProtocol} from '../http/detect.ts';
-import type {Ends} from '../tunnel-duplex.ts';
+import type {Ends} from '../tunnel-socket.ts';
 import {type Assembled, Assembler, distance} from './assembler.ts';
 import {FlowTable} from './flow-table.ts';
 import {FIN, RST, type Segment, SYN} from './segment.ts';

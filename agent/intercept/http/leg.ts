@@ -8,8 +8,6 @@
  * ../pass.ts, keep less than `held` allows, and a little for each above it.
  */
 
-import type {Duplex} from 'node:stream';
-import {DuplexSocket} from '../../../sockets/duplex-socket.ts';
 import type {StreamSocket} from '../../../sockets/types.ts';
 import {held} from '../pass.ts';
 import type {Signal} from './signal.ts';
@@ -45,29 +43,20 @@ export class Leg {
   #isAwaited = false;
   #closing: NodeJS.Timeout | undefined;
 
-  /** `onClosed` hears when the socket is closed. */
-  constructor(socket: StreamSocket, signal: Signal, onClosed?: () => void) {
+  constructor(socket: StreamSocket, signal: Signal) {
     this.#socket = socket;
     this.#signal = signal;
     socket.handler = {
-      onData: (bytes) => this.#onData(bytes),
+      onData: (bytes) => this.receive(bytes),
       onEnd: () => {
         this.#hasFin = true;
         signal.notify();
       },
       onFlushed: () => this.#onFlushed(),
-      onClose: () => {
-        this.#onClose();
-        onClosed?.();
-      },
+      onClose: () => this.#onClose(),
     };
     if (socket.isClosed) this.#isBroken = true;
     else socket.readBytes = READ_BYTES;
-  }
-
-  /** One that is a stream of Node's. */
-  static of(stream: Duplex, signal: Signal): Leg {
-    return new Leg(new DuplexSocket(stream), signal);
   }
 
   /** There are bytes to read. */
@@ -95,6 +84,25 @@ export class Leg {
     if (this.#isBroken || this.#socket.bufferedBytes < atMost(WRITE_BYTES)) return true;
     this.#isAwaited = true;
     return false;
+  }
+
+  /** What has come, which is lent. */
+  receive(bytes: Uint8Array): void {
+    if (this.#closing !== undefined) return;
+    this.#lent = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#isLending = true;
+    try {
+      this.#signal.notify();
+    } finally {
+      this.#isLending = false;
+    }
+    const left = this.#lent;
+    this.#lent = undefined;
+    if (left !== undefined) {
+      this.#queue.push(Buffer.from(left));
+      this.#queued += left.length;
+    }
+    this.#setReading();
   }
 
   /** Returns the next bytes. Whoever keeps them beyond this call of the signal's must copy them. */
@@ -148,24 +156,6 @@ export class Leg {
     this.#lent = undefined;
     this.#closing = setTimeout(() => this.reset(), CLOSE_MS);
     this.#socket.readBytes = READ_BYTES;
-  }
-
-  #onData(bytes: Uint8Array): void {
-    if (this.#closing !== undefined) return;
-    this.#lent = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    this.#isLending = true;
-    try {
-      this.#signal.notify();
-    } finally {
-      this.#isLending = false;
-    }
-    const left = this.#lent;
-    this.#lent = undefined;
-    if (left !== undefined) {
-      this.#queue.push(Buffer.from(left));
-      this.#queued += left.length;
-    }
-    this.#setReading();
   }
 
   /** After whatever changes what waits to be relayed. */

@@ -154,7 +154,7 @@ export class MirrorCopies {
     try {
       if (this.#leg?.isStirring) this.#leg.reset();
       if (this.#leg === undefined || this.#leg.isBroken) {
-        this.#leg = Leg.of(await this.#subscription.connect(), this.#signal);
+        this.#leg = new Leg(await this.#subscription.connect(), this.#signal);
       }
     } catch {
       // The program is gone, or does not listen: nothing is lost but the copy.

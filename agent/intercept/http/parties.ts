@@ -59,9 +59,9 @@ export class Parties {
   }
 
   async #dialProgram(subscription: HttpSubscription): Promise<Leg | undefined> {
-    const stream = await connectProgram(subscription);
-    if (stream === undefined) return undefined;
-    const leg = Leg.of(stream, this.#signal);
+    const socket = await connectProgram(subscription);
+    if (socket === undefined) return undefined;
+    const leg = new Leg(socket, this.#signal);
     this.#programs.set(subscription.id, leg);
     return leg;
   }

@@ -6,9 +6,7 @@
  * ends without one.
  */
 
-import type {Socket} from 'node:net';
-import {socketOf} from '../../../sockets/of-stream.ts';
-import {resetSocket} from '../../../sockets/reset.ts';
+import type {StreamSocket} from '../../../sockets/types.ts';
 import type {RelayContext} from './context.ts';
 import {httpCounters} from './counters.ts';
 import {detectProtocol, type Protocol} from './detect.ts';
@@ -20,8 +18,10 @@ import {judge, router} from './shared-router.ts';
 import {Signal} from './signal.ts';
 import type {HttpOptions, RedirectedConnection} from './types.ts';
 
-/** A connection that nobody uses for so long is asked whether it is still there. */
-const KEEPALIVE_MS = 60_000;
+/** Read at once, to find out. */
+const READ_BYTES = 65_536;
+
+const NOTHING = Buffer.alloc(0);
 
 /** Resolves when the connection is over; never rejects. */
 export async function relayRedirected(
@@ -31,66 +31,81 @@ export async function relayRedirected(
   const {socket, lettingGo} = connection;
   // Nobody has a filter any more: what lingers is to be small.
   const forget = lettingGo.onSaid(() => void judge.close());
+  const over = Promise.withResolvers<void>();
+  const context = {connection, options, router, counters: httpCounters};
+  detect(socket, options.detectionTimeoutMs, (protocol, head) => {
+    relay(context, protocol, head).then(over.resolve, over.reject);
+  });
   try {
-    socket.on('error', () => {}); // it closes, which everybody hears of
-    socket.setKeepAlive(true, KEEPALIVE_MS);
-    await relay({connection, options, router, counters: httpCounters});
+    await over.promise;
   } catch {
     // A mistake of ours: it costs this connection, and is seen in the counter.
     httpCounters.internalErrors++;
-    resetSocket(socket);
+    socket.destroy(true);
   } finally {
     forget();
   }
 }
 
-async function relay(context: RelayContext): Promise<void> {
-  const {counters, connection, options} = context;
+type Known = Exclude<Protocol, 'more'>;
+
+/** `head`: what was read of it, which may be lent. */
+async function relay(context: RelayContext, protocol: Known, head: Buffer): Promise<void> {
+  const {counters, connection} = context;
   const {socket} = connection;
-  const {protocol, bytes} = await detect(socket, options.detectionTimeoutMs);
   if (protocol === 'http2') {
     counters.http2Connections++;
-    const {socket: own, head} = socketOf(socket, bytes, true);
-    await new Http2Relay(context, own).run(Buffer.from(head.buffer, head.byteOffset, head.length));
-    socket.destroy();
+    await new Http2Relay(context, socket).run(head);
     return;
   }
   if (protocol === 'http1') counters.http1Connections++;
   else counters.rawConnections++;
   const signal = new Signal();
-  const {socket: own, head} = socketOf(socket, bytes, true);
-  const client = new Leg(own, signal, () => socket.destroy());
-  client.unread(Buffer.from(head.buffer, head.byteOffset, head.length));
-  return new Http1Relay(context, client, signal).run(protocol !== 'http1');
+  const client = new Leg(socket, signal);
+  const over = new Http1Relay(context, client, signal).run(protocol !== 'http1');
+  if (head.length > 0) client.receive(head);
+  await over;
 }
 
-/** What a connection speaks, and what was read of it to find out. Nobody reads it afterwards. */
-async function detect(
-  socket: Socket,
+/** Finds out what a connection speaks; `onKnown` takes it over, with what was read of it: lent, if it is of this moment. */
+function detect(
+  socket: StreamSocket,
   timeoutMs: number,
-): Promise<{protocol: Exclude<Protocol, 'more'>; bytes: Buffer}> {
-  const {promise, resolve} = Promise.withResolvers<Exclude<Protocol, 'more'>>();
+  onKnown: (protocol: Known, head: Buffer) => void,
+): void {
   const latest = performance.now() + HEAD_MS;
-  let bytes: Buffer = Buffer.alloc(0);
-  const giveUp = (): void => resolve('raw');
-  let timer = setTimeout(giveUp, timeoutMs);
-  const onData = (chunk: Buffer): void => {
-    bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
-    const protocol = detectProtocol(bytes);
-    if (protocol !== 'more') {
-      resolve(protocol);
-      socket.pause();
-      return;
-    }
-    // Each part of the request line may take as long as the first.
+  let head: Buffer = NOTHING;
+  let timer: NodeJS.Timeout | undefined;
+  const settle = (protocol: Known): void => {
     clearTimeout(timer);
-    timer = setTimeout(giveUp, Math.min(timeoutMs, latest - performance.now()));
+    socket.handler = undefined;
+    onKnown(protocol, head);
   };
-  socket.on('data', onData).on('end', giveUp).on('close', giveUp);
-  socket.resume();
-  const protocol = await promise;
-  clearTimeout(timer);
-  socket.pause();
-  socket.off('data', onData).off('end', giveUp).off('close', giveUp);
-  return {protocol, bytes};
+  const giveUp = (): void => settle('raw');
+  const wait = (ms: number): void => {
+    clearTimeout(timer);
+    timer = setTimeout(giveUp, ms);
+  };
+  socket.handler = {
+    onData(bytes) {
+      const more = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+      head = head.length === 0 ? more : Buffer.concat([head, more]);
+      const protocol = detectProtocol(head);
+      if (protocol !== 'more') {
+        settle(protocol);
+        return;
+      }
+      if (head === more) head = Buffer.from(more);
+      // Each part of the request line may take as long as the first.
+      wait(Math.min(timeoutMs, latest - performance.now()));
+    },
+    onEnd() {
+      giveUp();
+      // Who has taken over is to hear of it, too.
+      socket.handler?.onEnd();
+    },
+    onClose: giveUp,
+  };
+  wait(timeoutMs);
+  socket.readBytes = READ_BYTES;
 }

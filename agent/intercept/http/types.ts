@@ -3,8 +3,7 @@
  * may carry requests for clients, and whatever is not for them reaches the application.
  */
 
-import type {Socket} from 'node:net';
-import type {Duplex} from 'node:stream';
+import type {StreamSocket} from '../../../sockets/types.ts';
 import type {HttpFilter} from '../../../tunnel/http-filter.ts';
 import type {LettingGo} from '../letting-go.ts';
 
@@ -22,10 +21,10 @@ export interface HttpSubscription {
    */
   readonly filter: HttpFilter | undefined;
   /**
-   * A new connection into the client's program: a stream of the tunnel. Rejects when it refuses or is gone. Its
-   * `destroy` resets it; when the other end resets it, it emits 'error'.
+   * A new connection into the client's program, by a stream of the tunnel, which nobody reads yet. Rejects when it refuses or
+   * is gone.
    */
-  connect(): Promise<Duplex>;
+  connect(): Promise<StreamSocket>;
   /** Something that the person should hear of, once per subscription and code (`warnings.ts`). */
   warn(code: WarningCode, message: string): void;
 }
@@ -41,8 +40,8 @@ export type WarningCode =
 
 /** A connection that was redirected to the agent. It belongs to `relayRedirected` from then on. */
 export interface RedirectedConnection {
-  /** allowHalfOpen, paused; nothing was read from it. */
-  readonly socket: Socket;
+  /** Nothing was read from it. */
+  readonly socket: StreamSocket;
   /** Says that the connection is to be let go, as soon as that costs nobody a request. */
   readonly lettingGo: LettingGo;
   /**

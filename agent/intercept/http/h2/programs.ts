@@ -1,6 +1,5 @@
 /** The programs that have streams of one client's connection, or get copies: a connection to each, made when it is needed. */
 
-import {DuplexSocket} from '../../../../sockets/duplex-socket.ts';
 import {connectProgram} from '../program.ts';
 import type {HttpSubscription} from '../types.ts';
 import {ProgramConnection} from './program-connection.ts';
@@ -41,8 +40,8 @@ export class Programs {
 
   async #make(subscription: HttpSubscription): Promise<Found> {
     const {id} = subscription;
-    const stream = await connectProgram(subscription);
-    if (stream === undefined) {
+    const socket = await connectProgram(subscription);
+    if (socket === undefined) {
       this.#current.delete(id);
       return undefined;
     }
@@ -50,7 +49,7 @@ export class Programs {
     const forget = (connection: ProgramConnection): void => {
       if (this.#current.get(id) === connection) this.#current.delete(id);
     };
-    const connection = new ProgramConnection(new DuplexSocket(stream), {
+    const connection = new ProgramConnection(socket, {
       onTurn,
       onMistake,
       onGone: forget,

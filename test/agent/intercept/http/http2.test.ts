@@ -8,8 +8,10 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import {createServer as createTcpServer, type Socket} from 'node:net';
-import {type Duplex, duplexPair} from 'node:stream';
+import {duplexPair} from 'node:stream';
 import test, {type ExecutionContext} from 'ava';
+import {DuplexSocket} from '../../../../sockets/duplex-socket.ts';
+import type {StreamSocket} from '../../../../sockets/types.ts';
 import {dial, listen, NOBODY, readAll, relay, subscription, wants, wantsHeader} from './world.ts';
 
 /** A server that answers every stream by its name, the path, and the body. */
@@ -87,14 +89,16 @@ test('each stream of a session goes to its own side', async (t) => {
 });
 
 test('an answer that comes in one piece by a stream of the tunnel keeps its head', async (t) => {
-  const program = subscription(await listen(t, named('program')));
-  const throughTunnel = async (): Promise<Duplex> => {
+  const programPort = await listen(t, named('program'));
+  const throughTunnel = async (): Promise<StreamSocket> => {
     const [near, far] = duplexPair();
-    const socket = await program.connect();
+    const socket = await dial(programPort);
+    socket.on('error', () => undefined);
     far.pipe(socket).pipe(far);
-    return near;
+    return new DuplexSocket(near);
   };
-  const {port} = await relay(t, NOBODY, [{...program, connect: throughTunnel}]);
+  const program = {...subscription(programPort), connect: throughTunnel};
+  const {port} = await relay(t, NOBODY, [program]);
   const session = open(t, port);
   const answers = await Promise.all(
     Array.from({length: 20}, (_, at) => send(session, {':path': `/${at}`})),

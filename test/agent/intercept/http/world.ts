@@ -11,6 +11,9 @@ import {
 } from '../../../../agent/intercept/http/types.ts';
 import {LettingGo} from '../../../../agent/intercept/letting-go.ts';
 import {connectMarked} from '../../../../agent/native.ts';
+import {DuplexSocket} from '../../../../sockets/duplex-socket.ts';
+import {listen as listenNative} from '../../../../sockets/listening.ts';
+import type {StreamSocket} from '../../../../sockets/types.ts';
 import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
 
 /** Anything that listens: of net, http, or http2. */
@@ -66,7 +69,7 @@ export function subscription(
     id: ++lastId,
     mode,
     filter,
-    connect: () => dial(port),
+    connect: async () => new DuplexSocket(await dial(port)),
     warn: (code) => warnings.push(code),
     warnings,
   };
@@ -89,22 +92,32 @@ export async function relay(
   const all: HttpOptions = {...HTTP_DEFAULTS, ...options};
   const relays = new Set<Promise<void>>();
   const lettingGo = new LettingGo();
-  const server = createServer({allowHalfOpen: true, pauseOnConnect: true}, (socket) => {
-    const done = relayRedirected(
-      {
-        socket,
-        lettingGo,
-        dialApplication: () => connectMarked({address: LOOPBACK, port: applicationPort}, 0),
-        // New objects each time, as the interceptor makes them.
-        subscriptions: () => subscriptions.map((one) => ({...one})),
-      },
-      all,
-    ).then(() => {
-      relays.delete(done);
-    });
-    relays.add(done);
+  const sockets = new Set<StreamSocket>();
+  const listening = listenNative(60_000, {
+    onAccepted({socket}) {
+      sockets.add(socket);
+      socket.onClosed = () => sockets.delete(socket);
+      const done = relayRedirected(
+        {
+          socket,
+          lettingGo,
+          dialApplication: () => connectMarked({address: LOOPBACK, port: applicationPort}, 0),
+          // New objects each time, as the interceptor makes them.
+          subscriptions: () => subscriptions.map((one) => ({...one})),
+        },
+        all,
+      ).then(() => {
+        relays.delete(done);
+      });
+      relays.add(done);
+    },
+    onFailed: (error) => t.fail(String(error)),
   });
-  return {port: await listen(t, server), relays, lettingGo};
+  t.teardown(() => {
+    listening.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return {port: listening.port, relays, lettingGo};
 }
 
 /** Everything that a connection says until it ends; rejects when it is reset. */

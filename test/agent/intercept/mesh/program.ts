@@ -47,7 +47,7 @@ export class Program implements InterceptClient {
     if (!this.isListening) queueMicrotask(() => handler.onRefused?.('ECONNREFUSED'));
     const socket = connect({path: this.#path, allowHalfOpen: true});
     if (this.isListening) socket.once('connect', () => handler.onOpened?.(NOTHING));
-    socket.on('data', (chunk: Buffer) => handler.onData?.(new Uint8Array(chunk)));
+    socket.on('data', (chunk: Buffer) => handler.onLentData?.(chunk));
     socket.on('end', () => handler.onEnd?.());
     socket.on('close', () => handler.onClose?.());
     socket.on('error', () => undefined);

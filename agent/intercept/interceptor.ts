@@ -175,8 +175,11 @@ export class Interceptor {
     this.#lettingGo.say();
   }
 
-  /** After `withdraw`: resolves when everything that passes through us is over, or has had its time. */
-  async linger(): Promise<void> {
+  /**
+   * After `withdraw`: resolves when everything that passes through us is over, or has had its time. `stay` is called if there is
+   * anything; when what it returns resolves, it is to end.
+   */
+  async linger(stay = (): Promise<string> => new Promise(() => undefined)): Promise<void> {
     if (this.#redirect === undefined) return;
     // What the kernel has accepted for us by now is still to be passed on.
     await delay(BACKLOG_MS);
@@ -189,6 +192,7 @@ export class Interceptor {
       const reason = await Promise.race([
         this.#alone.promise.then(() => 'they are over'),
         delay(lingerMs, 'they have had their time', {signal}),
+        stay(),
         untilPodIsGone(LOOK_MS, signal).then(() => 'the pod is gone'),
       ]);
       over.abort();

@@ -12,6 +12,7 @@ import {Interceptor, type InterceptorOptions} from '../interceptor.ts';
 import {Follower} from './follower.ts';
 import {gather, type Subscribe} from './gather.ts';
 import {Leader} from './leader.ts';
+import {stay} from './lingering.ts';
 import {mayRedirect} from './may-redirect.ts';
 import {placeAbove} from './meeting-point.ts';
 import {LAST_PLACE, meetingPoint, SILENT_MS} from './protocol.ts';
@@ -129,7 +130,19 @@ export class Candidate {
 
   /** After `withdraw`: resolves when everything that passes through us is over, or has had its time. */
   async linger(): Promise<void> {
-    await Promise.all(this.#interceptors.map((one) => one.linger()));
+    let staying: Promise<string> | undefined;
+    const stay = (): Promise<string> => {
+      staying ??= this.#stay();
+      return staying;
+    };
+    await Promise.all(this.#interceptors.map((one) => one.linger(stay)));
+  }
+
+  /** Resolves when more linger than may. */
+  async #stay(): Promise<string> {
+    const {displaced} = await stay(this.#options.log);
+    await displaced;
+    return 'others linger';
   }
 
   /** Ends what is open, and then removes every rule, before it returns. */

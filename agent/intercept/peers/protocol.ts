@@ -26,12 +26,18 @@ export function meetingPoint(place: number): string {
 /** As many leaders may be stopped at a time, and no more are looked for. */
 export const LAST_PLACE = 3;
 
+/** Agents that stay after their sessions at a time, and where each of them is. */
+export const MOST_LINGERING = 4;
+export function lingeringPlace(place: number): string {
+  return `\0mirrord/incoming/lingering/1/${place}`;
+}
+
 /** How often a leader shows that it lives, ms. */
 export const BEAT_MS = 2_000;
 /** Of one that is silent for so long the rules have expired (LIFETIME_SECONDS, with some time to notice), and others lead. */
 export const SILENT_MS = 8_000;
 
-/** Whether agents meet there, of this version or another. */
+/** Whether agents meet there, of this version or another, or linger. */
 export function isMeetingPoint(name: string): boolean {
   return name.startsWith('\0mirrord/incoming/');
 }

@@ -92,6 +92,19 @@ for (const [scenario, name] of [
   );
 }
 
+here('no more than four agents linger in a pod: the oldest ends first', async (t) => {
+  const [displaced, over] = ['others linger', 'they are over'];
+  t.deepEqual(await run('manyLinger'), {
+    ends: ['', '', ...Array(4).fill('true bye\n')],
+    reasons: [displaced, displaced, over, over, over, over],
+    left: 0,
+  });
+});
+
+here('who holds the places of those that linger cuts nothing off', async (t) => {
+  t.deepEqual(await run('noPlace'), {isSame: true, said: 'bye\n', left: 0});
+});
+
 here('an agent does not linger in a pod that is gone', async (t) => {
   t.deepEqual(await run('podGone'), {isSame: true, said: '', left: 0});
 });

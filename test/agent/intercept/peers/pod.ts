@@ -8,7 +8,11 @@ import {randomBytes} from 'node:crypto';
 import {once} from 'node:events';
 import {connect, createServer, type Socket} from 'node:net';
 import {setTimeout as delay} from 'node:timers/promises';
-import {MEETING_POINT} from '../../../../agent/intercept/peers/protocol.ts';
+import {
+  lingeringPlace,
+  MEETING_POINT,
+  MOST_LINGERING,
+} from '../../../../agent/intercept/peers/protocol.ts';
 import type {HttpFilter} from '../../../../tunnel/http-filter.ts';
 import {AgentProcess, type Wanted} from './agent-process.ts';
 import {
@@ -470,6 +474,44 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     sh('ip link del pod0');
     await agent.exited;
     return {isSame, said: await raw.end(), left: tables()};
+  },
+
+  /** One agent after the other ends while a connection passes through it. */
+  async manyLinger() {
+    const agents: AgentProcess[] = [];
+    const passing: Awaited<ReturnType<typeof echoing>>[] = [];
+    for (let at = 0; at < MOST_LINGERING + 2; at++) {
+      const agent = await new AgentProcess().ready();
+      await agent.subscribe({port: TCP, filter: from('a')}, await program('a')).first;
+      passing.push(await echoing(TCP, '', /^application\n/));
+      agent.leave();
+      await until(() => agent.log.includes('lingering'));
+      if (at >= MOST_LINGERING) await agents[at - MOST_LINGERING]?.exited;
+      agents.push(agent);
+    }
+    const ends = await Promise.all(passing.slice(0, -MOST_LINGERING).map((one) => one.end()));
+    for (const one of passing.slice(-MOST_LINGERING)) {
+      ends.push(`${await one.again('still there')} ${await one.end()}`);
+    }
+    await Promise.all(agents.map(({exited}) => exited));
+    const reasons = agents.map(({log}) => /"lingered","reason":"([^"]*)"/.exec(log)?.[1]);
+    return {ends, reasons, left: tables()};
+  },
+
+  /** The places of those that stay are held by a process of the pod that says nothing. */
+  async noPlace() {
+    for (let place = 0; place < MOST_LINGERING; place++) {
+      await once(createServer().listen(lingeringPlace(place)), 'listening');
+    }
+    const agent = await new AgentProcess().ready();
+    await agent.subscribe({port: TCP, filter: from('a')}, await program('a')).first;
+    const passing = await echoing(TCP, '', /^application\n/);
+    agent.leave();
+    await until(() => agent.log.includes('without a place'));
+    const isSame = await passing.again('still there');
+    const said = await passing.end();
+    await agent.exited;
+    return {isSame, said, left: tables()};
   },
 
   lingers: () => lingers(({agent}) => agent.leave()),

@@ -1,14 +1,15 @@
-import {spawnSync} from 'node:child_process';
 import net from 'node:net';
-import {dirname} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import type {SessionInfo} from '../../layer/sessions/session-server.ts';
 import {useDemo, waitFor} from '../helpers/e2e.ts';
+import {needing, programs} from '../helpers/needs.ts';
 import {freePort} from '../helpers/ports.ts';
 
 // What a person has: a debugger on this machine, attached to a program in the context of a pod.
 const demo = useDemo(test, {programs: ['Fetch.java', 'fetch']});
+/** Built by scripts/setup --tests. */
+const delve = fileURLToPath(new URL('../../build/tools/dlv', import.meta.url));
 
 /** Waits until a port of the program is published; a connection to find that out would be a debugger's to it. */
 async function published(port: number): Promise<void> {
@@ -142,39 +143,20 @@ test.serial('jdb stops a program in a method, and lets it go on', async (t) => {
   await jdb.ended;
 });
 
-/** Builds delve by Go's own caches. Returns why it can't be had, if so. */
-function installDelve(): string | undefined {
-  const env = {...process.env, GOBIN: dirname(demo.program('dlv')), CGO_ENABLED: '0'};
-  const module = 'github.com/go-delve/delve/cmd/dlv@v1.27.2';
-  const {status, stderr} = spawnSync('go', ['install', module], {env, encoding: 'utf8', cwd: '/'});
-  return status === 0 ? undefined : (stderr ?? 'there is no go');
-}
-
-test.serial('delve stops a program at a line, and reads its variables', async (t) => {
-  t.timeout(600_000); // the first time, it compiles for a minute or two
-  const missing = installDelve();
-  if (missing !== undefined) {
-    t.log(`not tested: delve can't be installed: ${missing}`);
-    t.pass();
-    return;
-  }
-  const port = await freePort();
-  const program = demo.program('fetch');
-  const headless = ['--headless', `--listen=127.0.0.1:${port}`, '--accept-multiclient'];
-  const running = demo.startExec([
-    demo.program('dlv'),
-    'exec',
-    program,
-    ...headless,
-    '--',
-    'http://orders/',
-  ]);
-  await published(port);
-  const path = fileURLToPath(new URL('programs/fetch/main.go', import.meta.url));
-  const attach = {mode: 'remote'};
-  const url = await readAt(port, {path, line: 14, expression: 'address', attach});
-  t.is(url, '"http://orders/"');
-  await running.said(/"pod":"orders-/);
-  running.child.kill('SIGTERM');
-  await running.ended;
-});
+needing(test, programs(delve)).serial(
+  'delve stops a program at a line, and reads its variables',
+  async (t) => {
+    const port = await freePort();
+    const program = demo.program('fetch');
+    const headless = ['--headless', `--listen=127.0.0.1:${port}`, '--accept-multiclient'];
+    const running = demo.startExec([delve, 'exec', program, ...headless, '--', 'http://orders/']);
+    await published(port);
+    const path = fileURLToPath(new URL('programs/fetch/main.go', import.meta.url));
+    const attach = {mode: 'remote'};
+    const url = await readAt(port, {path, line: 14, expression: 'address', attach});
+    t.is(url, '"http://orders/"');
+    await running.said(/"pod":"orders-/);
+    running.child.kill('SIGTERM');
+    await running.ended;
+  },
+);

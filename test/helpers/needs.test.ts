@@ -18,6 +18,7 @@ function withCi<T>(value: string, work: () => T): T {
 test('what is missing is named', (t) => {
   t.is(missing, 'no-such-program, nor-this');
   t.is(programs('sh'), undefined);
+  t.is(programs(process.execPath, '/no/such/program'), '/no/such/program');
   t.is(pythonModule('sys'), undefined);
   t.is(pythonModule('no_such_module'), "Python's no_such_module");
 });

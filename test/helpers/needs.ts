@@ -24,11 +24,13 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** The programs that are not installed. */
+/** The programs that are not installed; of those that are given by a path, that are not there. */
 export function programs(...names: readonly string[]): Missing {
   const directories = systemPath.split(':');
   const isMissing = (name: string): boolean =>
-    !directories.some((directory) => isExecutable(`${directory}/${name}`));
+    name.includes('/')
+      ? !isExecutable(name)
+      : !directories.some((directory) => isExecutable(`${directory}/${name}`));
   return names.filter(isMissing).join(', ') || undefined;
 }
 

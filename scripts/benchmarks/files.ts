@@ -10,6 +10,7 @@ import {availableParallelism, cpus, release} from 'node:os';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
+import {chosen, run, say} from './driver.ts';
 import {
   type Contender,
   type ContenderName,
@@ -38,23 +39,10 @@ const {values: flags} = parseArgs({
 const runs = Number(flags.runs);
 const delays = flags.delays.split(',').map(Number);
 
-function say(text: string): void {
-  process.stderr.write(`bench: ${text}\n`);
-}
-
 interface Result {
   readonly row: Row;
   readonly delayMs: number;
   readonly samples: ReadonlyMap<ContenderName, readonly number[]>;
-}
-
-function wantedRows(): Row[] {
-  if (flags.only === undefined) return [...rows];
-  const names = flags.only.split(',');
-  const unknown = names.find((name) => !rows.some(({id}) => id === name));
-  if (unknown !== undefined)
-    throw new BenchError(`--only ${unknown}? There are: ${rows.map(({id}) => id).join(', ')}`);
-  return rows.filter(({id}) => names.includes(id));
 }
 
 /** Gives a probe a command. Returns how long it took, s. */
@@ -163,7 +151,7 @@ function write(results: readonly Result[], busy: number): void {
 async function bench(): Promise<void> {
   if (!(Number.isInteger(runs) && runs >= 1)) throw new BenchError('--runs is a number above 0');
   if (!delays.every((each) => each >= 0)) throw new BenchError('--delays are round trips, ms');
-  const wanted = wantedRows();
+  const wanted = chosen(rows, flags.only);
   needProgram('sshfs', 'sshfs');
   needProgram(sshd, 'openssh-server');
   using person = await becomePerson();
@@ -179,10 +167,4 @@ async function bench(): Promise<void> {
   console.log(report(results));
 }
 
-try {
-  await bench();
-} catch (error) {
-  if (!(error instanceof BenchError)) throw error;
-  say(error.message);
-  process.exitCode = 1;
-}
+await run(bench);

@@ -7,6 +7,7 @@
 import {writeFileSync} from 'node:fs';
 import {parseArgs} from 'node:util';
 import {ordinaryUser} from '../../test/helpers/user.ts';
+import {chosen, run, say, sayIfBusy} from './driver.ts';
 import {type Load, loads, measure, type Sample} from './incoming/load.ts';
 import {openPods, type PodName, podNames} from './incoming/pods.ts';
 import {needProgram} from './network/contenders.ts';
@@ -25,21 +26,7 @@ const {values: flags} = parseArgs({
 });
 const [runs, seconds] = [Number(flags.runs), Number(flags.seconds)];
 
-function say(text: string): void {
-  process.stderr.write(`bench: ${text}\n`);
-}
-
 type Samples = Record<PodName, Sample[]>;
-
-function wantedLoads(): readonly Load[] {
-  if (flags.only === undefined) return loads;
-  const names = flags.only.split(',');
-  const known = loads.map(({id}) => id);
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined)
-    throw new BenchError(`--only ${unknown}? There are: ${known.join(', ')}`);
-  return loads.filter(({id}) => names.includes(id));
-}
 
 function report(results: ReadonlyMap<Load, Samples>): string {
   const rows = [['', '', ...podNames]];
@@ -82,7 +69,7 @@ function report(results: ReadonlyMap<Load, Samples>): string {
 async function bench(): Promise<void> {
   if (!(Number.isInteger(runs) && runs >= 1 && Number.isInteger(seconds) && seconds >= 1))
     throw new BenchError('--runs and --seconds are whole numbers above 0');
-  const wanted = wantedLoads();
+  const wanted = chosen(loads, flags.only);
   needProgram('wrk', 'wrk');
   needProgram('h2load', 'nghttp2-client');
   needProgram('/usr/sbin/nginx', 'nginx-light');
@@ -91,7 +78,7 @@ async function bench(): Promise<void> {
   using person = await becomePerson();
   const busy = await busyShare();
   await using pods = await openPods(person, ordinaryUser().prefix);
-  if (busy > 0.1) say(`something else uses ${Math.round(busy * 100)} % of the processors`);
+  sayIfBusy(busy);
   const results = new Map<Load, Samples>();
   for (const load of wanted) {
     const samples = Object.fromEntries(podNames.map((name) => [name, []])) as unknown as Samples;
@@ -116,10 +103,4 @@ async function bench(): Promise<void> {
   );
 }
 
-try {
-  await bench();
-} catch (error) {
-  if (!(error instanceof BenchError)) throw error;
-  say(error.message);
-  process.exitCode = 1;
-}
+await run(bench);

@@ -8,6 +8,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import {ordinaryUser} from '../../test/helpers/user.ts';
+import {chosen, run, say} from './driver.ts';
 import {BenchError} from './network/error.ts';
 import {compile} from './network/far-end.ts';
 import {becomePerson, mirrordPath} from './network/person.ts';
@@ -27,10 +28,6 @@ const {values: flags} = parseArgs({
   },
 });
 const runs = Number(flags.runs);
-
-function say(text: string): void {
-  process.stderr.write(`bench: ${text}\n`);
-}
 
 interface Row {
   readonly id: string;
@@ -94,15 +91,6 @@ class Scripts {
   }
 }
 
-function wantedRows(): readonly Row[] {
-  const names = flags.only?.split(',');
-  if (names === undefined) return rows;
-  const unknown = names.find((name) => !rows.some(({id}) => id === name));
-  if (unknown !== undefined)
-    throw new BenchError(`--only ${unknown}? There are: ${rows.map(({id}) => id).join(', ')}`);
-  return rows.filter(({id}) => names.includes(id));
-}
-
 /** A directory in memory, so that no disk is measured. */
 function openWork(): {path: string} & Disposable {
   const path = mkdtempSync('/dev/shm/mirrord-bench-');
@@ -119,7 +107,7 @@ interface Result {
 
 async function bench(): Promise<void> {
   if (!(Number.isInteger(runs) && runs >= 1)) throw new BenchError('--runs is a number above 0');
-  const wanted = wantedRows();
+  const wanted = chosen(rows, flags.only);
   using person = await becomePerson();
   using directory = openWork();
   const work = directory.path;
@@ -193,10 +181,4 @@ function write(results: readonly Result[], busy: number): void {
   writeFileSync(join(flags.output, 'local.json'), `${JSON.stringify(json, null, 2)}\n`);
 }
 
-try {
-  await bench();
-} catch (error) {
-  if (!(error instanceof BenchError)) throw error;
-  say(error.message);
-  process.exitCode = 1;
-}
+await run(bench);

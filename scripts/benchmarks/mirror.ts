@@ -6,6 +6,7 @@
 import {writeFileSync} from 'node:fs';
 import {parseArgs} from 'node:util';
 import {ordinaryUser} from '../../test/helpers/user.ts';
+import {chosen, run, say, sayIfBusy} from './driver.ts';
 import {openPods, type Pod, type PodName, podNames} from './mirror/pods.ts';
 import {type Row, rowsFor, type Sample} from './mirror/rows.ts';
 import {needProgram} from './network/contenders.ts';
@@ -26,21 +27,7 @@ const {values: flags} = parseArgs({
 });
 const [runs, seconds] = [Number(flags.runs), Number(flags.seconds)];
 
-function say(text: string): void {
-  process.stderr.write(`bench: ${text}\n`);
-}
-
 type Samples = Partial<Record<PodName, Sample[]>>;
-
-function wantedOf(rows: readonly Row[]): readonly Row[] {
-  if (flags.only === undefined) return rows;
-  const names = flags.only.split(',');
-  const known = rows.map(({id}) => id);
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined)
-    throw new BenchError(`--only ${unknown}? There are: ${known.join(', ')}`);
-  return rows.filter(({id}) => names.includes(id));
-}
 
 async function measure(row: Row, pods: ReadonlyMap<PodName, Pod>): Promise<Samples> {
   const samples: Samples = {};
@@ -83,9 +70,9 @@ async function bench(): Promise<void> {
   needProgram('h2load', 'nghttp2-client');
   needProgram('/usr/sbin/nginx', 'nginx-light');
   using person = await becomePerson();
-  const wanted = wantedOf(rowsFor(person));
+  const wanted = chosen(rowsFor(person), flags.only);
   const busy = await busyShare();
-  if (busy > 0.1) say(`something else uses ${Math.round(busy * 100)} % of the processors`);
+  sayIfBusy(busy);
   await using processes = new Processes(person);
   const load = compileLoad(person.directory);
   const {prefix} = ordinaryUser();
@@ -101,10 +88,4 @@ async function bench(): Promise<void> {
   );
 }
 
-try {
-  await bench();
-} catch (error) {
-  if (!(error instanceof BenchError)) throw error;
-  say(error.message);
-  process.exitCode = 1;
-}
+await run(bench);

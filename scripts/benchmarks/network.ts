@@ -9,6 +9,7 @@ import {readFileSync} from 'node:fs';
 import {availableParallelism, cpus, release} from 'node:os';
 import {join} from 'node:path';
 import {parseArgs} from 'node:util';
+import {chosen, run, say} from './driver.ts';
 import {type Contenders, needProgram, openContenders} from './network/contenders.ts';
 import {openDelayed} from './network/delayed.ts';
 import {BenchError} from './network/error.ts';
@@ -38,20 +39,6 @@ const timing: Timing = {
   warmUpMs: Math.min(500, Math.max(200, durationMs / 2)),
   shortFlows: flags.long ? 1_000_000 : 100_000,
 };
-function say(text: string): void {
-  process.stderr.write(`bench: ${text}\n`);
-}
-
-/** The rows that are wanted, by their ids or groups. */
-function wantedRows(): Row[] {
-  if (flags.only === undefined) return [...rows];
-  const names = flags.only.split(',');
-  const known = new Set(rows.flatMap(({id, group}) => [group, id]));
-  const unknown = names.find((name) => !known.has(name));
-  if (unknown !== undefined)
-    throw new BenchError(`--only ${unknown}? There are: ${[...known].join(', ')}`);
-  return rows.filter(({id, group}) => names.includes(id) || names.includes(group));
-}
 
 interface Tools {
   person: Person;
@@ -148,7 +135,7 @@ function emptyResults(): Results {
 async function bench(): Promise<void> {
   if (!(Number.isInteger(runs) && runs >= 1 && durationMs >= 1))
     throw new BenchError('--runs and --seconds are numbers above 0');
-  const wanted = wantedRows();
+  const wanted = chosen(rows, flags.only);
   const names = new Set(wanted.flatMap(({contenders}) => contenders));
   if (names.has('slirp4netns, MTU 1500')) needProgram('slirp4netns', 'slirp4netns');
   if (names.has('pasta, MTU 1500')) needProgram('pasta', 'passt');
@@ -167,10 +154,4 @@ async function bench(): Promise<void> {
   say(`all values and a chart are in ${flags.output}`);
 }
 
-try {
-  await bench();
-} catch (error) {
-  if (!(error instanceof BenchError)) throw error;
-  say(error.message);
-  process.exitCode = 1;
-}
+await run(bench);

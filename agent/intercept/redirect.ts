@@ -3,8 +3,8 @@
  *
  * Theory of operation. What is wanted is a set of ports; what is loaded follows it, one load at a time. The
  * kernel forgets what is not refreshed within 8 s (`rules.ts`), so everything is loaded again every 3 s:
- * **the switch that a dead agent cannot hold**. One that hangs cannot either, and the application is its own again. When it goes on after
- * that, another agent may have the ports, which is asked first (`mayGoOn`).
+ * **the switch that a dead agent cannot hold**. One that hangs cannot either, and the application is its own again. When it
+ * goes on after that, another agent may have the ports, which is asked first (`mayGoOn`).
  *
  * What was redirected needs our rules until it is over: without them the kernel translates nothing any more, and both
  * ends would wait for ever. So they stay, with no port in them, while there are connections, or may be such

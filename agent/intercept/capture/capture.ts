@@ -11,7 +11,7 @@
  * A connection from outside is seen where it comes in, before any rule of NAT. So a mirror does not care whether another client
  * steals the port: the bytes are the same. What is on `lo` is seen behind the rules: calls there to a stolen port are not seen,
  * which is why the subscription is made with the interceptor as well (`Standing.isCaptured`); but what the proxy of a mesh says to the
- * application is. What is said to that proxy, is told apart and left out (`destination.ts`, `left-out.ts`).
+ * application is. What is said to that proxy is told apart, and left out (`proxied.ts`).
  *
  * Only where it is possible: without NET_RAW, or where nobody can tell what a proxy takes, ports are redirected as for a steal.
  */
@@ -25,20 +25,17 @@ import {isOwnAddress} from '../own-address.ts';
 import {standingConnections, unmapped} from '../standing.ts';
 import {type InterceptClient, warn} from '../subscriptions.ts';
 import type {Ends} from '../tunnel-socket.ts';
-import {canTell, Destinations} from './destination.ts';
+import {canTell} from './destination.ts';
 import {captureFilter, MOST_EXCLUDED, MOST_PORTS} from './filter.ts';
-import {LeftOut} from './left-out.ts';
+import {Proxied} from './proxied.ts';
 import {type CapturedSubscriber, watchRequests} from './requests.ts';
-import {ACK, Segment, SYN} from './segment.ts';
+import {Segment} from './segment.ts';
 import {type Copy, MOST_OPEN, Tracker} from './tracker.ts';
 
 /** Between two looks at what is to be forgotten, ms. */
 const SWEEP_MS = 2_000;
 /** A connection that says nothing for so long is looked for among the kernel's, ms. */
 const IDLE_MS = 60_000;
-/** A SYN may be seen before the kernel tracks its connection: it is looked at after so long, ms, of so many at a time. */
-const LOOK_MS = 20;
-const MOST_LOOKED_AT = 64;
 
 const NOBODY: readonly CapturedSubscriber[] = [];
 
@@ -106,11 +103,9 @@ export class Capture {
   #nextNumber = -1;
   readonly #tracker: Tracker;
   readonly #segment = new Segment();
-  readonly #destinations: Destinations;
+  readonly #proxied: Proxied;
   /** Connections that are left out, oldest first. */
   readonly #excluded: Ends[] = [];
-  readonly #leftOut = new LeftOut();
-  #lookedAt = 0;
   #packets: PacketCapture | undefined;
   #captured = '';
   #nowMs = 0;
@@ -120,14 +115,21 @@ export class Capture {
   /** `agentPorts`: where agents of the pod take redirected connections. */
   constructor(log: Log, agentPorts: () => readonly number[]) {
     this.#log = log;
-    this.#destinations = new Destinations(agentPorts);
-    this.#tracker = new Tracker({
-      isApplications: (ends, isLoopback) => this.#isApplications(ends, isLoopback),
+    const tracker = new Tracker({
+      isApplications: (ends, isLoopback) =>
+        this.#proxied.isApplications(ends, isLoopback, this.#nowMs),
       open: (ends) => this.#open(ends),
       onUnwanted: (ends) => this.#exclude(ends),
       onBoundary: (ends) => this.#include(ends),
       hasLost: () => this.#hasLost(),
       onOverLimit: (port) => this.#onOverLimit(port),
+    });
+    this.#tracker = tracker;
+    this.#proxied = new Proxied({
+      ...{agentPorts, log},
+      isReachedFromOutside: (port) => tracker.isReachedFromOutside(port),
+      onFound: (ends) => tracker.standing(ends, false, performance.now()),
+      onChange: () => this.#tryUpdate(),
     });
   }
 
@@ -194,16 +196,16 @@ export class Capture {
       this.#packets?.close();
       this.#packets = undefined;
       this.#excluded.length = 0;
-      this.#leftOut.keep(() => false);
+      this.#proxied.leftOut(() => false);
       clearInterval(this.#timer);
       return;
     }
     if (ports.length > MOST_PORTS) {
       throw Object.assign(new Error('too many ports'), {code: 'EMFILE'});
     }
-    this.#leftOut.keep((port) => this.#ports.has(port));
-    const exceptions = {excluded: this.#excluded, leftOut: [...this.#leftOut.ports]};
-    const captured = JSON.stringify([ports, this.#excluded.map(keyOf), exceptions.leftOut]);
+    const leftOut = this.#proxied.leftOut((port) => this.#ports.has(port));
+    const exceptions = {excluded: this.#excluded, leftOut};
+    const captured = JSON.stringify([ports, this.#excluded.map(keyOf), leftOut]);
     if (this.#packets === undefined) {
       this.#packets = new PacketCapture(captureFilter(ports, exceptions), {
         onBatch: () => {
@@ -251,47 +253,9 @@ export class Capture {
     const ring = this.#packets?.ring;
     if (ring === undefined) return;
     if (!isWhole || !this.#segment.read(ring, offset, length)) this.counters.truncated++;
-    else if (this.#isLeftOut(packet)) this.#onLeftOut(ring);
+    else if (this.#proxied.isLeftOut(packet, this.#segment))
+      this.#proxied.look(this.#segment, ring);
     else this.#tracker.take(this.#segment, ring, packet, this.#nowMs);
-  }
-
-  // ---- what a proxy takes ----
-
-  #isApplications(ends: Ends, isLoopback: boolean): boolean {
-    const {port} = ends.local;
-    const destination = this.#destinations.of(ends, isLoopback, this.#nowMs);
-    // By a SYN nobody can tell what is led to a proxy without translation.
-    if (destination === 'translated' && !this.#tracker.isReachedFromOutside(port)) {
-      if (this.#leftOut.add(port) && this.#tryUpdate()) {
-        this.#log.debug('left out, since a proxy takes it', {port});
-      }
-    }
-    return destination === 'application';
-  }
-
-  #isLeftOut({isOutgoing, isLoopback}: CapturedPacket): boolean {
-    return !isOutgoing && !isLoopback && this.#leftOut.ports.has(this.#segment.destinationPort);
-  }
-
-  /** Looks where a new connection goes, some time later. */
-  #onLeftOut(ring: Uint8Array): void {
-    const isFirst = (this.#segment.flags & (SYN | ACK)) === SYN;
-    if (!isFirst || this.#lookedAt >= MOST_LOOKED_AT) return;
-    this.#lookedAt++;
-    const ends = this.#segment.endsOf(ring);
-    setTimeout(() => {
-      this.#lookedAt--;
-      if (this.#destinations.isTranslated(ends) !== true) this.#takeIn(ends);
-    }, LOOK_MS).unref();
-  }
-
-  #takeIn(ends: Ends): void {
-    const {port} = ends.local;
-    if (!this.#leftOut.ports.has(port)) return;
-    this.#leftOut.takeIn(port);
-    this.#tracker.standing(ends, false, performance.now());
-    this.#log.debug('no more left out', {port});
-    this.#tryUpdate();
   }
 
   // ---- what was there before ----

@@ -31,8 +31,8 @@ const TRACKING = '/proc/sys/net/netfilter/nf_conntrack_max';
 const NOBODY = {address: new Uint8Array(4), port: 0};
 
 /**
- * Whether it can be told. Not where the kernel tracks connections and does not say so (it has no ctnetlink). Without NET_ADMIN nothing is
- * known either, but nothing else can be done.
+ * Whether it can be told. Not where the kernel tracks connections and does not say so (it has no ctnetlink). Without
+ * NET_ADMIN nothing is known either, but nothing else can be done.
  */
 export function canTell(): boolean {
   try {

@@ -3,8 +3,8 @@
  * much as what is mirrored on `lo`. Sans-IO.
  *
  * A port is left out when the proxy has taken a connection, and none from outside is the application's. By the SYNs it
- * shows when that changes, as when a mesh goes; the connection that shows it has said something by then, and is copied from its next request
- * on. Where it changes again and again, by rules that tell clients apart, the port is not left out any more.
+ * shows when that changes, as when a mesh goes; the connection that shows it has said something by then, and is copied from
+ * its next request on. Where it changes again and again, by rules that tell clients apart, the port is not left out any more.
  */
 
 /** How often a port is taken in again until it stays. */

@@ -23,6 +23,7 @@ import {detectProtocol} from '../http/detect.ts';
 import type {Ends} from '../tunnel-socket.ts';
 import {type Assembled, Assembler, distance} from './assembler.ts';
 import {FlowTable} from './flow-table.ts';
+import {PortCounts} from './port-counts.ts';
 import {FIN, RST, type Segment, SYN} from './segment.ts';
 
 /** What waits of all connections for something that is missing. */
@@ -116,9 +117,9 @@ export class Tracker {
   readonly #unwanted = new Set<Flow>();
   readonly #pool = new Pool(WAITING_BYTES);
   /** How many are open, by port. */
-  readonly #open = new Map<number, number>();
+  readonly #open = new PortCounts();
   /** How many from outside are the application's, by port. */
-  readonly #fromOutside = new Map<number, number>();
+  readonly #fromOutside = new PortCounts();
   #openCount = 0;
   #lostAt = Number.NEGATIVE_INFINITY;
 
@@ -128,7 +129,7 @@ export class Tracker {
 
   /** The ports of connections that are copied. */
   get ports(): Iterable<number> {
-    return this.#open.keys();
+    return this.#open.ports;
   }
 
   /** Connections that are copied. */
@@ -325,13 +326,13 @@ export class Tracker {
     flow.assembler = new Assembler(next, flow.copy, this.#pool);
     this.counters.connections++;
     this.#openCount++;
-    add(this.#open, port, 1);
+    this.#open.change(port, 1);
     return true;
   }
 
   #noteApplications(flow: Flow): void {
     flow.isApplications = true;
-    if (!flow.isLoopback) add(this.#fromOutside, flow.ends.local.port, 1);
+    if (!flow.isLoopback) this.#fromOutside.change(flow.ends.local.port, 1);
   }
 
   // ---- ends ----
@@ -369,7 +370,7 @@ export class Tracker {
 
   #forget(flow: Flow): void {
     this.#flows.delete(flow);
-    if (flow.isApplications && !flow.isLoopback) add(this.#fromOutside, flow.ends.local.port, -1);
+    if (flow.isApplications && !flow.isLoopback) this.#fromOutside.change(flow.ends.local.port, -1);
     flow.isApplications = false;
     this.#unwanted.delete(flow);
     this.#end(flow);
@@ -381,15 +382,8 @@ export class Tracker {
     if (flow.assembler === undefined) return;
     flow.assembler.close();
     this.#openCount--;
-    add(this.#open, flow.ends.local.port, -1);
+    this.#open.change(flow.ends.local.port, -1);
   }
-}
-
-/** Counts by port; nothing is kept of those with none. */
-function add(counts: Map<number, number>, port: number, change: 1 | -1): void {
-  const count = (counts.get(port) ?? 0) + change;
-  if (count > 0) counts.set(port, count);
-  else counts.delete(port);
 }
 
 /** Whether a segment begins with a request line of HTTP/1. */

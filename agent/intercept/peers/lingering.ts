@@ -1,9 +1,9 @@
 /**
- * So many agents of one pod stay after their sessions for what passes through them, and no more: each costs the pod, or its node, the memory of
- * a Node.
+ * So many agents of one pod stay after their sessions for what passes through them, and no more: each costs the pod, or its
+ * node, the memory of a Node.
  *
- * Theory of operation. There are some places, each an abstract unix socket of the pod's network namespace: who stays binds one. Who
- * connects to it hears since when that one stays, and may say that it is to go. Who finds all of them held sends the oldest away, and
+ * Theory of operation. There are some places, each an abstract unix socket of the pod's network namespace: who stays binds
+ * one. Who connects to it hears since when that one stays, and may say that it is to go. Who finds all of them held sends the oldest away, and
  * takes its place. That ends what is left of its connections as after the longest time, with an end: who asks for little was
  * let go before (`letting-go.ts`), and what is left has had the longest time of all.
  *

@@ -1,6 +1,6 @@
 /**
- * The one socket of a pod at which its agents meet: whoever binds it leads. A leader that is stopped holds it and leads nobody; then the
- * agents meet at the next place (`meetingPoint`), and it finds that out when it goes on, since it looks above.
+ * The one socket of a pod at which its agents meet: whoever binds it leads. A leader that is stopped holds it and leads nobody;
+ * then the agents meet at the next place (`meetingPoint`), and it finds that out when it goes on, since it looks above.
  *
  * Anything in the pod can bind the name or connect to it, too. Agents listen to nobody but processes of their own user
  * and of root, as the kernel tells (SO_PEERCRED): the pod's own may be root, and what remains then is told in

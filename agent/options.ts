@@ -128,7 +128,8 @@ export function parseOptions(
 ): AgentOptions {
   const values = parseFlags(args);
   if (values.listen !== undefined) return locateOptions(values, values.listen);
-  const targetPid = parseNumber('target-pid', values['target-pid']);
+  const target = values['target-pid'];
+  const targetPid = target === 'self' ? process.pid : parseNumber('target-pid', target);
   const serving = {
     isHome: values.home ?? false,
     echo4Fd: parseNumber('echo4-fd', values['echo4-fd']),

@@ -24,6 +24,7 @@ export interface ListeningEvents {
 
 export interface ListeningSocket {
   readonly port: number;
+  readonly descriptor: number;
   close(): void;
 }
 
@@ -49,6 +50,7 @@ export function listen(keepAliveMs: number, events: ListeningEvents): ListeningS
   let isOpen = true;
   return {
     port: unpackEndpoint(own).port,
+    descriptor: addon.listenerDescriptor(handle),
     close() {
       if (!isOpen) return;
       isOpen = false;

@@ -49,6 +49,8 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
   #isClosed = false;
   /** Bytes that the outbox has. */
   #offered = 0;
+  #received = 0;
+  #given = 0;
 
   /** Takes over what the addon has opened. Throws an error for a negative errno. */
   constructor(addon: Addon, opened: number, isConnecting = false) {
@@ -65,6 +67,21 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
 
   get bufferedBytes(): number {
     return this.#queue.bytes;
+  }
+
+  /** What the addon knows it by. */
+  get handle(): Handle {
+    return this.#handle;
+  }
+
+  /** Bytes that its handler was told of. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Bytes that it was given to write. */
+  get given(): number {
+    return this.#given;
   }
 
   get isWritable(): boolean {
@@ -148,6 +165,7 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
 
   #push(bytes: Uint8Array, isLent: boolean, taken?: () => void): void {
     if (!this.isWritable || bytes.length === 0) return;
+    this.#given += bytes.length;
     this.#queue.push(bytes, isLent, taken);
     if (this.#isFlushQueued) return;
     // While it is blocked, what is lent must be copied in this turn all the same.
@@ -185,6 +203,7 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
 
   onData(bytes: Uint8Array): number {
     this.#isAnswering = true;
+    this.#received += bytes.length;
     try {
       this.handler?.onData(bytes);
     } finally {

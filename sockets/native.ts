@@ -18,6 +18,7 @@ export const WRITABLE = 2;
 export const ASK = 16;
 
 export interface Addon {
+  sharedMemory(length: number): ArrayBuffer | number;
   start(
     memory: Uint8Array,
     room: number,
@@ -35,7 +36,27 @@ export interface Addon {
   connect(endpoint: Uint8Array, keepAliveSeconds: number): number;
   localEndpoint(handle: Handle, endpoint: Uint8Array): number;
   listen(keepAliveSeconds: number, endpoint: Uint8Array): number;
+  listenerDescriptor(handle: Handle): number;
   closeListener(handle: Handle): number;
+  openPassages(): number;
+  enterPassage(handle: Handle, destination: Uint8Array, source: Uint8Array): number;
+  joinPassage(client: Handle, application: Handle, written: number): number;
+  holdPassage(client: Handle): number;
+  settlePassage(
+    client: Handle,
+    read: number,
+    written: number,
+    applicationRead: number,
+    applicationWritten: number,
+  ): number;
+  changePassage(client: Handle, written: number, length: number, more: number): number;
+  startStandby(): number;
+  setStandby(
+    listeners: readonly number[],
+    kept: readonly number[],
+    command: Uint8Array,
+    mark: number,
+  ): number;
   startDatagrams(slots: Uint8Array, notes: Uint8Array): number;
   openDatagrams(family: number, isShared: boolean): number;
   bindDatagrams(handle: Handle, endpoint: Uint8Array): number;
@@ -75,10 +96,10 @@ const MAX_NOTES = 128;
 const RECORD_BYTES = 38;
 
 const listeners = new Map<number, Listener>();
-/** Where sockets read, and behind it what they write from. */
-const memory = new Uint8Array(READ_BYTES + OUTBOX_BYTES);
 const notes = new Int32Array(4 * MAX_NOTES);
-const outbox = new Outbox(memory, READ_BYTES);
+/** Where sockets read, and behind it what they write from; with the addon only. */
+let memory: Uint8Array = new Uint8Array(0);
+let outbox: Outbox | undefined;
 let loaded: Addon | null | undefined;
 
 /** The addon; undefined where it can't be loaded. */
@@ -87,6 +108,13 @@ export function socketAddon(): Addon | undefined {
     try {
       const path = `../build/linux-${machine()}/socket.node`;
       const addon = createRequire(import.meta.url)(path) as Addon;
+      // What is in it, another process may need when this one is killed (`standby.ts`).
+      const shared = addon.sharedMemory(READ_BYTES + OUTBOX_BYTES);
+      memory =
+        typeof shared === 'number'
+          ? new Uint8Array(READ_BYTES + OUTBOX_BYTES)
+          : new Uint8Array(shared);
+      outbox = new Outbox(memory, READ_BYTES);
       const failure = addon.start(memory, READ_BYTES, notes, outbox.cells, onNotes);
       loaded = failure < 0 ? null : addon;
     } catch {
@@ -116,15 +144,15 @@ export function errnoError(syscall: string, result: number): NodeJS.ErrnoExcepti
 
 /** Has what a socket was given to write written with the others' at the end of what is going on. */
 export function flushLater(socket: Flushable): void {
-  outbox.add(socket);
+  outbox?.add(socket);
 }
 
 /** Tells of everything that happened in a turn, and writes what it led to. */
 function onNotes(count: number): void {
   const addon = loaded as Addon;
-  outbox.open();
+  outbox?.open();
   for (let at = 0; at < 4 * count; at += 4) notes[at + 3] = tell(at);
-  outbox.close(addon);
+  outbox?.close(addon);
 }
 
 /** Returns the answer to a note: how much may be read next, if it asks that. */

@@ -3,7 +3,8 @@
  *
  * A process with threads can't enter namespaces as a whole, so this one executes the launcher, which
  * listens in the agent's own pod, enters the target's network and UTS namespaces, and executes Node
- * again, with the sockets inherited. It stays one process: what stops the container stops the agent.
+ * again, with the sockets inherited, as a child of its own: what stops the container stops the agent, and what outlives
+ * the agent has the container for as long as it needs it (layer/native/first-process.c).
  * An agent that is at home already (an ephemeral container, or without a target) goes the same way,
  * to itself.
  */
@@ -32,16 +33,16 @@ export async function goToTarget(options: LocateOptions, main: string): Promise<
   if (process.execve === undefined) throw new Error(`no execve on ${process.version} ${arch()}`);
   const pid = await findTarget(options);
   // At home already there is nowhere to go, and the target's namespaces may be closed to this user.
-  const place = options.isHome ? process.pid : pid;
+  const place = options.isHome || pid === undefined ? process.pid : pid;
   const {metrics} = options;
   process.execve(
     LAUNCHER,
     [
-      ...['launcher', 'enter', `${place}`, '--ping', FDS.echo4, FDS.echo6],
+      ...['launcher', 'enter', `${place}`, '--first', '--ping', FDS.echo4, FDS.echo6],
       ...['--listen', `${options.port}`, FDS.listen4, FDS.listen6],
       ...(metrics ? ['--listen-at', metrics.address, `${metrics.port}`, FDS.metrics] : []),
       '--',
-      ...[process.execPath, ...process.execArgv, main, '--target-pid', `${pid}`],
+      ...[process.execPath, ...process.execArgv, main, '--target-pid', `${pid ?? 'self'}`],
       ...['--echo4-fd', FDS.echo4, '--echo6-fd', FDS.echo6],
       ...['--listen4-fd', FDS.listen4, '--listen6-fd', FDS.listen6],
       ...(metrics ? ['--metrics-fd', FDS.metrics] : []),
@@ -52,8 +53,9 @@ export async function goToTarget(options: LocateOptions, main: string): Promise<
   );
 }
 
-async function findTarget({containerId, isHome}: LocateOptions): Promise<number> {
-  if (containerId === undefined) return process.pid;
+/** Undefined: there is none, and the agent is its own. */
+async function findTarget({containerId, isHome}: LocateOptions): Promise<number | undefined> {
+  if (containerId === undefined) return undefined;
   const pid = await findContainerProcess(containerId);
   if (pid !== undefined) return pid;
   // An ephemeral container sees the target's processes, but where groups have namespaces of their own

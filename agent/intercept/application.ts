@@ -1,5 +1,6 @@
 /** The agent's own connections to the application, which the rules let go. */
 
+import type {PassageRoute} from '../../sockets/passage.ts';
 import type {TunnelEndpoint} from '../../tunnel/messages.ts';
 import {errnoOf} from '../errno.ts';
 import {connectMarked} from '../native.ts';
@@ -10,6 +11,11 @@ function isOfLoopback(address: Uint8Array): boolean {
   if (address.length === 4) return address[0] === 127;
   const last = address[15];
   return address.subarray(0, 15).every((byte) => byte === 0) && (last === 1 || last === 6);
+}
+
+/** Where a connection goes on, for who takes it over: as `connectToApplication`. */
+export function passageRoute(to: TunnelEndpoint, peer: TunnelEndpoint): PassageRoute {
+  return {destination: to, source: isOfLoopback(peer.address) ? peer.address : undefined};
 }
 
 /**

@@ -13,6 +13,14 @@ export class RulesError extends Error {
   }
 }
 
+/** A process that has rules which end with it. */
+export interface Keeper {
+  /** Its descriptors: who has them open keeps it. The first of them takes commands. */
+  readonly descriptors: readonly number[];
+  /** A command that redirects nothing new any more, but goes on translating. */
+  readonly withdrawal: string;
+}
+
 /** One way to have ports redirected. */
 export interface Backend {
   readonly name: string;
@@ -25,6 +33,8 @@ export interface Backend {
   bury(id: string): Promise<void>;
   /** Redirects exactly these ports for another while. Rejects with RulesError. */
   redirect(redirection: Redirection): Promise<void>;
+  /** What has its rules while we live, if something does. */
+  readonly keeper?: Keeper | undefined;
   /** Removes every rule, before it returns. Throws RulesError. */
   remove(): void;
 }

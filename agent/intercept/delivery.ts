@@ -5,6 +5,7 @@
 
 import {formatAddress} from '../../sockets/address.ts';
 import {socketOfDescriptor} from '../../sockets/connect.ts';
+import type {Passage} from '../../sockets/passage.ts';
 import type {StreamSocket} from '../../sockets/types.ts';
 import {errnoOf} from '../errno.ts';
 import type {Log} from '../log.ts';
@@ -34,6 +35,8 @@ export type RelayHttp = (connection: RedirectedConnection, options: HttpOptions)
 export interface Incoming extends Ends {
   /** Nobody has read it. */
   readonly socket: StreamSocket;
+  /** Hears what of it is not passed on as it is. */
+  readonly passage: Passage;
 }
 
 /** What happened to connections. */
@@ -86,6 +89,7 @@ export class Delivery {
       return;
     }
     this.#counters.stolen++;
+    incoming.passage.hold();
     await pass(incoming.socket, program, this.#mirrors(incoming, mirrors));
   }
 
@@ -106,7 +110,9 @@ export class Delivery {
       return;
     }
     this.#counters.passed++;
-    await pass(socket, socketOfDescriptor(fd), this.#mirrors(incoming, subscriptions));
+    const application = socketOfDescriptor(fd);
+    incoming.passage.join(application);
+    await pass(socket, application, this.#mirrors(incoming, subscriptions));
   }
 
   /** Copies for who mirrors. */
@@ -167,6 +173,7 @@ export class Delivery {
     return {
       socket: incoming.socket,
       lettingGo: this.#options.lettingGo,
+      passage: incoming.passage,
       dialApplication: () => {
         const fd = this.#dialApplication(incoming);
         if (fd !== undefined) return fd;

@@ -24,11 +24,13 @@
 
 import {setTimeout as delay} from 'node:timers/promises';
 import {type Accepted, type ListeningSocket, listen} from '../../sockets/listening.ts';
+import {Passage} from '../../sockets/passage.ts';
 import type {StreamSocket} from '../../sockets/types.ts';
 import type {InterceptEvent, InterceptParams} from '../../tunnel/intercept.ts';
 import type {Log} from '../log.ts';
 import {loadNative} from '../native.ts';
 import {untilPodIsGone} from '../target/network.ts';
+import {passageRoute} from './application.ts';
 import {type Backend, RulesError} from './backend.ts';
 import {findBackends} from './backends.ts';
 import {Delivery, type RelayHttp} from './delivery.ts';
@@ -36,6 +38,7 @@ import {LettingGo} from './letting-go.ts';
 import {Redirect} from './redirect.ts';
 import {BYPASSED, SelfTest} from './self-test.ts';
 import {isSending} from './sending.ts';
+import {Standby} from './standby.ts';
 import {lookAtStanding} from './standing-notice.ts';
 import {
   type InterceptClient,
@@ -109,6 +112,7 @@ export class Interceptor {
   #isPaused = false;
   #isClosed = false;
   #selfTest: SelfTest | undefined;
+  #standby: Standby | undefined;
 
   constructor(options: InterceptorOptions) {
     this.#options = options;
@@ -217,6 +221,7 @@ export class Interceptor {
     this.#subscriptions.clear();
     for (const socket of this.#connections) socket.destroy();
     this.#redirect?.close();
+    this.#standby?.close();
   }
 
   // ---- subscriptions ----
@@ -304,10 +309,13 @@ export class Interceptor {
       },
     });
     this.#listening = listening;
+    const standby = new Standby(listening.descriptor, log);
+    this.#standby = standby;
     this.#redirect = new Redirect({
       ...{to: listening.port, backends, predecessor, mayGoOn, log},
       isInUse: () => this.#connections.size > 0,
       isSending: () => isSending(listening.port),
+      onLoaded: ({keeper}) => standby.tell(keeper),
     });
     if (this.#isClosed) this.close();
     return this.#redirect;
@@ -333,7 +341,8 @@ export class Interceptor {
     this.#connections.add(socket);
     socket.onClosed = () => this.#onClosed(socket);
     if (this.#connections.size >= PAUSE_AT && !this.#isPaused) this.#pause();
-    this.#delivery.give({socket, local: destination, peer}).catch((error) => {
+    const passage = new Passage(socket, passageRoute(destination, peer));
+    this.#delivery.give({socket, passage, local: destination, peer}).catch((error) => {
       this.#options.log.error('bug', {error: String(error)});
       socket.destroy(true);
     });

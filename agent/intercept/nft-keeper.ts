@@ -64,6 +64,11 @@ export class NftKeeper {
     }
   }
 
+  /** Our ends of its input and output. */
+  get descriptors(): readonly number[] {
+    return [this.#child.stdin, this.#child.stdout, this.#child.stderr].map(descriptorOf);
+  }
+
   /** Runs a command of one line. Rejects with RulesError. */
   run(command: string): Promise<void> {
     const {promise, resolve, reject} = Promise.withResolvers<void>();
@@ -106,6 +111,12 @@ export class NftKeeper {
       reject(toolFailure(this.#path, why));
     }
   }
+}
+
+/** Node has no public name for it. */
+function descriptorOf(stream: Writable | Readable): number {
+  const {_handle: handle} = stream as unknown as {_handle: {fd?: number} | null};
+  return handle?.fd ?? -1;
 }
 
 /** Whether a child of ours has still its descriptors: a zombie has not. */

@@ -1,6 +1,6 @@
 /** Redirecting by nft(8). */
 
-import type {Backend} from './backend.ts';
+import type {Backend, Keeper} from './backend.ts';
 import {NftKeeper} from './nft-keeper.ts';
 import {
   agentTables,
@@ -10,6 +10,7 @@ import {
   nftOwn,
   nftRefresh,
   nftRemove,
+  nftWithdraw,
   type Redirection,
   tableName,
 } from './rules.ts';
@@ -58,6 +59,12 @@ export class Nftables implements Backend {
     }
     this.#isInstalled = true;
     await this.#load(nftInstall(this.#table, redirection));
+  }
+
+  get keeper(): Keeper | undefined {
+    if (this.#keeper === undefined) return undefined;
+    const {descriptors} = this.#keeper;
+    return {descriptors, withdrawal: `${nftWithdraw(this.#table)}\n`};
   }
 
   remove(): void {

@@ -37,6 +37,8 @@ export interface RedirectOptions {
   readonly isInUse: () => boolean;
   /** Whether the kernel still sends what was written to connections that were redirected, and are closed. */
   readonly isSending: () => boolean;
+  /** Hears of what loads the rules, whenever it has. */
+  readonly onLoaded?: (backend: Backend) => void;
   /** The id of the agent whose ports are taken over. */
   readonly predecessor?: string | undefined;
   /** Asked when what was loaded has expired meanwhile; false: nothing is redirected any more, for good. */
@@ -164,6 +166,7 @@ export class Redirect {
     this.#isLoaded = true;
     try {
       await this.#loadByAny({ports, to: this.#options.to});
+      if (this.#backend !== undefined) this.#options.onLoaded?.(this.#backend);
     } catch (error) {
       this.counters.failures++;
       throw error;

@@ -105,8 +105,12 @@ function nftTable(table: string, redirection: Redirection, flags = ''): string {
 
 /** Makes the map hold exactly these ports, for another while; the table must be there. */
 export function nftRefresh(table: string, redirection: Redirection): string {
-  const map = `inet ${table} ports`;
-  return `flush map ${map}\nadd element ${map} { ${elements(redirection)} }\n`;
+  return `${nftWithdraw(table)}\nadd element inet ${table} ports { ${elements(redirection)} }\n`;
+}
+
+/** Makes the map hold nothing. */
+export function nftWithdraw(table: string): string {
+  return `flush map inet ${table} ports`;
 }
 
 /** Removes the table, whether it is there or not. */

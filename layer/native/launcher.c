@@ -2,7 +2,7 @@
  * mirrord-launcher: the process that makes a sandbox, starts the program in it, and stays to guard it.
  *
  *   launcher serve FD -- PROGRAM [ARGUMENT…]
- *   launcher enter PID [--mount] [--keep-capabilities | --keep-network] [--die-with-parent] [--ping FD4 FD6]
+ *   launcher enter PID [--mount] [--keep-capabilities | --keep-network] [--die-with-parent] [--first] [--ping FD4 FD6]
  *                  [--listen PORT FD4 FD6] [--listen-at ADDRESS PORT FD] -- PROGRAM…
  *   launcher records connected | dial NAME LENGTH    (records.c)
  *   launcher files pid PID | root                    (files.c)
@@ -386,14 +386,20 @@ static void place_listeners(char **args) {
 
 static int enter(int argc, char **argv) {
   pid_t pid = atoi(argv[2]), parent = getppid();
-  int mount = 0, keep = 0, network = 0, die = 0, ping4 = -1, ping6 = -1, i = 3;
+  int mount = 0, keep = 0, network = 0, die = 0, first = 0, ping4 = -1, ping6 = -1, i = 3;
+  int listeners[2] = {-1, -1};
   for (; i < argc && strcmp(argv[i], "--"); i++) {
     if (!strcmp(argv[i], "--mount")) mount = 1;
     else if (!strcmp(argv[i], "--keep-capabilities")) keep = 1;
     else if (!strcmp(argv[i], "--keep-network")) network = 1;
     else if (!strcmp(argv[i], "--die-with-parent")) die = 1;
+    else if (!strcmp(argv[i], "--first")) first = 1;
     else if (!strcmp(argv[i], "--ping") && i + 2 < argc) ping4 = atoi(argv[i + 1]), ping6 = atoi(argv[i + 2]), i += 2;
-    else if (!strcmp(argv[i], "--listen") && i + 3 < argc) place_listeners(argv + i + 1), i += 3;
+    else if (!strcmp(argv[i], "--listen") && i + 3 < argc) {
+      place_listeners(argv + i + 1);
+      listeners[0] = atoi(argv[i + 2]), listeners[1] = atoi(argv[i + 3]);
+      i += 3;
+    }
     else if (!strcmp(argv[i], "--listen-at") && i + 3 < argc) {
       /* For others in the cluster, where somebody asks for it: the agent's metrics. */
       place_listener(argv[i + 1], argv[i + 2], "dual", atoi(argv[i + 3]));
@@ -414,6 +420,7 @@ static int enter(int argc, char **argv) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) return 1;
   }
+  if (first && become_first(listeners) < 0) return perror("mirrord-launcher: fork"), 65;
   execvp(argv[i + 1], argv + i + 1);
   fprintf(stderr, "mirrord-launcher: %s: %s\n", argv[i + 1], strerror(errno));
   return errno == ENOENT ? 127 : 126;

@@ -74,6 +74,10 @@ int forget_unix(void);
 /* No IPv6 sockets from now on, for the program and for us. */
 int forbid_ipv6(void);
 
+/* Becomes the first process of a container, and returns 0 in a child of it, or -errno. Listening sockets of the child's, in
+ * ascending order, -1: none. */
+int become_first(const int listeners[2]);
+
 /* Guarding the program. */
 struct program_start {
   char **argv;

@@ -40,8 +40,7 @@ struct listener {
   int spare; /* a descriptor to do without */
 };
 
-/* An IPv4 address that an IPv6 socket shows is itself. */
-static void unmap(struct sockaddr_storage *address) {
+void address_unmap(struct sockaddr_storage *address) {
   const struct sockaddr_in6 v6 = *(struct sockaddr_in6 *)address;
   if (address->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return;
   struct sockaddr_in *v4 = (void *)address;
@@ -50,13 +49,9 @@ static void unmap(struct sockaddr_storage *address) {
   memcpy(&v4->sin_addr, v6.sin6_addr.s6_addr + 12, 4);
 }
 
-/* Where a connection was going before it was redirected, its own address if it was not. Returns the endpoint's length; 0: the
- * kernel does not know. */
-static size_t original_destination(int fd, int family, uint8_t *endpoint) {
-  struct sockaddr_storage going;
-  socklen_t length = sizeof going;
-  if (getsockopt(fd, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, ORIGINAL_DST, &going, &length) < 0) return 0;
-  return endpoint_of_sockaddr(endpoint, &going);
+socklen_t address_before_redirect(int fd, int family, struct sockaddr_storage *to) {
+  socklen_t length = sizeof *to;
+  return getsockopt(fd, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, ORIGINAL_DST, to, &length) < 0 ? 0 : length;
 }
 
 /* Accepts one and lets it go; without a descriptor even for that, it is tried again. */
@@ -80,8 +75,10 @@ static int32_t accept_one(struct listener *l) {
   int32_t id = stream_accept(fd);
   if (id < 0) return 0;
   uint8_t *record = sockets_note(l->polled.id, ACCEPTED, id, RECORD_BYTES);
-  unmap(&peer);
-  record[0] = (uint8_t)original_destination(fd, peer.ss_family, record + 2);
+  address_unmap(&peer);
+  struct sockaddr_storage destination;
+  int is_known = address_before_redirect(fd, peer.ss_family, &destination) > 0;
+  record[0] = is_known ? (uint8_t)endpoint_of_sockaddr(record + 2, &destination) : 0;
   record[1] = (uint8_t)endpoint_of_sockaddr(record + 2 + ENDPOINT_BYTES, &peer);
   return id;
 }
@@ -155,6 +152,14 @@ static napi_value listen_here(napi_env env, napi_callback_info info) {
   return number(env, failure);
 }
 
+/* listenerDescriptor(id) -> fd | -errno */
+static napi_value listener_descriptor(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  arguments(env, info, args, 1);
+  const struct listener *l = polled_find(int_argument(env, args[0]), LISTENER);
+  return number(env, l ? l->polled.fd : -EBADF);
+}
+
 /* closeListener(id) -> 0 | -errno */
 static napi_value close_listener(napi_env env, napi_callback_info info) {
   napi_value args[1];
@@ -168,5 +173,8 @@ static napi_value close_listener(napi_env env, napi_callback_info info) {
 
 void export_listeners(napi_env env, napi_value exports) {
   export_functions(env, exports,
-                   (const struct exported[]){{"listen", listen_here}, {"closeListener", close_listener}, {0}});
+                   (const struct exported[]){{"listen", listen_here},
+                                             {"listenerDescriptor", listener_descriptor},
+                                             {"closeListener", close_listener},
+                                             {0}});
 }

@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "napi-arguments.h"
+#include "passages.h"
 #include "polling.h"
 #include "socket.h"
 
@@ -79,6 +80,7 @@ struct sock {
   int is_taking; /* it is being read: epoll need not look */
   int is_local;  /* a unix socket, of which a read ends with what descriptors came with (unix(7)) */
   uint32_t seen; /* EPOLL…: epoll has said so, and it was not read to its end since */
+  struct seat seat;
 };
 
 static struct sock *sock_argument(napi_env env, napi_value value) {
@@ -86,6 +88,18 @@ static struct sock *sock_argument(napi_env env, napi_value value) {
 }
 
 static int is_open(const struct sock *s) { return s->polled.fd >= 0; }
+
+struct seat *seat_argument(napi_env env, napi_value id, int *fd) {
+  struct sock *s = sock_argument(env, id);
+  if (!s || !is_open(s)) return NULL;
+  *fd = s->polled.fd;
+  return &s->seat;
+}
+
+const uint8_t *sockets_memory(size_t *room) {
+  *room = shared.room;
+  return shared.bytes;
+}
 
 static int is_reading(const struct sock *s) { return is_open(s) && (s->watched & TO_READ) && s->room; }
 
@@ -121,6 +135,7 @@ static void deliver(void) {
   for (int i = 0; i < shared.count; i++) {
     struct note *note = &shared.notes[i];
     struct sock *s = shared.noted[i];
+    if (s && s->seat.side && note->event == DATA) seat_delivered(&s->seat, shared.bytes);
     /* Ticks and microtasks, which come after the answer, may know better. */
     if (!s || !is_open(s) || s->is_told || (note->event != DATA && note->event != READABLE)) continue;
     s->room = note->value > 0 ? (size_t)note->value : 0;
@@ -168,11 +183,12 @@ static int read_rounds(struct sock *s, int rounds) {
   }
   while (rounds-- > 0 && is_reading(s)) {
     size_t wanted = s->room < shared.room ? s->room : shared.room;
-    if (shared.room - shared.used < wanted || shared.count == MAX_NOTES) {
+    if (shared.room - shared.used < wanted || shared.count == MAX_NOTES || seat_has_piece(&s->seat)) {
       deliver();
       if (!is_reading(s)) break;
       if (wanted > s->room) wanted = s->room;
     }
+    seat_reads(&s->seat, shared.used);
     ssize_t n = recv(s->polled.fd, shared.bytes + shared.used, wanted, MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) {
@@ -187,6 +203,7 @@ static int read_rounds(struct sock *s, int rounds) {
       note(s, s->polled.id, n < 0 ? FAILED : END, failure);
       return 0;
     }
+    seat_has_read(&s->seat, (size_t)n);
     note(s, s->polled.id, DATA, (int32_t)n);
     use((size_t)n);
     /* What comes behind it epoll will tell, if it has not. */
@@ -326,6 +343,7 @@ static ssize_t send_vectors(struct sock *s, struct iovec *vectors, int32_t count
   ssize_t n;
   do n = count == 1 ? send(s->polled.fd, vectors->iov_base, vectors->iov_len, flags) : sendmsg(s->polled.fd, &message, flags);
   while (n < 0 && errno == EINTR);
+  if (n > 0) seat_wrote(&s->seat, (size_t)n);
   return n >= 0 ? n : errno == EAGAIN ? 0 : -errno;
 }
 
@@ -397,6 +415,7 @@ static napi_value close_sock(napi_env env, napi_callback_info info) {
   napi_get_value_bool(env, args[1], &reset);
   struct linger at_once = {.l_onoff = 1, .l_linger = 0};
   if (reset) setsockopt(s->polled.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  seat_closes(&s->seat);
   polled_close(&s->polled);
   return number(env, 0);
 }
@@ -487,5 +506,7 @@ NAPI_MODULE_INIT() {
                                                            {0}});
   export_listeners(env, exports);
   export_datagrams(env, exports);
+  export_passages(env, exports);
+  export_standby(env, exports);
   return exports;
 }

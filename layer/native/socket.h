@@ -31,7 +31,22 @@ struct exported { const char *name; napi_callback function; };
 void export_functions(napi_env env, napi_value exports, const struct exported *functions);
 
 /* listener.c */
+/* An IPv4 address that an IPv6 socket shows is itself. */
+void address_unmap(struct sockaddr_storage *address);
+/* Where a connection was going before it was redirected, its own address if it was not. Returns the length; 0: the kernel does not
+ * know. `family`: of the peer's address as it is. */
+socklen_t address_before_redirect(int fd, int family, struct sockaddr_storage *to);
 void export_listeners(napi_env env, napi_value exports);
+struct seat;
+/* Of a stream that is open: its seat, and its descriptor; NULL: it is none. */
+struct seat *seat_argument(napi_env env, napi_value id, int *fd);
+/* What all sockets read into. */
+const uint8_t *sockets_memory(size_t *room);
+
+/* passages.c */
+void export_passages(napi_env env, napi_value exports);
+/* standby.c */
+void export_standby(napi_env env, napi_value exports);
 /* datagrams.c */
 void export_datagrams(napi_env env, napi_value exports);
 #endif

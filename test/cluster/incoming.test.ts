@@ -2,7 +2,7 @@ import ava, {type ExecutionContext} from 'ava';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {useClusterWorld} from '../helpers/cluster-world.ts';
 import {type Running, waitFor} from '../helpers/e2e.ts';
-import {allProcesses} from '../helpers/processes.ts';
+import {allProcesses, signal} from '../helpers/processes.ts';
 
 const test = clusterTest(ava);
 const cluster = useCluster(test);
@@ -150,7 +150,15 @@ async function finish({child, ended}: Running): Promise<string> {
 /** Processes of agents at their targets. */
 function agents(): number[] {
   return allProcesses()
-    .filter(({command}) => command.includes('agent/main.ts') && command.includes('--listen4-fd'))
+    .filter(({command}) => /node .*agent\/main\.ts .*--listen4-fd/.test(command))
+    .filter(({command}) => !command.startsWith('launcher ')) // the first process of its container
+    .map(({pid}) => pid);
+}
+
+/** Of containers of agents. */
+function firstProcesses(): number[] {
+  return allProcesses()
+    .filter(({command}) => command.startsWith('launcher enter ') && command.includes(' --first '))
     .map(({pid}) => pid);
 }
 
@@ -230,6 +238,28 @@ test.serial('a Job that is deleted has its agent pass on what it has', async (t)
   t.regex(await other.finish(), /HTTP\/1.1 200 OK\r\n/);
   await waitFor('its pod to go', async () => (await jobsAndPods()) === 0);
 });
+
+for (const [kind, flags] of kinds) {
+  test.serial(
+    `by ${kind}: what passes through an agent that is killed goes on, and mirrord says that it is gone`,
+    async (t) => {
+      const before = agents();
+      const others = firstProcesses().length;
+      const first = await started(t, 'first', flags);
+      const [agent] = agents().filter((pid) => !before.includes(pid));
+      const other = await asking(t);
+      signal({pid: agent}, 'SIGKILL');
+      const {status, stderr} = await first.ended;
+      t.not(status, 0);
+      t.regex(stderr, /MIRRORD_AGENT_GONE/);
+      t.deepEqual(await answerers('first'), ['application']);
+      t.is(firstProcesses().length, others + 1, 'its container runs for what passes through it');
+      t.regex(await other.finish(), /^connected\nHTTP\/1.1 200 OK\r\n/);
+      await waitFor('its container to end', () => firstProcesses().length === others);
+      await waitFor('its Job to go', async () => (await jobsAndPods()) === 0);
+    },
+  );
+}
 
 test.serial('kill -9 of the agent that leads: the other session goes on', async (t) => {
   const before = agents();

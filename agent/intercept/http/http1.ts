@@ -37,7 +37,7 @@ import type {Leg} from './leg.ts';
 import {Parties} from './parties.ts';
 import {pump} from './raw.ts';
 import {RequestReader} from './request-reader.ts';
-import {type ChangesOf, Response} from './response.ts';
+import {type Changing, Response} from './response.ts';
 import {closing, emitBadGateway, type HeaderChange} from './response-head.ts';
 import type {Route} from './route.ts';
 import type {Signal} from './signal.ts';
@@ -71,7 +71,10 @@ export class Http1Relay {
   readonly #reader: RequestReader;
   readonly #lastingChanges: LastingChanges;
   readonly #over = Promise.withResolvers<void>();
-  readonly #changesOf: ChangesOf = (exchange, head, bytes) => this.#changes(exchange, head, bytes);
+  readonly #changing: Changing = {
+    changesOf: (exchange, head, bytes) => this.#changes(exchange, head, bytes),
+    onChanged: (length, more) => this.#context.connection.passage.change(length, more),
+  };
   #stage: Stage = REQUEST;
   /** The answer that is on its way is the last one. */
   #isLast = false;
@@ -172,8 +175,12 @@ export class Http1Relay {
   }
 
   #enterRaw(leg: Leg | undefined): void {
-    if (leg === undefined) this.#breakOff();
-    else this.#stage = {kind: 'raw', leg, isUpOver: false, isDownOver: false};
+    if (leg === undefined) {
+      this.#breakOff();
+      return;
+    }
+    if (leg !== this.#parties.application) this.#context.connection.passage.hold();
+    this.#stage = {kind: 'raw', leg, isUpOver: false, isDownOver: false};
   }
 
   #passRaw(stage: Stage & {readonly kind: 'raw'}): void {
@@ -266,7 +273,10 @@ export class Http1Relay {
       return;
     }
     if (exchange.steal === undefined) counters.passedRequests++;
-    else counters.stolenRequests++;
+    else {
+      counters.stolenRequests++;
+      this.#context.connection.passage.hold();
+    }
     // The application may be about to end a connection that was idle while programs answered.
     const isStale = leg === known && leg !== parties.last && IDEMPOTENT.has(head.method);
     if (exchange.steal !== undefined || isStale) exchange.save(options.maxBodyBytes);
@@ -277,7 +287,7 @@ export class Http1Relay {
         return {copies, copy: copies.begin(head)};
       }),
     );
-    const response = new Response(exchange, this.#client, this.#changesOf);
+    const response = new Response(exchange, this.#client, this.#changing);
     this.#stage = {kind: 'exchange', exchange, response};
   }
 
@@ -306,13 +316,21 @@ export class Http1Relay {
     exchange.endCopies();
     this.#parties.last = exchange.leg;
     if (progress === 'request' && this.#isLast) this.#takeLeave();
-    else if (progress === 'request') this.#stage = REQUEST;
+    else if (progress === 'request') this.#awaitRequest();
     else if (progress === 'raw') this.#relayRest();
     else this.#breakOff();
   }
 
+  #awaitRequest(): void {
+    this.#stage = REQUEST;
+    // A request that is here already may go another way again.
+    const isIdle = !this.#client.hasBytes && this.#parties.application?.hasBytes !== true;
+    if (isIdle) this.#context.connection.passage.settle();
+  }
+
   /** RFC 9112, section 9.6: half of it is closed, and the client has all the time that it needs to read the answer. */
   #takeLeave(): void {
+    this.#context.connection.passage.hold();
     this.#client.end();
     this.#parties.close();
     this.#stage = FAREWELL;
@@ -351,6 +369,7 @@ export class Http1Relay {
       this.#relayRest();
       return;
     }
+    this.#context.connection.passage.hold();
     if (steal !== undefined) {
       counters.movedRequests++;
       this.#parties.leave(steal);
@@ -375,7 +394,7 @@ export class Http1Relay {
       this.#relayRest();
       return;
     }
-    const response = new Response(exchange, this.#client, this.#changesOf);
+    const response = new Response(exchange, this.#client, this.#changing);
     this.#stage = {kind: 'exchange', exchange, response};
   }
 }

@@ -46,7 +46,9 @@ export class Parties {
     } catch {
       return undefined;
     }
-    this.#application = new Leg(socketOfDescriptor(fd), this.#signal);
+    const socket = socketOfDescriptor(fd);
+    this.#context.connection.passage.join(socket);
+    this.#application = new Leg(socket, this.#signal);
     return this.#application;
   }
 

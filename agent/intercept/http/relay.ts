@@ -55,6 +55,7 @@ async function relay(context: RelayContext, protocol: Known, head: Buffer): Prom
   const {socket} = connection;
   if (protocol === 'http2') {
     counters.http2Connections++;
+    connection.passage.hold();
     await new Http2Relay(context, socket).run(head);
     return;
   }

@@ -13,27 +13,27 @@ import {changeHead, type HeaderChange} from './response-head.ts';
  */
 export type Progress = 'request' | 'raw' | 'broken' | 'lost' | 'wait';
 
-/** The lines of an answer's head that change. */
-export type ChangesOf = (
-  exchange: Exchange,
-  head: ResponseHead,
-  bytes: Buffer,
-) => readonly HeaderChange[];
+/** What changes in the heads of answers. */
+export interface Changing {
+  /** The lines; asked when it is known who answers. */
+  changesOf(exchange: Exchange, head: ResponseHead, bytes: Buffer): readonly HeaderChange[];
+  /** The head that is written next has `length` bytes, `more` (or fewer) than it came with. */
+  onChanged(length: number, more: number): void;
+}
 
 export class Response {
   readonly #exchange: Exchange;
   readonly #client: Leg;
-  readonly #changesOf: ChangesOf;
+  readonly #changing: Changing;
   readonly #buffer = new HeadBuffer();
   #hasBegun = false;
   #head: ResponseHead | undefined;
   #reader: BodyReader | undefined;
 
-  /** `changesOf` is asked when it is known who answers. */
-  constructor(exchange: Exchange, client: Leg, changesOf: ChangesOf) {
+  constructor(exchange: Exchange, client: Leg, changing: Changing) {
     this.#exchange = exchange;
     this.#client = client;
-    this.#changesOf = changesOf;
+    this.#changing = changing;
   }
 
   /** Passes on what can be now. */
@@ -86,10 +86,11 @@ export class Response {
     // The head and what came of the body with it.
     const message = count === bytes.length ? bytes : bytes.subarray(0, count);
     const place = {lines: head.lines, headLength: headBytes.length};
-    const changes = this.#changesOf(exchange, head, message);
-    for (const part of changeHead(message, place, changes)) {
-      this.#client.write(part);
-    }
+    const changes = this.#changing.changesOf(exchange, head, message);
+    const parts = changeHead(message, place, changes);
+    const more = parts.reduce((sum, part) => sum + part.length, -message.length);
+    if (changes.length > 0) this.#changing.onChanged(place.headLength + more, more);
+    for (const part of parts) this.#client.write(part);
     if (count < bytes.length) leg.unread(bytes.subarray(count));
     return true;
   }

@@ -3,6 +3,7 @@
  * may carry requests for clients, and whatever is not for them reaches the application.
  */
 
+import type {Passage} from '../../../sockets/passage.ts';
 import type {StreamSocket} from '../../../sockets/types.ts';
 import type {HttpFilter} from '../../../tunnel/http-filter.ts';
 import type {LettingGo} from '../letting-go.ts';
@@ -42,6 +43,8 @@ export type WarningCode =
 export interface RedirectedConnection {
   /** Nothing was read from it. */
   readonly socket: StreamSocket;
+  /** Hears what of it is not passed on as it is. */
+  readonly passage: Passage;
   /** Says that the connection is to be let go, as soon as that costs nobody a request. */
   readonly lettingGo: LettingGo;
   /**

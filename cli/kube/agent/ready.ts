@@ -21,6 +21,14 @@ const answerTimeoutMs = 10_000;
 /** The answer is two short headers, bytes. */
 const answerLimit = 4096;
 
+/** The agent that was there is dead (layer/native/first-process.c). */
+export class AgentGoneError extends Error {
+  constructor() {
+    super('the agent was killed');
+    this.name = 'AgentGoneError';
+  }
+}
+
 /** Whether the API server refuses, and will again: a missing right above all. */
 function isFinal(error: unknown): boolean {
   return hasStatus(error, 401, 403, 404);
@@ -42,7 +50,7 @@ export async function connectReady(
   }
 }
 
-/** Connects, and rejects when the agent gives no answer. */
+/** Connects, and rejects when the agent gives no answer; with AgentGoneError when none will. */
 export async function connectOnce(client: KubeClient, place: PodPort): Promise<Duplex> {
   const connection = await openPortForward(client, place);
   try {
@@ -78,5 +86,6 @@ async function readAnswer(connection: Duplex): Promise<void> {
       over.abort();
     }
   }
+  if (/^HTTP\/1\.1 410 /.test(answer)) throw new AgentGoneError();
   if (!/^HTTP\/1\.1 204 /.test(answer)) throw new Error('no agent answers there');
 }

@@ -21,7 +21,7 @@ import type {KubeTarget} from '../target/resolve.ts';
 import {type AgentPlace, creationFailure} from './failures.ts';
 import {type AgentConfig, type AgentMode, agentMode, missingAbilities} from './mode.ts';
 import {checkMetricsPort, choosePort} from './ports.ts';
-import {connectOnce, connectReady} from './ready.ts';
+import {AgentGoneError, connectOnce, connectReady} from './ready.ts';
 import {checkRoom, mayPinTo, readNode} from './room.ts';
 import {
   type AgentPlan,
@@ -106,14 +106,20 @@ export async function startKubeAgent(
       },
     );
     log('start: agent answers');
+    const gone = Promise.withResolvers<string>();
     return {
       async connect() {
         const ready = first;
         first = undefined;
-        return ready ?? (await connectOnce(client, pod));
+        if (ready !== undefined) return ready;
+        return await connectOnce(client, pod).catch((error: unknown) => {
+          if (error instanceof AgentGoneError) gone.resolve(error.message);
+          throw error;
+        });
       },
       token: token.toString('hex'),
-      ended: watch.ended,
+      // Its container goes on for as long as what it has left there.
+      ended: Promise.race([watch.ended, gone.promise]),
       mode: plan.mode,
       namespace: plan.namespace,
       podName,

@@ -104,6 +104,18 @@ here('no more than four agents linger in a pod: the oldest ends first', async (t
 here('who holds the places of those that linger cuts nothing off', async (t) => {
   t.deepEqual(await run('noPlace'), {isSame: true, said: 'bye\n', left: 0});
 });
+for (const scenario of ['killed', 'killedBesideStolen']) {
+  here(`${scenario}: what passes through an agent that is killed goes on to its end`, async (t) => {
+    t.deepEqual(await run(scenario), {
+      passed: [true, true],
+      isWhole: true,
+      ends: ['', 'bye\n'],
+      kept: ['200'],
+      fresh: ['application'],
+      isOwn: true,
+    });
+  });
+}
 
 here('an agent does not linger in a pod that is gone', async (t) => {
   t.deepEqual(await run('podGone'), {isSame: true, said: '', left: 0});

@@ -13,6 +13,7 @@ import {LettingGo} from '../../../../agent/intercept/letting-go.ts';
 import {connectMarked} from '../../../../agent/native.ts';
 import {DuplexSocket} from '../../../../sockets/duplex-socket.ts';
 import {listen as listenNative} from '../../../../sockets/listening.ts';
+import {Passage} from '../../../../sockets/passage.ts';
 import type {StreamSocket} from '../../../../sockets/types.ts';
 import type {HttpCondition, HttpFilter} from '../../../../tunnel/http-filter.ts';
 
@@ -101,6 +102,7 @@ export async function relay(
         {
           socket,
           lettingGo,
+          passage: Passage.none,
           dialApplication: () => connectMarked({address: LOOPBACK, port: applicationPort}, 0),
           // New objects each time, as the interceptor makes them.
           subscriptions: () => subscriptions.map((one) => ({...one})),

@@ -196,6 +196,45 @@ async function lingers(end: (a: {agent: AgentProcess}) => void): Promise<unknown
   };
 }
 
+/** The same when it is killed, in the midst of requests: by the process that stands by. */
+async function survives(filtered: boolean): Promise<unknown> {
+  const answers = await serveLong(LONG);
+  const agent = await new AgentProcess().ready();
+  await agent.subscribe({port: LONG, filter: from('a')}, await program('a')).first;
+  await agent.subscribe({port: TCP, filter: from('a')}, await program('a')).first;
+  const upgraded = await echoing(LONG, UPGRADE, /\r\n\r\n$/);
+  const raw = await echoing(TCP, '', /^application\n/);
+  const download = fetch(`http://127.0.0.1:${LONG}/long`);
+  await until(() => answers.length > 0);
+  const part = randomBytes(8 << 20);
+  answers[0]?.write(part);
+  const kept = askOverKept(LONG);
+  const fresh = load(LONG, who('b'));
+  const stolen = filtered ? load(LONG, who('a')) : undefined;
+  await until(() => total(kept.seen) > 500 && total(fresh.answers) > 100);
+
+  await agent.kill();
+  const before = total(kept.seen);
+  await until(() => total(kept.seen) > before + 2_000);
+  const passed = await Promise.all([upgraded.again('one'), raw.again('two')]);
+  answers[0]?.end(part);
+  const body = Buffer.from(await (await download).arrayBuffer());
+  const ends = [await upgraded.end(), await raw.end()];
+  await kept.stop();
+  const others = await fresh.stop();
+  // Those that were a's own are lost, if they were on their way.
+  const own = Object.keys((await stolen?.stop()) ?? {application: 1});
+  await until(() => tables() === 0);
+  return {
+    passed,
+    isWhole: body.equals(Buffer.concat([part, part])),
+    ends,
+    kept: Object.keys(kept.seen),
+    fresh: Object.keys(others),
+    isOwn: own.includes('application'),
+  };
+}
+
 const scenarios: Record<string, () => Promise<unknown>> = {
   async filters() {
     const a = await stealing('a');
@@ -284,6 +323,8 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     await until(async () => (await answers('b', 'c')).join() === 'b,c');
     const programsMs = Math.round(performance.now() - startedAt);
     const answered = await Promise.all(loads.map((one) => one.stop()));
+    // Those of who stands by translate until nothing of it is left.
+    await until(() => tables() === 1);
     const seen = {
       told: [b.told, c.told],
       tables: tables(),
@@ -514,6 +555,8 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     return {isSame, said, left: tables()};
   },
 
+  killed: () => survives(false),
+  killedBesideStolen: () => survives(true),
   lingers: () => lingers(({agent}) => agent.leave()),
   cutOff: () => lingers(({agent}) => agent.cut()),
   terminated: () => lingers(({agent}) => void agent.child.kill('SIGTERM')),

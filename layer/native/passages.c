@@ -1,0 +1,351 @@
+/*
+ * An account of what passes through this process, for the process that goes on with it when we are killed (standby.c).
+ *
+ * Theory of operation. A passage is a client's connection and one to the application, and what is read of either is written to
+ * the other as it is. Killed at any moment, we leave bytes that were read of one and not written to the other. How many these
+ * are is nothing that we need to note: the kernel knows what was read of a connection and what it has taken to be written
+ * (TCP_INFO, SIOCINQ, SIOCOUTQ), up to the system call in which we died. What we note is which bytes they are, in memory that
+ * is shared with that other process:
+ *
+ *   - what was read for the delivery that goes on is where it was read to, since all sockets read into such memory; of that the
+ *     place is noted before it is read, so that it is known even if nothing else comes after;
+ *   - what is left of it afterwards (half a head, a receiver who is slow) is copied into chunks.
+ *
+ * So what passes in one go, which is nearly everything, costs some stores.
+ *
+ * Not all is passed as it is. An answer's head may get another line: of that it is noted where it ends, and how many bytes it is
+ * longer; killed in the middle of its being written, the connection is lost. A request that goes somewhere else makes the passage
+ * HELD, until an answer was written and nothing else is under way: then JavaScript says from which places on both directions are what
+ * they were (settle). Of such nothing is kept meanwhile.
+ *
+ * Places are 64 bits and begin with 0 for each socket. Nothing here allocates: when chunks are used up, bytes go missing, which whoever
+ * takes over notices (and counts, as we do).
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 9
+#include "passages.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "napi-arguments.h"
+#include "socket.h"
+
+struct estate *estate;
+
+static uint64_t place_argument(napi_env env, napi_value value) {
+  int64_t result = 0;
+  napi_get_value_int64(env, value, &result);
+  return (uint64_t)result;
+}
+
+/* include/net/tcp_states.h */
+enum { SYN_SENT = 2, FIN_WAIT1 = 4, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING = 11 };
+
+static int has_received_fin(int state) {
+  return state == CLOSE_WAIT || state == LAST_ACK || state == CLOSING || state == TIME_WAIT;
+}
+
+static int has_sent_fin(int state) {
+  return state == FIN_WAIT1 || state == FIN_WAIT2 || state == CLOSING || state == LAST_ACK || state == TIME_WAIT;
+}
+
+int passage_counts(int fd, uint64_t *read, uint64_t *written) {
+  struct tcp_info info = {0};
+  socklen_t size = sizeof info;
+  int in = 0, out = 0;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 || size < offsetof(struct tcp_info, tcpi_segs_out))
+    return 0;
+  if (ioctl(fd, SIOCINQ, &in) < 0 || ioctl(fd, SIOCOUTQ, &out) < 0) return 0;
+  /* A FIN counts as a byte (net/ipv4/tcp_input.c, tcp_rcv_nxt_update; tcp_output.c, tcp_send_fin), and so does a SYN that was
+   * acknowledged: of one that is on its way it will. SIOCINQ leaves a FIN out. */
+  *read = info.tcpi_bytes_received - (uint64_t)has_received_fin(info.tcpi_state) - (uint64_t)in;
+  *written = info.tcpi_bytes_acked + (uint64_t)out + (info.tcpi_state == SYN_SENT) -
+             (uint64_t)has_sent_fin(info.tcpi_state);
+  return 1;
+}
+
+uint64_t passage_place(const struct direction *d, int has_destination, uint64_t written, int *is_unknown) {
+  *is_unknown = 0;
+  if (!has_destination) return d->start;
+  int is_changed = d->changed_end && written >= d->changed_end;
+  *is_unknown = d->is_moving || written < d->out || (d->changed_end && written > d->changed && written < d->changed_end);
+  return *is_unknown ? 0 : d->start + (written - d->out) - (uint64_t)(int64_t)(is_changed ? d->more : 0);
+}
+
+/* ---- chunks ---- */
+
+/* Frees those with nothing from `place` on. */
+static void forget_chunks(struct direction *d, uint64_t place) {
+  while (d->first >= 0) {
+    const struct chunk *chunk = &estate->chunks[d->first];
+    if (chunk->from + chunk->length > place) return;
+    int32_t at = d->first;
+    d->first = estate->next_chunk[at];
+    estate->next_chunk[at] = estate->free_chunk;
+    estate->free_chunk = at;
+  }
+  d->last = -1;
+}
+
+static struct chunk *new_chunk(struct direction *d, uint64_t from) {
+  int32_t at = estate->free_chunk;
+  if (at < 0) return NULL;
+  estate->free_chunk = estate->next_chunk[at];
+  estate->next_chunk[at] = -1;
+  estate->chunks[at].from = from;
+  estate->chunks[at].length = 0;
+  atomic_signal_fence(memory_order_seq_cst);
+  if (d->first < 0) d->first = at;
+  else estate->next_chunk[d->last] = at;
+  d->last = at;
+  return &estate->chunks[at];
+}
+
+static void keep(struct direction *d, uint64_t from, const uint8_t *bytes, size_t length) {
+  while (length) {
+    struct chunk *last = d->first < 0 ? NULL : &estate->chunks[d->last];
+    if (!last || last->from + last->length != from || last->length == sizeof last->bytes) last = new_chunk(d, from);
+    if (!last) return;
+    size_t room = sizeof last->bytes - last->length, count = length < room ? length : room;
+    memcpy(last->bytes + last->length, bytes, count);
+    atomic_signal_fence(memory_order_seq_cst);
+    last->length += count;
+    bytes += count;
+    from += count;
+    length -= count;
+  }
+}
+
+/* ---- what sockets tell ---- */
+
+/* How far a direction is written; 1 in *is_unknown where only the kernel could tell. What was changed and is written is past. */
+static uint64_t place_now(struct passage *p, struct direction *d, int *is_unknown) {
+  const struct side *to = d == &p->up ? &p->application : &p->client;
+  uint64_t place = passage_place(d, to->fd >= 0, to->written, is_unknown);
+  if (*is_unknown || !d->changed_end || to->written < d->changed_end) return place;
+  d->is_moving = 1;
+  atomic_signal_fence(memory_order_seq_cst);
+  d->start = place;
+  d->out = to->written;
+  d->changed_end = 0;
+  atomic_signal_fence(memory_order_seq_cst);
+  d->is_moving = 0;
+  return place;
+}
+
+void seat_delivered(const struct seat *seat, const uint8_t *bytes) {
+  struct passage *p = seat->passage;
+  struct side *side = seat->side;
+  if (!side) return;
+  struct direction *d = side == &p->client ? &p->up : &p->down;
+  uint64_t end = side->from + side->length;
+  if (p->state == HELD) forget_chunks(d, UINT64_MAX);
+  else {
+    int is_unknown;
+    uint64_t place = place_now(p, d, &is_unknown);
+    /* In the middle of something else all of it may still be needed. */
+    uint64_t needed = is_unknown || place < side->from ? side->from : place;
+    if (!is_unknown) forget_chunks(d, place);
+    if (needed < end) keep(d, needed, bytes + side->at + (needed - side->from), (size_t)(end - needed));
+  }
+  atomic_signal_fence(memory_order_seq_cst);
+  side->read = end;
+  atomic_signal_fence(memory_order_seq_cst);
+  side->is_live = 0;
+}
+
+void seat_wrote(const struct seat *seat, size_t count) {
+  struct passage *p = seat->passage;
+  struct side *side = seat->side;
+  if (!side) return;
+  struct direction *d = side == &p->client ? &p->down : &p->up;
+  int is_unknown;
+  side->written += count;
+  uint64_t place = place_now(p, d, &is_unknown);
+  if (!is_unknown && d->first >= 0) forget_chunks(d, place);
+}
+
+/* ---- passages ---- */
+
+/* Of each passage, the application's seat. */
+static struct seat *application_seats[MOST_PASSAGES];
+static int32_t free_passages[MOST_PASSAGES], free_count;
+
+static void begin_side(struct side *side, int fd) {
+  *side = (struct side){.fd = fd};
+  if (!passage_counts(fd, &side->received, &side->acknowledged)) side->fd = -1;
+}
+
+static struct direction nothing_yet(void) {
+  return (struct direction){.first = -1, .last = -1};
+}
+
+void seat_closes(struct seat *seat) {
+  struct passage *p = seat->passage;
+  if (!p) return;
+  int is_client = seat->side == &p->client;
+  seat->side->fd = -1;
+  *seat = (struct seat){0};
+  size_t at = (size_t)(p - estate->passages);
+  if (!is_client) {
+    application_seats[at] = NULL;
+    return;
+  }
+  p->is_used = 0;
+  atomic_signal_fence(memory_order_seq_cst);
+  if (application_seats[at]) *application_seats[at] = (struct seat){0};
+  application_seats[at] = NULL;
+  forget_chunks(&p->up, UINT64_MAX);
+  forget_chunks(&p->down, UINT64_MAX);
+  free_passages[free_count++] = (int32_t)at;
+}
+
+/* sharedMemory(length) -> ArrayBuffer | -errno: memory that outlives us in the process that stands by. */
+static napi_value shared_memory(napi_env env, napi_callback_info info) {
+  napi_value args[1], result;
+  arguments(env, info, args, 1);
+  size_t length = (size_t)int_argument(env, args[0]);
+  void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return number(env, -errno);
+  if (napi_create_external_arraybuffer(env, memory, length, NULL, NULL, &result) != napi_ok) return number(env, -ENOTSUP);
+  return result;
+}
+
+/* openPassages() -> 0 | -errno: once; without it there are none. */
+static napi_value open_passages(napi_env env, napi_callback_info info) {
+  (void)info;
+  if (estate) return number(env, 0);
+  struct estate *made =
+      mmap(NULL, sizeof *made, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (made == MAP_FAILED) return number(env, -errno);
+  /* Chunks that are free, each of which is touched when it is first used. */
+  for (int32_t at = 0; at < MOST_CHUNKS; at++) made->next_chunk[at] = at + 1 < MOST_CHUNKS ? at + 1 : -1;
+  for (int32_t at = MOST_PASSAGES; at-- > 0;) free_passages[free_count++] = at;
+  estate = made;
+  return number(env, 0);
+}
+
+/* enterPassage(handle, destination, source) -> 0 | -errno: a client's connection, of which nothing was read or written; where it was
+ * going; and the address that a connection to there comes from, or nothing. */
+static napi_value enter_passage(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  int fd;
+  size_t to_length, from_length;
+  arguments(env, info, args, 3);
+  struct seat *seat = seat_argument(env, args[0], &fd);
+  uint8_t *to = bytes_argument(env, args[1], &to_length), *from = bytes_argument(env, args[2], &from_length);
+  if (!estate || !seat || seat->passage || !to) return number(env, -EINVAL);
+  if (!free_count) return number(env, -ENOSPC);
+  struct passage *p = &estate->passages[free_passages[free_count - 1]];
+  *p = (struct passage){.application = {.fd = -1}, .up = nothing_yet(), .down = nothing_yet()};
+  p->destination_length = endpoint_to_sockaddr(&p->destination, to, to_length);
+  p->source_length = from && from_length ? endpoint_to_sockaddr(&p->source, from, from_length) : 0;
+  begin_side(&p->client, fd);
+  if (p->client.fd < 0 || !p->destination_length) return number(env, -EINVAL);
+  free_count--;
+  *seat = (struct seat){p, &p->client};
+  atomic_signal_fence(memory_order_seq_cst);
+  p->is_used = 1;
+  return number(env, 0);
+}
+
+/* joinPassage(client, application, written) -> 0 | -errno: the connection to the application that it goes on by, of which nothing was
+ * read or written; what JavaScript has given the client's to write so far. */
+static napi_value join_passage(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  int client_fd, fd, is_unknown;
+  arguments(env, info, args, 3);
+  struct seat *client = seat_argument(env, args[0], &client_fd), *application = seat_argument(env, args[1], &fd);
+  if (!client || !application || !client->passage || application->passage) return number(env, -EINVAL);
+  struct passage *p = client->passage;
+  size_t at = (size_t)(p - estate->passages);
+  uint64_t place = place_now(p, &p->up, &is_unknown);
+  if (is_unknown) p->state = HELD;
+  if (application_seats[at]) seat_closes(application_seats[at]);
+  forget_chunks(&p->down, UINT64_MAX);
+  p->down = nothing_yet();
+  p->down.out = (uint64_t)place_argument(env, args[2]);
+  p->up.start = place;
+  p->up.out = p->up.changed_end = 0;
+  struct side side;
+  begin_side(&side, fd);
+  if (side.fd < 0) p->state = HELD;
+  side.fd = -1;
+  *application = (struct seat){p, &p->application};
+  application_seats[at] = application;
+  p->application = side;
+  atomic_signal_fence(memory_order_seq_cst);
+  p->application.fd = fd; /* from here on it counts */
+  return number(env, 0);
+}
+
+/* holdPassage(client): what goes on is something else. */
+static napi_value hold_passage(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int fd;
+  arguments(env, info, args, 1);
+  struct seat *seat = seat_argument(env, args[0], &fd);
+  if (seat && seat->passage) seat->passage->state = HELD;
+  return number(env, 0);
+}
+
+/* settlePassage(client, read, written, applicationRead, applicationWritten): both directions pass as they are from here on: what
+ * JavaScript was told that was read, and has given to be written, of either connection. */
+static napi_value settle_passage(napi_env env, napi_callback_info info) {
+  napi_value args[5];
+  int fd;
+  arguments(env, info, args, 5);
+  struct seat *seat = seat_argument(env, args[0], &fd);
+  struct passage *p = seat ? seat->passage : NULL;
+  if (!p) return number(env, 0);
+  forget_chunks(&p->up, UINT64_MAX);
+  forget_chunks(&p->down, UINT64_MAX);
+  p->up = p->down = nothing_yet();
+  p->up.start = place_argument(env, args[1]);
+  p->down.out = place_argument(env, args[2]);
+  p->down.start = place_argument(env, args[3]);
+  p->up.out = place_argument(env, args[4]);
+  atomic_signal_fence(memory_order_seq_cst);
+  p->state = PASSING;
+  return number(env, 0);
+}
+
+/* changePassage(client, written, length, more) -> 1 if it is held because of that: of what the client is to get, after what JavaScript has given to be written, the next
+ * `length` bytes are `more` longer than what they were made from. */
+static napi_value change_passage(napi_env env, napi_callback_info info) {
+  napi_value args[4];
+  int fd, is_unknown;
+  arguments(env, info, args, 4);
+  struct seat *seat = seat_argument(env, args[0], &fd);
+  struct passage *p = seat ? seat->passage : NULL;
+  if (!p || p->state == HELD) return number(env, 0);
+  place_now(p, &p->down, &is_unknown);
+  /* The one before is not written: of two at a time there is no account. */
+  if (p->down.changed_end) {
+    p->state = HELD;
+    return number(env, 1);
+  }
+  p->down.changed = place_argument(env, args[1]);
+  p->down.more = int_argument(env, args[3]);
+  atomic_signal_fence(memory_order_seq_cst);
+  p->down.changed_end = p->down.changed + (uint64_t)int_argument(env, args[2]);
+  return number(env, 0);
+}
+
+void export_passages(napi_env env, napi_value exports) {
+  export_functions(env, exports, (const struct exported[]){{"sharedMemory", shared_memory},
+                                                           {"openPassages", open_passages},
+                                                           {"enterPassage", enter_passage},
+                                                           {"joinPassage", join_passage},
+                                                           {"holdPassage", hold_passage},
+                                                           {"settlePassage", settle_passage},
+                                                           {"changePassage", change_passage},
+                                                           {0}});
+}

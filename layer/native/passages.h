@@ -1,0 +1,103 @@
+/* What passes through this process from one connection to another, kept where another process can see it: passages.c. */
+#ifndef MIRRORD_PASSAGES_H
+#define MIRRORD_PASSAGES_H
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum { MOST_PASSAGES = 6144, CHUNK_BYTES = 4096, MOST_CHUNKS = 4096 };
+/* Nothing but bytes as they are; or something that only we know the rest of. */
+enum passage_state { PASSING, HELD };
+
+/* One connection of a passage. What is counted begins with it. */
+struct side {
+  int32_t fd;                 /* -1: none */
+  uint64_t received, acknowledged; /* by the kernel's count, when ours began: see passage_counts */
+  uint64_t written;           /* as the kernel has taken it */
+  uint64_t read;              /* up to the last delivery */
+  /* What is read for the delivery that goes on: `length` bytes at `at` of the memory, from `from` on in what is received. While
+   * `is_live`, there may be more than length says: the kernel knows. */
+  uint64_t from;
+  uint32_t at, length;
+  int32_t is_live;
+};
+
+/* One direction. A place is a number of bytes, of its source or of its destination. */
+struct direction {
+  /* What was read from `start` on is written from `out` on. */
+  uint64_t start, out;
+  /* Of what is written from `changed` to `changed_end`, `more` bytes are not of the source; 0: nothing. */
+  uint64_t changed, changed_end;
+  int32_t more;
+  int32_t is_moving; /* start and out are being set: nobody knows */
+  /* Chunks with what was read before the last delivery, and not written; -1: none. */
+  int32_t first, last;
+};
+
+struct passage {
+  struct side client, application;
+  struct direction up, down;
+  int32_t state;
+  int32_t is_used;
+  /* Where the client was going, and where from its connection to there comes, or length 0. */
+  struct sockaddr_storage destination, source;
+  socklen_t destination_length, source_length;
+};
+
+struct chunk {
+  uint64_t from;
+  uint64_t length;
+  uint8_t bytes[CHUNK_BYTES - 16];
+};
+
+/* What outlives us. */
+struct estate {
+  int32_t listeners[2], kept[4]; /* descriptors, -1: none. Those kept are closed last */
+  int32_t command_fd;            /* one of the kept ones, to which the command is written first of all; -1: none */
+  int32_t command_length;
+  uint32_t mark;
+  char command[256];
+  struct passage passages[MOST_PASSAGES];
+  struct chunk chunks[MOST_CHUNKS];
+  int32_t next_chunk[MOST_CHUNKS], free_chunk; /* -1: the last one */
+};
+
+extern struct estate *estate;
+
+/* Of what a direction reads, what was written so far, if its destination has taken `written` bytes; 0, and 1 in *is_unknown, when
+ * it is in the middle of something else. */
+uint64_t passage_place(const struct direction *d, int has_destination, uint64_t written, int *is_unknown);
+
+/* Two of the kernel's counts for a connection: bytes that were read from it, and bytes that were written to it; from an origin that is
+ * always the same. Returns 0 if there are none. */
+int passage_counts(int fd, uint64_t *read, uint64_t *written);
+
+/* Of a socket: the passage that it is a side of. Both NULL: none. */
+struct seat {
+  struct passage *passage;
+  struct side *side;
+};
+
+/* What socket.c tells of sockets that have one. */
+static inline void seat_reads(const struct seat *seat, size_t at) {
+  struct side *side = seat->side;
+  if (!side) return;
+  side->from = side->read;
+  side->at = (uint32_t)at;
+  side->length = 0;
+  atomic_signal_fence(memory_order_seq_cst);
+  side->is_live = 1;
+  atomic_signal_fence(memory_order_seq_cst);
+}
+static inline void seat_has_read(const struct seat *seat, size_t count) {
+  if (seat->side) seat->side->length = (uint32_t)count;
+}
+/* Of one piece at a time there is an account. */
+static inline int seat_has_piece(const struct seat *seat) {
+  return seat->side && seat->side->is_live && seat->side->length;
+}
+void seat_delivered(const struct seat *seat, const uint8_t *bytes);
+void seat_wrote(const struct seat *seat, size_t count);
+void seat_closes(struct seat *seat);
+#endif

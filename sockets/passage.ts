@@ -1,0 +1,70 @@
+/**
+ * What passes from one connection to another and back, so that another process goes on with it should this one be killed
+ * (layer/native/passages.c, standby.c). Whoever relays says here what is not passed on as it is; all else the addon sees.
+ */
+
+import {packEndpoint} from './address.ts';
+import {socketAddon} from './native.ts';
+import {NativeSocket} from './native-socket.ts';
+import type {SocketEndpoint, StreamSocket} from './types.ts';
+
+const NO_SOURCE = new Uint8Array(0);
+
+/** Where a client was going, and the address that a connection to there comes from. */
+export interface PassageRoute {
+  readonly destination: SocketEndpoint;
+  readonly source?: Uint8Array | undefined;
+}
+
+export class Passage {
+  readonly #client: NativeSocket | undefined;
+  #application: NativeSocket | undefined;
+  #isHeld = false;
+
+  /** One of which nothing is noted. */
+  static readonly none = new Passage(undefined, {
+    destination: {address: new Uint8Array(4), port: 0},
+  });
+
+  /** Of a client's connection of which nothing was read or written. Where it can't be, nothing is noted. */
+  constructor(client: StreamSocket | undefined, {destination, source}: PassageRoute) {
+    const addon = socketAddon();
+    if (addon === undefined || !(client instanceof NativeSocket) || client.isClosed) return;
+    const from = source === undefined ? NO_SOURCE : packEndpoint({address: source, port: 0});
+    if (addon.enterPassage(client.handle, packEndpoint(destination), from) < 0) return;
+    this.#client = client;
+  }
+
+  /** What comes is passed on by this connection to the application, of which nothing was read or written. */
+  join(application: StreamSocket): void {
+    const client = this.#client;
+    if (client === undefined || !(application instanceof NativeSocket)) return;
+    if (client.isClosed || application.isClosed) return;
+    this.#application = application;
+    socketAddon()?.joinPassage(client.handle, application.handle, client.given);
+  }
+
+  /** What comes, or the answer, goes another way: nobody else could go on with it. */
+  hold(): void {
+    if (this.#isHeld || this.#client === undefined || this.#client.isClosed) return;
+    this.#isHeld = true;
+    socketAddon()?.holdPassage(this.#client.handle);
+  }
+
+  /** What was read so far has been dealt with, and what was given to be written is all of it: the rest passes as it is again. */
+  settle(): void {
+    const [client, application] = [this.#client, this.#application];
+    if (!this.#isHeld || client === undefined || client.isClosed) return;
+    this.#isHeld = false;
+    const {received = 0, given = 0} = application ?? {};
+    socketAddon()?.settlePassage(client.handle, client.received, client.given, received, given);
+  }
+
+  /** The next so many bytes that the client is given to write are so many more (or fewer) than those that they stand for. */
+  change(length: number, more: number): void {
+    const client = this.#client;
+    if (this.#isHeld || client === undefined || client.isClosed) return;
+    const changed = socketAddon()?.changePassage(client.handle, client.given, length, more);
+    this.#isHeld = changed === 1;
+  }
+}

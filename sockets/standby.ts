@@ -1,0 +1,37 @@
+/** The process that goes on with what passes through this one when it is killed: layer/native/standby.c. */
+
+import {errnoError, socketAddon} from './native.ts';
+
+/** What it needs besides the connections, which it has. */
+export interface StandbyNeeds {
+  /** Descriptors of at most two listeners, for who is on his way; none: nothing is left to anybody. */
+  readonly listeners: readonly number[];
+  /** Descriptors of at most four that it keeps, the first of which gets the command. */
+  readonly kept: readonly number[];
+  readonly command: string;
+  /** What its connections to the application carry. */
+  readonly mark: number;
+}
+
+export const NOTHING_LEFT: StandbyNeeds = {listeners: [], kept: [], command: '', mark: 0};
+
+const encoder = new TextEncoder();
+let pid: number | undefined;
+
+/** Starts it, once. Throws what clone(2) fails with; undefined where there is no addon. */
+export function startStandby(): number | undefined {
+  const addon = socketAddon();
+  if (addon === undefined || pid !== undefined) return pid;
+  const failure = addon.openPassages();
+  if (failure < 0) throw errnoError('mmap', failure);
+  setStandby(NOTHING_LEFT);
+  const started = addon.startStandby();
+  if (started < 0) throw errnoError('clone', started);
+  pid = started;
+  return pid;
+}
+
+/** Says what it needs now. */
+export function setStandby({listeners, kept, command, mark}: StandbyNeeds): void {
+  socketAddon()?.setStandby(listeners, kept, encoder.encode(command), mark);
+}

@@ -3,12 +3,11 @@
  * `scripts/look-around` outside and inside a pod of the deployment `gateway`.
  */
 
-import chalk from 'chalk';
 import {ClusterError} from '../test/cluster/node/process.ts';
 import {giveAgentImage} from '../test/helpers/agent-image.ts';
 import {TestCluster} from '../test/helpers/cluster.ts';
 import {clusterUser} from './lib/cluster-user.ts';
-import {tell} from './lib/look-around.ts';
+import {suggest, tell} from './lib/look-around.ts';
 
 const target = 'deployment/gateway';
 const flags = ['-n', 'demo'];
@@ -31,15 +30,13 @@ async function demo(): Promise<void> {
   const name = process.env['MIRRORD_TEST_CLUSTER'];
   const named = name ? `MIRRORD_TEST_CLUSTER=${name} ` : '';
   const down = `${prefix.length > 0 ? 'sudo ' : ''}${named}scripts/cluster down`;
-  const line = (command: string, what: string): string =>
-    `  ${command.padEnd(76)} ${chalk.dim(what)}`;
-  console.log(`
-Yours to try:
-  export ${exports.join('\n  export ')}
-${line('npx mirrord ls -n demo', 'what can be a target')}
-${line(`npx mirrord exec -t ${target} -n demo -- curl -s http://orders/`, 'any command')}
-${line(`npx mirrord exec -t ${target} -n demo -e -- bash`, 'by an ephemeral container')}
-${line(down, 'ends it; nothing stays')}`);
+  const commands = suggest({
+    'npx mirrord ls -n demo': 'what can be a target',
+    [`npx mirrord exec -t ${target} -n demo -- curl -s http://orders/`]: 'any command',
+    [`npx mirrord exec -t ${target} -n demo -e -- bash`]: 'by an ephemeral container',
+    [down]: 'ends it; nothing stays',
+  });
+  console.log(`\nYours to try:\n  export ${exports.join('\n  export ')}\n${commands}`);
 }
 
 try {

@@ -57,6 +57,14 @@ function show(outside: Map<string, string>, inside: Map<string, string>, target:
   }
 }
 
+/** Commands to try, and what each is about, a line each. */
+export function suggest(commands: Readonly<Record<string, string>>): string {
+  const longest = Math.max(...Object.keys(commands).map(({length}) => length));
+  return Object.entries(commands)
+    .map(([command, what]) => `  ${command.padEnd(longest + 5)}${chalk.dim(what)}`)
+    .join('\n');
+}
+
 /** Tells the story, with the command lines. */
 export function tell({target, prefix = [], env = process.env, flags = []}: Story): void {
   const exec = ['exec', '-t', target, ...flags, '--'];

@@ -51,12 +51,7 @@ export interface Addon {
   ): number;
   changePassage(client: Handle, written: number, length: number, more: number): number;
   startStandby(): number;
-  setStandby(
-    listeners: readonly number[],
-    kept: readonly number[],
-    command: Uint8Array,
-    mark: number,
-  ): number;
+  setStandby(listener: number, kept: readonly number[], command: Uint8Array, mark: number): number;
   startDatagrams(slots: Uint8Array, notes: Uint8Array): number;
   openDatagrams(family: number, isShared: boolean): number;
   bindDatagrams(handle: Handle, endpoint: Uint8Array): number;

@@ -4,8 +4,8 @@ import {errnoError, socketAddon} from './native.ts';
 
 /** What it needs besides the connections, which it has. */
 export interface StandbyNeeds {
-  /** Descriptors of at most two listeners, for who is on his way; none: nothing is left to anybody. */
-  readonly listeners: readonly number[];
+  /** The descriptor of a listener, for who is on his way; -1: nothing is left to anybody. */
+  readonly listener: number;
   /** Descriptors of at most four that it keeps, the first of which gets the command. */
   readonly kept: readonly number[];
   readonly command: string;
@@ -13,7 +13,7 @@ export interface StandbyNeeds {
   readonly mark: number;
 }
 
-export const NOTHING_LEFT: StandbyNeeds = {listeners: [], kept: [], command: '', mark: 0};
+export const NOTHING_LEFT: StandbyNeeds = {listener: -1, kept: [], command: '', mark: 0};
 
 const encoder = new TextEncoder();
 let pid: number | undefined;
@@ -32,6 +32,6 @@ export function startStandby(): number | undefined {
 }
 
 /** Says what it needs now. */
-export function setStandby({listeners, kept, command, mark}: StandbyNeeds): void {
-  socketAddon()?.setStandby(listeners, kept, encoder.encode(command), mark);
+export function setStandby({listener, kept, command, mark}: StandbyNeeds): void {
+  socketAddon()?.setStandby(listener, kept, encoder.encode(command), mark);
 }

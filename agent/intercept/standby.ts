@@ -30,8 +30,12 @@ export class Standby {
     const known = `${descriptors.join()} ${withdrawal}`;
     if (known === this.#known) return;
     this.#known = known;
-    const listeners = [this.#listener];
-    setStandby({listeners, kept: descriptors, command: withdrawal, mark: PASS_MARK});
+    setStandby({
+      listener: this.#listener,
+      kept: descriptors,
+      command: withdrawal,
+      mark: PASS_MARK,
+    });
   }
 
   /** The agent ends by itself, and leaves nothing. */

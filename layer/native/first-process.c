@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -69,7 +70,7 @@ static void pass_signals_on(int signals, pid_t child) {
 
 int become_first(const int listeners[2]) {
   sigset_t all, former;
-  int status = -1;
+  int status = -1, is_told = 0;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, &former);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -86,6 +87,8 @@ int become_first(const int listeners[2]) {
   int signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
   while (reap(child, &status)) {
     int is_gone = status >= 0;
+    if (status >= 128 && !is_told) fprintf(stderr, "mirrord-launcher: the agent has ended with status %d; what it has left goes on\n", status);
+    is_told = is_gone;
     /* A negative descriptor is none (poll(2)). */
     struct pollfd watched[3] = {{.fd = signals, .events = POLLIN},
                                 {.fd = is_gone ? listeners[0] : -1, .events = POLLIN},

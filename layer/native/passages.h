@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum { MOST_PASSAGES = 6144, CHUNK_BYTES = 4096, MOST_CHUNKS = 4096 };
+enum { MOST_PASSAGES = 6144, CHUNK_BYTES = 4096, MOST_CHUNKS = 4096, MOST_KEPT = 4 };
 /* Nothing but bytes as they are; or something that only we know the rest of. */
 enum passage_state { PASSING, HELD };
 
@@ -53,7 +53,7 @@ struct chunk {
 
 /* What outlives us. */
 struct estate {
-  int32_t listeners[2], kept[4]; /* descriptors, -1: none. Those kept are closed last */
+  int32_t listener, kept[MOST_KEPT]; /* descriptors, -1: none. Those kept are closed last */
   int32_t command_fd;            /* one of the kept ones, to which the command is written first of all; -1: none */
   int32_t command_length;
   uint32_t mark;

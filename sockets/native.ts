@@ -49,7 +49,7 @@ export interface Addon {
     applicationRead: number,
     applicationWritten: number,
   ): number;
-  changePassage(client: Handle, written: number, length: number, more: number): number;
+  changePassage(client: Handle, place: number, length: number, more: number): number;
   startStandby(): number;
   setStandby(listener: number, kept: readonly number[], command: Uint8Array, mark: number): number;
   startDatagrams(slots: Uint8Array, notes: Uint8Array): number;

@@ -60,11 +60,15 @@ export class Passage {
     socketAddon()?.settlePassage(client.handle, client.received, client.given, received, given);
   }
 
-  /** The next so many bytes that the client is given to write are so many more (or fewer) than those that they stand for. */
-  change(length: number, more: number): void {
+  /**
+   * The next `length` bytes that the client is to get are `more` (or fewer) than those that they stand for: all of them, where
+   * they stand for none. `waiting`: bytes that come before them and were not given to the socket yet.
+   */
+  change(length: number, more: number, waiting = 0): void {
     const client = this.#client;
     if (this.#isHeld || client === undefined || client.isClosed) return;
-    const changed = socketAddon()?.changePassage(client.handle, client.given, length, more);
+    const place = client.given + waiting;
+    const changed = socketAddon()?.changePassage(client.handle, place, length, more);
     this.#isHeld = changed === 1;
   }
 }

@@ -72,11 +72,23 @@ int passage_counts(int fd, uint64_t *read, uint64_t *written) {
 }
 
 uint64_t passage_place(const struct direction *d, int has_destination, uint64_t written, int *is_unknown) {
-  *is_unknown = 0;
-  if (!has_destination) return d->start;
-  int is_changed = d->changed_end && written >= d->changed_end;
-  *is_unknown = d->is_moving || written < d->out || (d->changed_end && written > d->changed && written < d->changed_end);
-  return *is_unknown ? 0 : d->start + (written - d->out) - (uint64_t)(int64_t)(is_changed ? d->more : 0);
+  *is_unknown = has_destination && (d->is_moving || written < d->out);
+  if (!has_destination || *is_unknown) return d->start;
+  uint64_t place = d->start + (written - d->out);
+  for (int32_t i = 0; i < d->change_count; i++) {
+    const struct change *change = &d->changes[i];
+    if (written <= change->begin) break;
+    if (written < change->end) *is_unknown = 1;
+    place -= (uint64_t)(int64_t)change->more;
+  }
+  return place;
+}
+
+/* How many changes are written as a whole. */
+static int32_t past_changes(const struct direction *d, uint64_t written) {
+  int32_t count = 0;
+  while (count < d->change_count && written >= d->changes[count].end) count++;
+  return count;
 }
 
 /* ---- chunks ---- */
@@ -129,12 +141,14 @@ static void keep(struct direction *d, uint64_t from, const uint8_t *bytes, size_
 static uint64_t place_now(struct passage *p, struct direction *d, int *is_unknown) {
   const struct side *to = d == &p->up ? &p->application : &p->client;
   uint64_t place = passage_place(d, to->fd >= 0, to->written, is_unknown);
-  if (*is_unknown || !d->changed_end || to->written < d->changed_end) return place;
+  int32_t past = *is_unknown ? 0 : past_changes(d, to->written);
+  if (!past) return place;
   d->is_moving = 1;
   atomic_signal_fence(memory_order_seq_cst);
   d->start = place;
   d->out = to->written;
-  d->changed_end = 0;
+  d->change_count -= past;
+  memmove(d->changes, d->changes + past, (size_t)d->change_count * sizeof *d->changes);
   atomic_signal_fence(memory_order_seq_cst);
   d->is_moving = 0;
   return place;
@@ -273,7 +287,8 @@ static napi_value join_passage(napi_env env, napi_callback_info info) {
   p->down = nothing_yet();
   p->down.out = (uint64_t)place_argument(env, args[2]);
   p->up.start = place;
-  p->up.out = p->up.changed_end = 0;
+  p->up.out = 0;
+  p->up.change_count = 0;
   struct side side;
   begin_side(&side, fd);
   if (side.fd < 0) p->state = HELD;
@@ -317,8 +332,8 @@ static napi_value settle_passage(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
-/* changePassage(client, written, length, more) -> 1 if it is held because of that: of what the client is to get, after what JavaScript has given to be written, the next
- * `length` bytes are `more` longer than what they were made from. */
+/* changePassage(client, place, length, more) -> 1 if it is held because of that: of what JavaScript gives the client to be written, the
+ * `length` bytes from `place` on are `more` longer than what they stand for. */
 static napi_value change_passage(napi_env env, napi_callback_info info) {
   napi_value args[4];
   int fd, is_unknown;
@@ -326,16 +341,19 @@ static napi_value change_passage(napi_env env, napi_callback_info info) {
   struct seat *seat = seat_argument(env, args[0], &fd);
   struct passage *p = seat ? seat->passage : NULL;
   if (!p || p->state == HELD) return number(env, 0);
-  place_now(p, &p->down, &is_unknown);
-  /* The one before is not written: of two at a time there is no account. */
-  if (p->down.changed_end) {
+  struct direction *d = &p->down;
+  place_now(p, d, &is_unknown);
+  /* A receiver who is that far behind: of more there is no account. */
+  if (d->change_count == MOST_CHANGES) {
     p->state = HELD;
     return number(env, 1);
   }
-  p->down.changed = place_argument(env, args[1]);
-  p->down.more = int_argument(env, args[3]);
+  struct change *change = &d->changes[d->change_count];
+  change->begin = place_argument(env, args[1]);
+  change->end = change->begin + (uint64_t)int_argument(env, args[2]);
+  change->more = int_argument(env, args[3]);
   atomic_signal_fence(memory_order_seq_cst);
-  p->down.changed_end = p->down.changed + (uint64_t)int_argument(env, args[2]);
+  d->change_count++;
   return number(env, 0);
 }
 

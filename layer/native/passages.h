@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum { MOST_PASSAGES = 6144, CHUNK_BYTES = 4096, MOST_CHUNKS = 4096, MOST_KEPT = 4 };
+enum { MOST_PASSAGES = 6144, CHUNK_BYTES = 4096, MOST_CHUNKS = 4096, MOST_KEPT = 4, MOST_CHANGES = 64 };
 /* Nothing but bytes as they are; or something that only we know the rest of. */
 enum passage_state { PASSING, HELD };
 
@@ -23,14 +23,19 @@ struct side {
   int32_t is_live;
 };
 
+/* Of what is written from `begin` to `end`, so many bytes more than were read for it; less, if it is negative. */
+struct change {
+  uint64_t begin, end;
+  int32_t more;
+};
+
 /* One direction. A place is a number of bytes, of its source or of its destination. */
 struct direction {
-  /* What was read from `start` on is written from `out` on. */
+  /* What was read from `start` on is written from `out` on, but for changes that are not written, in their order. */
   uint64_t start, out;
-  /* Of what is written from `changed` to `changed_end`, `more` bytes are not of the source; 0: nothing. */
-  uint64_t changed, changed_end;
-  int32_t more;
-  int32_t is_moving; /* start and out are being set: nobody knows */
+  struct change changes[MOST_CHANGES];
+  int32_t change_count;
+  int32_t is_moving; /* start, out and changes are being set: nobody knows */
   /* Chunks with what was read before the last delivery, and not written; -1: none. */
   int32_t first, last;
 };

@@ -5,8 +5,9 @@
 
 import type {MuxStream, StreamHandler, StreamKind} from '../tunnel/types.ts';
 
-/** Bytes both ways, with credit. */
-export type ByteStream = Pick<MuxStream, 'writable' | 'write' | 'end' | 'reset' | 'consumed'>;
+/** Bytes both ways, with credit. What is no tunnel's is sent at once anyway. */
+export type ByteStream = Pick<MuxStream, 'writable' | 'write' | 'end' | 'reset' | 'consumed'> &
+  Partial<Pick<MuxStream, 'hurry'>>;
 
 /** Bytes or datagrams, depending on its kind. */
 export type OutgoingStream = ByteStream & Pick<MuxStream, 'sendDatagram'>;

@@ -141,11 +141,24 @@ export const FILE_ANSWER_BYTES: Readonly<Record<FileOperation, readonly [number,
   mknod: attributesOnly,
 };
 
+/** Memory that requests are written in. It is used again, for to make it costs more than to fill it. */
+interface Room {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+const ROOM_BYTES = 256;
+const FREE_ROOMS_MAX = 64;
+const freeRooms: Room[] = [];
+
+function roomOf(bytes: Uint8Array): Room {
+  return {bytes, view: new DataView(bytes.buffer)};
+}
+
 /** A request being written. Fields are in the order of the calls. */
 export class FileRequest {
   readonly operation: FileOperation;
-  #bytes = new Uint8Array(128);
-  #view = new DataView(this.#bytes.buffer);
+  #room = freeRooms.pop() ?? roomOf(new Uint8Array(ROOM_BYTES));
   #length = REQUEST_HEAD_BYTES;
 
   constructor(operation: FileOperation) {
@@ -154,53 +167,60 @@ export class FileRequest {
 
   u8(value: number): this {
     const at = this.#grow(1); // which may replace the view
-    this.#view.setUint8(at, value);
+    this.#room.view.setUint8(at, value);
     return this;
   }
 
   u32(value: number): this {
     const at = this.#grow(4);
-    this.#view.setUint32(at, value, true);
+    this.#room.view.setUint32(at, value, true);
     return this;
   }
 
   u64(value: bigint): this {
     const at = this.#grow(8);
-    this.#view.setBigUint64(at, BigInt.asUintN(64, value), true);
+    this.#room.view.setBigUint64(at, BigInt.asUintN(64, value), true);
     return this;
   }
 
   /** A path, a name or a target, after its length. */
   string(value: Uint8Array): this {
     const at = this.#grow(2 + value.length);
-    this.#view.setUint16(at, value.length, true);
-    this.#bytes.set(value, at + 2);
+    this.#room.view.setUint16(at, value.length, true);
+    this.#room.bytes.set(value, at + 2);
     return this;
   }
 
   /** Bytes to the end of the request. */
   bytes(value: Uint8Array): this {
     const at = this.#grow(value.length);
-    this.#bytes.set(value, at);
+    this.#room.bytes.set(value, at);
     return this;
   }
 
   /** Returns the whole request, before `dataBytes` bytes that follow it; valid until the next call. */
   finish(id: number, dataBytes = 0): Uint8Array {
-    this.#view.setUint32(0, this.#length - 4 + dataBytes, true);
-    this.#view.setUint32(4, id, true);
-    this.#view.setUint8(8, FILE_OPERATION[this.operation]);
-    return this.#bytes.subarray(0, this.#length);
+    const {bytes, view} = this.#room;
+    view.setUint32(0, this.#length - 4 + dataBytes, true);
+    view.setUint32(4, id, true);
+    view.setUint8(8, FILE_OPERATION[this.operation]);
+    return bytes.subarray(0, this.#length);
+  }
+
+  /** Gives its memory to others: nothing is called afterwards. */
+  release(): void {
+    const isCommon = this.#room.bytes.length === ROOM_BYTES;
+    if (isCommon && freeRooms.length < FREE_ROOMS_MAX) freeRooms.push(this.#room);
   }
 
   #grow(count: number): number {
     const at = this.#length;
     this.#length += count;
-    if (this.#length > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(2 * this.#bytes.length, this.#length));
-      larger.set(this.#bytes.subarray(0, at));
-      this.#bytes = larger;
-      this.#view = new DataView(larger.buffer);
+    const {bytes} = this.#room;
+    if (this.#length > bytes.length) {
+      const larger = new Uint8Array(Math.max(2 * bytes.length, this.#length));
+      larger.set(bytes.subarray(0, at));
+      this.#room = roomOf(larger);
     }
     return at;
   }

@@ -43,7 +43,7 @@ export interface StreamHost {
   readonly datagramBytes: number;
   pushControl(frame: Uint8Array): void;
   pushCredit(stream: Stream): void;
-  /** Much waits: it should not wait for the end of the turn. */
+  /** What waits should not wait for the end of the turn. */
   hurry(): void;
   pushData(stream: Stream): void;
   /** Calls `onRoom` of the stream when the pool is not clogged any more. */
@@ -146,6 +146,10 @@ export class Stream implements MuxStream, Sender {
     this.#written += chunk.length;
     this.#outbox.append(chunk, this.#host.frameBytes);
     if (this.#outbox.bytes > 0) this.#queue();
+  }
+
+  hurry(): void {
+    if (this.#isQueued) this.#host.hurry();
   }
 
   end(): void {

@@ -31,6 +31,11 @@ export interface MuxStream {
   readonly writable: number;
   /** Sends bytes: copies them, so that `chunk` may be a view. Throws RangeError past `writable`. */
   write(chunk: Uint8Array): void;
+  /**
+   * Has what was written sent as soon as the call that brings us here is over, not with what else this turn of the event
+   * loop has to say: for small questions and answers that somebody waits for.
+   */
+  hurry(): void;
   /** No more bytes from here. */
   end(): void;
   /**

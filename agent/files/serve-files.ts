@@ -62,6 +62,7 @@ export function serveFiles(
     onData(bytes) {
       if (isOver) return;
       stream.write(bytes);
+      stream.hurry(); // a program waits for it
       read();
     },
     onEnd: fail,

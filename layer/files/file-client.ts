@@ -111,7 +111,7 @@ export class FileClient implements Disposable {
 
   /**
    * Asks, with `data` at the end, which is copied. Rejects with FileError; EIO when the stream is over. `mayWait`: whether it
-   * may go out a little later, together with what comes next.
+   * may go out a little later, together with what comes next. The request's memory is used again.
    */
   request(request: FileRequest, data?: Uint8Array, mayWait = false): Promise<Uint8Array> {
     this.#sendHeld();
@@ -130,11 +130,13 @@ export class FileClient implements Disposable {
       if (mayWait && bytes <= togetherBytes) {
         this.#wait(head);
         if (data !== undefined) this.#wait(data);
-        return;
+      } else {
+        this.#flush();
+        this.#send(head);
+        if (data !== undefined && bytes > 0) this.#send(data);
+        this.#stream.hurry?.();
       }
-      this.#flush();
-      this.#send(head);
-      if (data !== undefined && bytes > 0) this.#send(data);
+      request.release();
     });
   }
 
@@ -151,6 +153,7 @@ export class FileClient implements Disposable {
     this.#timer = undefined;
     this.#sendHeld();
     this.#flush();
+    this.#stream.hurry?.();
   }
 
   #sendHeld(): void {
@@ -198,6 +201,7 @@ export class FileClient implements Disposable {
   }
 
   #flush(): void {
+    if (this.#queue.bytes === 0) return;
     const parts: Uint8Array[] = [];
     while (this.#queue.bytes > 0) {
       const count = this.#queue.fill(parts);

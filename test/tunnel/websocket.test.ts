@@ -138,6 +138,24 @@ test('many datagrams do not wait for the end of the turn', async (t) => {
   layer.close();
 });
 
+test('what somebody waits for does not wait for the end of the turn either', async (t) => {
+  const {layer} = await joinByLoopback();
+  await sendAndReturn(t, layer, NONE);
+  const opened = Promise.withResolvers<void>();
+  const stream = layer.open('call', NONE, {onOpened: () => opened.resolve()});
+  await opened.promise;
+  const next = () => new Promise<void>((resolve) => process.nextTick(resolve));
+  const before = layer.counters.messagesOut;
+  stream.write(new Uint8Array(10));
+  await next();
+  t.is(layer.counters.messagesOut, before);
+  stream.write(new Uint8Array(10));
+  stream.hurry();
+  await next();
+  t.is(layer.counters.messagesOut, before + 1, 'both go together');
+  layer.close();
+});
+
 test('a connection that breaks ends both tunnels with CONNECTION_LOST', async (t) => {
   const {layer, layerEnded, agentEnded, cut} = await joinByLoopback();
   await sendAndReturn(t, layer, NONE);

@@ -62,6 +62,7 @@ export class Program implements InterceptClient {
       end: () => void socket.end(),
       reset: () => void socket.destroy(),
       stop: () => undefined,
+      hurry: () => undefined,
       consumed: () => undefined,
       sendDatagram: () => true,
     };

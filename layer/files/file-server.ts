@@ -87,7 +87,7 @@ export class FileServer implements Disposable {
   readonly #attributes: ExtendedAttributes;
   readonly #files: OpenFiles;
   readonly #snapshots: Snapshots;
-  readonly #running = new Map<bigint, Running>();
+  readonly #running = new Map<number, Running>();
   readonly #head = new Uint8Array(OUT_HEADER_BYTES);
 
   constructor(options: FileServerOptions) {
@@ -270,11 +270,11 @@ export class FileServer implements Disposable {
   #invalidate(node: number): void {
     const body = emitOutdated(node);
     // A message that answers nothing has a kind in the place of an errno.
-    writeHeader(this.#head, 0n, -NOTIFY_INVALIDATE, body.length);
+    writeHeader(this.#head, 0, -NOTIFY_INVALIDATE, body.length);
     this.#options.write(this.#head, [body]);
   }
 
-  #interrupt(unique: bigint): void {
+  #interrupt(unique: number): void {
     if (this.#running.get(unique)?.timer !== undefined || !this.#running.has(unique)) return;
     const timer = setTimeout(() => {
       if (!this.#running.delete(unique)) return;
@@ -284,7 +284,7 @@ export class FileServer implements Disposable {
     this.#running.set(unique, {timer});
   }
 
-  #reply(unique: bigint, errno: number, parts: readonly Uint8Array[] = []): void {
+  #reply(unique: number, errno: number, parts: readonly Uint8Array[] = []): void {
     let length = 0;
     for (const part of parts) length += part.length;
     if (errno !== 0) this.counters.failed++;

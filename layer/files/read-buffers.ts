@@ -5,11 +5,11 @@
  * Whoever is the last to use a buffer may give it back; one that is not given back is garbage like any other.
  */
 
-/** A piece that is read ahead, and what an answer to OPEN has before it. */
-const BUFFER_BYTES = 131_072 + 256;
-/** Smaller ones are not worth it. */
-const LEAST_BYTES = 16_384;
-/** Buffers that wait to be used: 8 MiB, what one file has read ahead. */
+/** Of a page, and of a piece that is read ahead, with what an answer to OPEN has before it. */
+const BUFFER_BYTES = [4096 + 256, 131_072 + 256] as const;
+/** Smaller than these there are none, and between them none that would waste most of its memory. */
+const LEAST_BYTES = [1024, 16_384] as const;
+/** Buffers of each size that wait to be used: 8 MiB, what one file has read ahead. */
 const FREE_MAX = 64;
 
 /** What was read. */
@@ -20,21 +20,23 @@ export interface Reading {
   release(): void;
 }
 
-const free = new Set<ArrayBufferLike>();
+const free = BUFFER_BYTES.map(() => new Set<ArrayBufferLike>());
 
 /** Memory for so many bytes, with anything in it. */
 export function takeBuffer(length: number): Uint8Array {
-  if (length < LEAST_BYTES || length > BUFFER_BYTES) return new Uint8Array(length);
-  const [known] = free;
-  if (known === undefined) return new Uint8Array(new ArrayBuffer(BUFFER_BYTES), 0, length);
-  free.delete(known);
+  const index = length <= BUFFER_BYTES[0] ? 0 : 1;
+  if (length < LEAST_BYTES[index] || length > BUFFER_BYTES[index]) return new Uint8Array(length);
+  const known = free[index]?.values().next().value;
+  if (known === undefined) return new Uint8Array(new ArrayBuffer(BUFFER_BYTES[index]), 0, length);
+  free[index]?.delete(known);
   return new Uint8Array(known, 0, length);
 }
 
 /** Gives back what `bytes` lie in, which nobody uses any more. */
 export function giveBack(bytes: Uint8Array): void {
   const {buffer} = bytes;
-  if (buffer.byteLength === BUFFER_BYTES && free.size < FREE_MAX) free.add(buffer);
+  const these = free[BUFFER_BYTES.indexOf(buffer.byteLength as (typeof BUFFER_BYTES)[number])];
+  if (these !== undefined && these.size < FREE_MAX) these.add(buffer);
 }
 
 /** What was read for one who reads it alone. */

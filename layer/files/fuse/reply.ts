@@ -29,11 +29,12 @@ function viewOf(bytes: Uint8Array): DataView {
 }
 
 /** Writes the header of a reply with `length` bytes of payload into `head`. */
-export function writeHeader(head: Uint8Array, unique: bigint, errno: number, length: number): void {
+export function writeHeader(head: Uint8Array, unique: number, errno: number, length: number): void {
   const view = viewOf(head);
   view.setUint32(0, OUT_HEADER_BYTES + length, true);
   view.setInt32(4, -errno, true);
-  view.setBigUint64(8, unique, true);
+  view.setUint32(8, unique, true);
+  view.setUint32(12, unique / 0x1_0000_0000, true);
 }
 
 /** What of the kernel's offers is taken. */

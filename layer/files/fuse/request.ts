@@ -12,7 +12,8 @@ import {IN_HEADER_BYTES, O_APPEND, OPCODE, type Opcode, WRITE_CACHE} from './pro
 
 /** What comes with every request. */
 export interface RequestHeader {
-  readonly unique: bigint;
+  /** The kernel counts them up: never more than a number holds. */
+  readonly unique: number;
   readonly node: number;
 }
 
@@ -88,7 +89,7 @@ export type RequestBody =
   | {readonly name: 'getxattr'; readonly size: number; readonly attribute: Uint8Array}
   | {readonly name: 'listxattr'; readonly size: number}
   | {readonly name: 'access'; readonly mask: number}
-  | {readonly name: 'interrupt'; readonly interrupted: bigint}
+  | {readonly name: 'interrupt'; readonly interrupted: number}
   | {
       readonly name: 'fallocate';
       readonly handle: number;
@@ -106,6 +107,8 @@ export type RequestBody =
   | {readonly name: 'malformed'; readonly opcode: number};
 
 export type FuseRequest = RequestHeader & RequestBody;
+
+type Mutable<T> = {-readonly [Key in keyof T]: T[Key]};
 
 type Matching<Body, Name> = Body extends {readonly name: infer Own}
   ? [Extract<Name, Own>] extends [never]
@@ -152,7 +155,7 @@ class Fields {
 
   /** Nodes and handles are numbers that we have given out. */
   id(): number {
-    return Number(this.u64());
+    return numberAt(this.#view, this.#take(8));
   }
 
   bytes(count: number): Uint8Array {
@@ -180,16 +183,30 @@ export function parseRequest(bytes: Uint8Array): FuseRequest | undefined {
   if (bytes.length < IN_HEADER_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const opcode = view.getUint32(4, true);
-  const header = {unique: view.getBigUint64(8, true), node: Number(view.getBigUint64(16, true))};
-  if (view.getUint32(0, true) !== bytes.length) return {...header, name: 'malformed', opcode};
+  const request: RequestBody & Partial<Mutable<RequestHeader>> =
+    view.getUint32(0, true) === bytes.length
+      ? parseKnown(opcode, bytes)
+      : {name: 'malformed', opcode};
+  // No spread, which would take longer than all else here.
+  request.unique = numberAt(view, 8);
+  request.node = numberAt(view, 16);
+  return request as FuseRequest;
+}
+
+function parseKnown(opcode: number, bytes: Uint8Array): RequestBody {
   const name = names.get(opcode);
-  if (name === undefined) return {...header, name: 'unknown', opcode};
+  if (name === undefined) return {name: 'unknown', opcode};
   try {
-    return {...header, ...parseBody(name, new Fields(bytes))};
+    return parseBody(name, new Fields(bytes));
   } catch (error) {
     if (!(error instanceof Short)) throw error;
-    return {...header, name: 'malformed', opcode};
+    return {name: 'malformed', opcode};
   }
+}
+
+/** A uint64 that is no larger than a number holds exactly. */
+function numberAt(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
 }
 
 function parseBody(name: Opcode, f: Fields): RequestBody {
@@ -270,7 +287,7 @@ function parseBody(name: Opcode, f: Fields): RequestBody {
     case 'access':
       return {name, mask: f.u32()};
     case 'interrupt':
-      return {name, interrupted: f.u64()};
+      return {name, interrupted: f.id()};
     case 'fallocate':
       return {name, handle: f.id(), offset: f.u64(), length: f.u64(), mode: f.u32()};
     case 'lseek':

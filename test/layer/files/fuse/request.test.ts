@@ -32,7 +32,7 @@ const u64 = (...values: number[]): Buffer => Buffer.concat(values.map((value) =>
 
 test('names end with a zero byte, which is not part of them', (t) => {
   const parsed = parseRequest(request(OPCODE.lookup, Buffer.from('config\0')));
-  t.like(parsed, {name: 'lookup', node: 5, unique: 77n});
+  t.like(parsed, {name: 'lookup', node: 5, unique: 77});
   t.deepEqual(parsed && 'child' in parsed && Buffer.from(parsed.child).toString(), 'config');
 });
 
@@ -86,7 +86,7 @@ test('no request throws, whatever it holds', (t) => {
 
 test('a reply has a header with its whole length and a negative errno', (t) => {
   const head = Buffer.alloc(16, 0xa5);
-  writeHeader(head, 77n, 2, 0);
+  writeHeader(head, 77, 2, 0);
   t.deepEqual(head, Buffer.concat([u32(16, 0xffff_fffe), u64(77)]));
 });
 

@@ -57,11 +57,27 @@ export class Entries {
       const {attributeMs} = lifetimes.scaffold;
       return emitAttributes(scaffoldAttributes(node.id), attributeMs);
     }
+    const known = this.#knownByOpening(node, request.handle);
+    if (known !== undefined) return known;
     const checkedAt = this.#context.now();
     const fields = await this.#nodes.ask(node, new FileRequest('stat'), 'read', request.handle);
     node.version = versionOf(fields);
     node.checkedAt = checkedAt;
     return emitAttributes(present(fields), lifetimes[node.source].attributeMs);
+  }
+
+  /**
+   * What a file was when it was just opened: who opens one mostly looks at it (fstat(2)), and what the kernel knew may have
+   * been made void by its opening, or by what was written before. Once, so that whoever asks again is told anew.
+   */
+  #knownByOpening(node: FileNode, handle: number | undefined): Uint8Array | undefined {
+    const {opened} = node;
+    node.opened = undefined;
+    const {snapshots, handle: handleOf, now} = this.#context;
+    if (opened === undefined || opened.changes !== snapshots.changes) return undefined;
+    if (handle !== undefined && handleOf(handle)?.source !== node.source) return undefined;
+    const {attributeMs} = younger(lifetimes[node.source], now() - opened.askedAt);
+    return attributeMs > 0 ? emitAttributes(present(opened.attributes), attributeMs) : undefined;
   }
 
   async setattr(request: RequestOf<'setattr'>): Promise<Uint8Array> {

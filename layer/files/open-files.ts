@@ -136,12 +136,20 @@ export class OpenFiles implements Disposable {
     const path = tree.path(node);
     const spot = isWriting ? sources.spot(path, 'write') : sources.at(path, node.source);
     if ((flags & constants.O_TRUNC) !== 0) this.changing(node);
+    const {changes} = this.#context.snapshots;
+    const askedAt = this.#options.now();
     // Should it be a link by now, the kernel is to look at its name again.
     const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
     const fields = await this.#openAt(spot, how, isWriting && spot.source !== node.source);
+    const isUnchanged = this.#context.snapshots.changes === changes;
     if (isWriting) this.#changed(path, spot);
-    // Who opens a file sees it as it is, whatever the kernel believes: as with NFS.
-    if (spot.source === 'pod' && node.source === 'pod') this.#refresh(node, fields.subarray(4));
+    if (spot.source === 'pod' && node.source === 'pod') {
+      const attributes = fields.slice(4, 4 + ATTRIBUTE_BYTES);
+      this.#refresh(node, attributes);
+      if (isUnchanged) {
+        node.opened = {attributes, askedAt, changes: this.#context.snapshots.changes};
+      }
+    }
     const handle = this.#keepFile(node, spot.source, {flags, fields});
     // Files that are made while they are read (proc(5)) say that they are empty. Who writes may map it later.
     const isDirect =
@@ -153,6 +161,7 @@ export class OpenFiles implements Disposable {
     );
   }
 
+  /** Who opens a file sees it as it is, whatever the kernel believes: as with NFS. */
   #refresh(node: FileNode, attributes: Uint8Array): void {
     const version = versionOf(attributes);
     node.checkedAt = this.#options.now();
@@ -250,6 +259,7 @@ export class OpenFiles implements Disposable {
     const open = this.#open.get(request.handle);
     this.#open.delete(request.handle);
     if (open === undefined) throw new FileError(EBADF);
+    open.node.opened = undefined;
     this.#context.tree.closed(open.node, request.handle);
     if (open.kind === 'file') open.ahead.clear();
     await this.#close(open);

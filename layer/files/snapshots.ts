@@ -53,12 +53,17 @@ export class Snapshots {
   readonly #lifetimeMs: number;
   readonly #now: () => number;
   readonly #directories = new Map<string, Directory>();
-  #generation = 0;
+  #changes = 0;
 
   constructor(client: FileClient, {lifetimeMs, now}: {lifetimeMs: number; now: () => number}) {
     this.#client = client;
     this.#lifetimeMs = lifetimeMs;
     this.#now = now;
+  }
+
+  /** How often the program has changed something. */
+  get changes(): number {
+    return this.#changes;
   }
 
   /** What is known of a path of the pod's; undefined: it must be asked for. */
@@ -94,7 +99,7 @@ export class Snapshots {
 
   /** The program has changed something. */
   clear(): void {
-    this.#generation++;
+    this.#changes++;
     if (this.#directories.size > 0) this.#directories.clear();
   }
 
@@ -124,13 +129,13 @@ export class Snapshots {
   async #ask(place: string, directory: Directory, bytes: number): Promise<void> {
     directory.isAsked = true;
     this.counters.asked++;
-    const generation = this.#generation;
+    const changes = this.#changes;
     const askedAt = this.#now();
     try {
       const ask = new FileRequest('opendir').string(Buffer.from(place, 'latin1')).u32(bytes);
       const {handle, isWhole, entries} = parseOpenedDirectory(await this.#client.request(ask));
       this.#client.request(new FileRequest('close').u32(handle)).catch(() => undefined);
-      if (generation !== this.#generation) return;
+      if (changes !== this.#changes) return;
       if (isWhole) {
         const known = entries.map(({name, attributes}) => [latin1(name), attributes] as const);
         directory.entries = new Map(known);

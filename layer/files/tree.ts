@@ -33,6 +33,15 @@ export interface Linked {
   readonly scope: string;
 }
 
+/** What was known of a file when it was opened. */
+export interface Opened {
+  readonly attributes: Uint8Array;
+  /** When that was asked for, ms. */
+  readonly askedAt: number;
+  /** What the program had changed by then (Snapshots.changes). */
+  readonly changes: number;
+}
+
 export interface FileNode {
   readonly id: number;
   parent: FileNode | undefined;
@@ -54,6 +63,8 @@ export interface FileNode {
   /** What the kernel was told last (versionOf), and when that was so, ms. */
   version: string;
   checkedAt: number;
+  /** What its opening told of it, until the kernel asks, or it is closed. */
+  opened: Opened | undefined;
   /** Removed, but maybe still open. */
   isGone: boolean;
   /** What is open of it, newest last, by handle. */
@@ -77,6 +88,7 @@ export class FileTree {
     children: 0,
     version: '',
     checkedAt: Number.NEGATIVE_INFINITY,
+    opened: undefined,
     isGone: false,
     open: new Set(),
   };
@@ -218,6 +230,7 @@ export class FileTree {
       children: 0,
       version: '',
       checkedAt: Number.NEGATIVE_INFINITY,
+      opened: undefined,
       isGone: false,
       open: new Set(),
     };

@@ -48,6 +48,41 @@ test('a small file comes with its opening, a larger one does not', async (t) => 
   t.true(files.counters.requests > before + 2);
 });
 
+test('what a file is comes with its opening, for who asks once; not what it was before the program has changed it', async (t) => {
+  const {root, files} = await openTarget(t);
+  writeFileSync(join(root, 'file'), 'hello');
+  const clock = {now: 0};
+  const kernel = fuseKernel(files, {now: () => clock.now});
+  const node = nodeOf((await kernel.ask('lookup', Buffer.from('file\0'))).body);
+  const openIt = async (flags: number) =>
+    handleOf((await kernel.ask('open', fuse.open(flags), node)).body);
+  /** Size and seconds that they are believed, and whether the pod was asked. */
+  const look = async (handle: bigint) => {
+    const before = files.counters.requests;
+    const {body} = await kernel.ask('getattr', fields(1, 0, handle), node);
+    const isAsked = files.counters.requests > before;
+    const believedMs = Number(body.readBigUInt64LE(0)) * 1000 + body.readUInt32LE(8) / 1e6;
+    return {size: Number(body.readBigUInt64LE(24)), believedMs, isAsked};
+  };
+  const handle = await openIt(O_RDWR);
+  clock.now = 400;
+  t.deepEqual(await look(handle), {size: 5, believedMs: 600, isAsked: false});
+  t.deepEqual(await look(handle), {size: 5, believedMs: 1000, isAsked: true});
+
+  await openIt(O_RDONLY);
+  await kernel.ask('write', fuse.write(handle, 5n, Buffer.from(' there')));
+  t.deepEqual(await look(handle), {size: 11, believedMs: 1000, isAsked: true});
+
+  const other = await openIt(O_RDWR);
+  await kernel.ask('release', fuse.end(other), node);
+  t.true((await look(handle)).isAsked, 'it is closed');
+
+  await openIt(O_RDONLY);
+  clock.now = 1400;
+  writeFileSync(join(root, 'file'), '');
+  t.deepEqual(await look(handle), {size: 0, believedMs: 1000, isAsked: true}, 'a second is over');
+});
+
 test('a small directory comes with its opening', async (t) => {
   const {root, files} = await openTarget(t);
   mkdirSync(join(root, 'dir'));

@@ -4,9 +4,9 @@
  *
  * Theory of operation. Over a long way some 64 KiB cost hardly more than the 4 KiB that are wanted: the way does, not the
  * bytes. How much more is measured, for it depends on the link and on what else is on it: pieces that were read alone are compared
- * with blocks. A block that costs little more (LITTLE) may be twice as long the next time, one that costs too much (MUCH) half
- * as long; when the shortest costs too much, or a piece takes no longer than QUICK_MS, pieces are read alone, and a
- * block is tried now and then. In a file where TRIES_MAX blocks in a row were of no use, none is read for a while either.
+ * with blocks. A block that costs little more (LITTLE) may be twice as long the next time, one that costs more than what it
+ * saves, which is as many pieces as were found in blocks of late, half as long; when the shortest costs too much, or a piece
+ * takes no longer than QUICK_MS, pieces are read alone, and a block is tried now and then. In a file where TRIES_MAX blocks in a row were of no use, none is read for a while either.
  *
  * A block is believed for a second from when it was asked for, and then for as long as the file's version (its size, and when it was
  * written to), no older than a second, is still the one that it was when the block was asked for. The kernel believes its
@@ -23,10 +23,11 @@ const BLOCKS_MAX = 256;
 /** The longest piece. */
 const PIECE_MAX = 16_384;
 const QUICK_MS = 0.5;
-/** What a block may cost of what a piece costs, on average over some SAMPLES. */
-const LITTLE = 1.1;
-const MUCH = 1.25;
+/** What a block may cost of what a piece costs if it is of no use, on average over some SAMPLES. */
+const LITTLE = 1.05;
 const SAMPLES = 8;
+/** Over how many blocks it is averaged how many pieces are found in one. */
+const USE_SAMPLES = 32;
 /** Pieces that are read alone before a block is tried; after it was in vain, twice as many, and so on. */
 const REST_MIN = 4;
 const REST_MAX = 1024;
@@ -80,12 +81,28 @@ export class ReadAroundMemory {
   #rest = REST_MIN;
   #nextRest = REST_MIN;
   #turn = 0;
+  /** Pieces that are found in a block, on average, and since the last one was asked for. */
+  #use = 0;
+  #found = 0;
 
   /** How long the next block is to be; 0: the piece is to be read alone. */
   next(): number {
     this.#turn = (this.#turn + 1) % ALONE_EVERY;
     if (this.#rest > 0) this.#rest--;
     return this.#rest > 0 || this.#turn === 0 || this.#alone.ms < QUICK_MS ? 0 : this.#blockBytes;
+  }
+
+  /** Notes that a block is asked for. */
+  noteAsked(): void {
+    this.asked++;
+    this.#use += (this.#found - this.#use) / USE_SAMPLES;
+    this.#found = 0;
+  }
+
+  /** Notes that a piece is in a block. */
+  noteHit(): void {
+    this.hits++;
+    this.#found++;
   }
 
   noteAlone(ms: number): void {
@@ -97,12 +114,13 @@ export class ReadAroundMemory {
     if (length !== this.#blockBytes) return; // of a length that is given up
     this.#block.add(ms);
     const ratio = this.#block.ms / this.#alone.ms;
-    if (this.#block.count < SAMPLES && ratio < 2 * MUCH) return;
+    const worth = LITTLE + this.#use;
+    if (this.#block.count < SAMPLES && ratio < 2 * worth) return;
     if (ratio <= LITTLE) {
       this.#nextRest = REST_MIN;
       this.#resize(Math.min(BLOCK_MAX, 2 * length));
-    } else if (ratio > MUCH && length > BLOCK_MIN) this.#resize(length / 2);
-    else if (ratio > MUCH) {
+    } else if (ratio > worth && length > BLOCK_MIN) this.#resize(length / 2);
+    else if (ratio > worth) {
       this.#rest = this.#nextRest;
       this.#nextRest = Math.min(REST_MAX, 2 * this.#nextRest);
       this.#block = new Cost();
@@ -152,7 +170,7 @@ export class ReadAround {
       return undefined;
     }
     this.#tries = 0;
-    this.#memory.hits++;
+    this.#memory.noteHit();
     return this.#wholePart(block, offset, length);
   }
 
@@ -208,7 +226,7 @@ export class ReadAround {
       uses: 0,
       isDropped: false,
     };
-    memory.asked++;
+    memory.noteAsked();
     for (let at = start; at < start + length; at += BLOCK_MIN) {
       const other = this.#blocks.get(at / BLOCK_MIN);
       if (other !== undefined) this.#drop(other);

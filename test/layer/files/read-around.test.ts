@@ -11,6 +11,7 @@ const large = pattern(4_000_000);
 type Link = (bytes: number) => number;
 const far: Link = (bytes) => 20 + bytes / 1_000_000;
 const narrow: Link = (bytes) => 20 + bytes / 1000;
+const middling: Link = (bytes) => 1 + bytes / 300_000;
 const near: Link = (bytes) => 0.1 + bytes / 1_000_000;
 
 /** A file at the end of a link, and what was asked of it. */
@@ -74,10 +75,33 @@ test('over a long way, what is around a small piece comes with it', async (t) =>
 });
 
 test('where the bytes cost more than the way, pieces are read alone', async (t) => {
-  const {asked, scatter} = file(large, narrow);
-  for (let round = 0; round < 40; round++) await scatter(29);
+  const {asked, ahead, scatter} = file(large, narrow);
+  for (let round = 0; round < 40; round++) {
+    await scatter(29);
+    ahead.clear(); // the next pieces are far from these
+  }
   const more = asked.slice(200).filter(({length}) => length > 4096);
   t.true(more.length < 40, `${more.length} of ${asked.length}`);
+});
+
+test('a block that costs a little more is read if pieces are found in it, and else alone', async (t) => {
+  const useless = file(large, middling);
+  for (let round = 0; round < 30; round++) {
+    await useless.scatter(29);
+    useless.ahead.clear(); // the next pieces are far from these
+  }
+  t.true(useless.asked.filter(({length}) => length > 32_768).length < 20);
+
+  const {asked, read, state} = file(large, middling);
+  for (let round = 0; round < 30; round++) {
+    for (let index = 0; index < 29; index++) {
+      const block = 1 + ((index * 11) % 29);
+      for (const place of [1, 7, 13, 19, 26]) await read(block * 131_072 + place * 4096);
+    }
+    state.now += 2000; // nothing is believed any more
+  }
+  t.true((asked.at(-1)?.length ?? 0) >= 65_536);
+  t.true(asked.length < 0.6 * 30 * 29 * 5, `${asked.length}`);
 });
 
 test('where pieces come at once, they are read alone', async (t) => {

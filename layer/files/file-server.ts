@@ -17,6 +17,7 @@ import {ExtendedAttributes} from './extended-attributes.ts';
 import {FileError, type Identity} from './file-client.ts';
 import {
   MAX_REQUEST_BYTES,
+  MINOR_OF_MAPPED_DIRECT_IO,
   NOTIFY_INVALIDATE,
   OLDEST_MINOR,
   OUT_HEADER_BYTES,
@@ -264,6 +265,7 @@ export class FileServer implements Disposable {
       this.#reply(request.unique, EPROTO);
       return;
     }
+    this.#files.mayBypass = request.minor >= MINOR_OF_MAPPED_DIRECT_IO;
     this.#reply(request.unique, 0, [emitInit(request)]);
   }
 

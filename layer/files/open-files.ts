@@ -81,6 +81,11 @@ export class OpenFiles implements Disposable {
   readonly #behind = new WriteBehindMemory();
   readonly #directories: Directories;
   #last = 0;
+  /**
+   * Whether what is written past the kernel's cache makes void what that has (Linux 6.6). Then new files that are only written
+   * to bypass it: before its first write to each file that it caches, the kernel asks for its capabilities.
+   */
+  mayBypass = false;
 
   constructor(options: OpenFilesOptions) {
     this.#options = options;
@@ -225,7 +230,9 @@ export class OpenFiles implements Disposable {
     const attributes = present(fields.slice(4));
     const handle = this.#keepFile(node, source, {flags, fields});
     const entry = emitEntry({node: node.id, attributes, lifetimes: lifetimes[source]});
-    return Buffer.concat([entry, emitOpened(handle, OPEN_FLAG.keepCache)]);
+    const isDirect = this.mayBypass && (flags & accessMask) === constants.O_WRONLY;
+    const how = isDirect ? OPEN_FLAG.directIo : OPEN_FLAG.keepCache;
+    return Buffer.concat([entry, emitOpened(handle, how)]);
   }
 
   async read(request: RequestOf<'read'>): Promise<Reading> {

@@ -51,6 +51,9 @@ export const VERSION = {major: 7, minor: 31} as const;
 /** The oldest kernel that we can talk to: 5.4, whose protocol has a size for requests (max_pages). */
 export const OLDEST_MINOR = 28;
 
+/** From Linux 6.6 on, what is written past the cache makes void what that has of it, and what is not cached may be mapped. */
+export const MINOR_OF_MAPPED_DIRECT_IO = 39;
+
 /** What both sides can, of INIT. */
 export const INIT_FLAG = {
   asyncRead: 1 << 0,

@@ -2,13 +2,14 @@ import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
-import {OPCODE} from '../../../layer/files/fuse/protocol.ts';
+import {OPCODE, OPEN_FLAG} from '../../../layer/files/fuse/protocol.ts';
 import {until} from '../../helpers/agent.ts';
 import {openTarget} from '../../helpers/file-target.ts';
 import {type FuseKernel, fields, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
 
 const {EFBIG, EEXIST} = os.constants.errno;
-const {O_RDONLY, O_RDWR, O_SYNC} = {O_RDONLY: 0, O_RDWR: 2, O_SYNC: 0o4010000};
+const {O_RDONLY, O_WRONLY, O_RDWR} = {O_RDONLY: 0, O_WRONLY: 1, O_RDWR: 2};
+const O_SYNC = 0o4010000;
 /** No file system has files of this size. */
 const tooFar = 2n ** 62n;
 
@@ -240,6 +241,19 @@ test('a write is not waited for, and a read after it has what was written', asyn
   await Promise.all(written);
   await kernel.ask('flush', fuse.end(handle));
   t.is(readFileSync(join(root, 'file'), 'latin1'), 'xxxxxxxxxx');
+});
+
+test('a new file that is only written to bypasses the cache, where the kernel keeps that right', async (t) => {
+  const {files} = await openTarget(t);
+  for (const minor of [38, 39]) {
+    const kernel = fuseKernel(files);
+    await kernel.ask('init', fields(7, minor, 0, 0));
+    for (const flags of [O_WRONLY, O_RDWR]) {
+      const {body} = await kernel.ask('create', fuse.create(`${minor}-${flags}`, flags));
+      const isDirect = (body.readUInt32LE(136) & OPEN_FLAG.directIo) !== 0;
+      t.is(isDirect, minor === 39 && flags === O_WRONLY);
+    }
+  }
 });
 
 for (const name of ['flush', 'fsync'] as const) {

@@ -68,6 +68,7 @@ async function bench(): Promise<void> {
     throw new BenchError('--runs and --seconds are whole numbers above 0');
   needProgram('wrk', 'wrk');
   needProgram('h2load', 'nghttp2-client');
+  needProgram('haproxy', 'haproxy');
   needProgram('/usr/sbin/nginx', 'nginx-light');
   using person = await becomePerson();
   const wanted = chosen(rowsFor(person), flags.only);

@@ -20,6 +20,8 @@ import {mirrordPath, type Person} from '../network/person.ts';
 import {type Processes, pidOf, until} from '../network/processes.ts';
 import {descendants} from '../network/usage.ts';
 
+import {type Mesh, openMesh} from './mesh.ts';
+
 const sink = fileURLToPath(new URL('sink.ts', import.meta.url));
 /** How long nothing comes when no more does, ms. */
 const settleMs = 100;
@@ -50,6 +52,8 @@ export interface Pod {
   readonly load: LoadProcess;
   /** The agent, if there is one. */
   readonly proxies: readonly number[];
+  /** A mesh in it, from when that is first called. */
+  mesh(): Promise<Mesh>;
   /** How many requests the program that mirrors has had so far, when no more come. */
   copied(): Promise<number>;
 }
@@ -157,7 +161,13 @@ export async function openPods({
     const mirrored = isMirrored
       ? await mirror(name, {pid, enter, directory, ports})
       : {proxies: [], copied: async () => 0};
-    pods.set(name, {enter, ports, load: client, ...mirrored});
+    const prefixed = {enter, prefix, load, port: ports.short};
+    let opened: Promise<Mesh> | undefined;
+    const mesh = (): Promise<Mesh> => {
+      opened ??= openMesh(prefixed, {directory, processes});
+      return opened;
+    };
+    pods.set(name, {enter, ports, load: client, mesh, ...mirrored});
   }
   return pods;
 }

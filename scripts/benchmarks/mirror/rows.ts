@@ -71,6 +71,20 @@ const connections = loadRow('connections', connectionsTitle, 0, async (pod, dura
   return answer.connections / answer.seconds;
 });
 
+/** As often as a proxy in the pod makes them: in the order of the others, since the mesh comes with the first of these. */
+const meshTitle = `through a mesh’s proxy, ${atOnce} at a time`;
+const throughMesh = loadRow(
+  'mesh',
+  `new connections a second ${meshTitle}`,
+  0,
+  async (pod, durationMs) => {
+    const {host, client} = await pod.mesh();
+    const command = ['connections', host, pod.ports.short, atOnce, warmUpMs, durationMs];
+    const answer = await client.ask<{connections: number; seconds: number}>(command.join(' '));
+    return answer.connections / answer.seconds;
+  },
+);
+
 function requestsRow(person: Person, load: Load): Row {
   return {
     id: load.id,
@@ -92,5 +106,5 @@ function requestsRow(person: Person, load: Load): Row {
 export function rowsFor(person: Person): readonly Row[] {
   const ofNginx = loads.filter(({id}) => ['http1', 'http1-one', 'h2c'].includes(id));
   const ofBytes = [bulkRow('up'), bulkRow('down'), roundTrips, connections];
-  return [...ofBytes, ...ofNginx.map((load) => requestsRow(person, load))];
+  return [...ofBytes, ...ofNginx.map((load) => requestsRow(person, load)), throughMesh];
 }

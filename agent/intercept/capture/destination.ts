@@ -8,6 +8,7 @@
  *     not tracked, or not translated      it ends where it wanted to go: at the application
  *     translated to a port of an agent's  somebody steals the port; the bytes are the same
  *     translated elsewhere                a proxy has it
+ *     to an address of somebody else's    it is on its way through: what has the node's network sees what goes to its pods
  *
  * Rules that lead connections to a proxy without translation (TPROXY) need a socket that takes other addresses for its own
  * (IP_TRANSPARENT). Where anybody listens by such a one, the connection's own socket tells whose it is; and where that
@@ -19,13 +20,14 @@
 import {existsSync} from 'node:fs';
 import {errnoOf} from '../../errno.ts';
 import {connections, socketOfConnection, trackedDestination} from '../../native.ts';
+import {isOwnAddress, ownAddresses} from '../own-address.ts';
 import type {Ends} from '../tunnel-socket.ts';
 
-/** `proxy`: without translation. */
-export type Destination = 'application' | 'translated' | 'proxy';
+/** `elsewhere`: without translation. */
+export type Destination = 'application' | 'translated' | 'elsewhere';
 
-/** Between two looks at who listens by a transparent socket, ms. */
-const LISTENERS_MS = 2_000;
+/** Between two looks at who listens by a transparent socket, and which addresses there are, ms. */
+const LOOK_MS = 2_000;
 /** It is there if the kernel can track connections at all. */
 const TRACKING = '/proc/sys/net/netfilter/nf_conntrack_max';
 const NOBODY = {address: new Uint8Array(4), port: 0};
@@ -48,6 +50,7 @@ export class Destinations {
   /** By port, whether a proxy had the last connection from outside of which that was known. */
   readonly #wasProxys = new Map<number, boolean>();
   #hasTransparent = false;
+  #ownAddresses: readonly Uint8Array[] = [];
   #lookedAt = Number.NEGATIVE_INFINITY;
 
   /** `agentPorts`: where agents of the pod take redirected connections. */
@@ -57,8 +60,10 @@ export class Destinations {
 
   /** Of a connection whose handshake is over. `isLoopback`: it was seen on `lo`. */
   of(ends: Ends, isLoopback: boolean, nowMs: number): Destination {
+    if (nowMs - this.#lookedAt > LOOK_MS) this.#look(nowMs);
     if (!isLoopback && this.isTranslated(ends) === true) return 'translated';
-    return this.#isProxys(ends, isLoopback, nowMs) ? 'proxy' : 'application';
+    if (!isLoopback && this.#isOnItsWay(ends)) return 'elsewhere';
+    return this.#isProxys(ends, isLoopback) ? 'elsewhere' : 'application';
   }
 
   /** Whether it is led to somebody who is no agent; undefined: it is not tracked, or not yet. */
@@ -74,8 +79,14 @@ export class Destinations {
     }
   }
 
-  #isProxys({peer, local}: Ends, isLoopback: boolean, nowMs: number): boolean {
-    if (!this.#isAnybodyTransparent(nowMs)) return false;
+  /** The kernel may take other addresses for its own, too: then there is a socket. */
+  #isOnItsWay({peer, local}: Ends): boolean {
+    if (isOwnAddress(local.address, this.#ownAddresses)) return false;
+    return socketOfConnection(local, peer) === undefined && !isOwnAddress(local.address);
+  }
+
+  #isProxys({peer, local}: Ends, isLoopback: boolean): boolean {
+    if (!this.#hasTransparent) return false;
     const socket = socketOfConnection(local, peer);
     if (socket === undefined || socket.isOver) {
       return !isLoopback && this.#wasProxys.get(local.port) === true;
@@ -84,9 +95,9 @@ export class Destinations {
     return socket.isTransparent;
   }
 
-  #isAnybodyTransparent(nowMs: number): boolean {
-    if (nowMs - this.#lookedAt < LISTENERS_MS) return this.#hasTransparent;
+  #look(nowMs: number): void {
     this.#lookedAt = nowMs;
+    this.#ownAddresses = ownAddresses();
     try {
       this.#hasTransparent = ([4, 6] as const).some((family) =>
         connections(family, {}, 'listening').some(({isTransparent}) => isTransparent),
@@ -94,6 +105,5 @@ export class Destinations {
     } catch {
       this.#hasTransparent = false; // no sock_diag
     }
-    return this.#hasTransparent;
   }
 }

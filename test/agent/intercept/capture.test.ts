@@ -7,7 +7,7 @@ import test from 'ava';
 import {needing, programs} from '../../helpers/needs.ts';
 
 const program = fileURLToPath(new URL('capture/pod.ts', import.meta.url));
-const here = needing(test, programs('ip', 'nc', 'nft', 'nsenter', 'setpriv')).serial;
+const here = needing(test, programs('ip', 'nc', 'nft', 'nsenter', 'setpriv', 'sysctl')).serial;
 
 /** Runs a scenario of `pod.ts`; returns what it saw. */
 async function run<Seen>(scenario: string): Promise<Seen> {
@@ -104,6 +104,10 @@ here(
     });
   },
 );
+
+here('what only goes through the network of the target is not copied', async (t) => {
+  t.deepEqual(await run('forwarded'), {sizes: [10, 20]});
+});
 
 here('what is lost on the way and sent again is in the copy once', async (t) => {
   t.deepEqual(await run('lossy'), {isEchoed: true, isCopied: true});

@@ -392,6 +392,36 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     return {before, during, after: await counts()};
   },
 
+  /** Packets to somebody else, whose way leads through here, as through the network of a node. */
+  async forwarded() {
+    const behind = spawn('unshare', [
+      '-n',
+      'sh',
+      '-c',
+      `ip link set lo up; echo; exec nc -lk ${PORT}`,
+    ]);
+    await once(behind.stdout, 'data');
+    sh(`ip link add eth1 type veth peer name eth0 netns ${behind.pid}
+      ip addr add 10.8.0.1/24 dev eth1; ip link set eth1 up; sysctl -qw net.ipv4.ip_forward=1
+      nsenter -n -t ${behind.pid} sh -ec 'ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up
+        ip route add default via 10.8.0.1'
+      ${there.join(' ')} ip route add 10.8.0.0/24 via ${POD[4]}`);
+    const agent = await new AgentProcess().ready();
+    const {keeper} = await mirrored(agent);
+    const outside = await new Outside().ready();
+    const other = await outside.do({host: '10.8.0.2', port: PORT, bytes: 0, how: 'end'});
+    await outside.do({host: POD[4], port: PORT, bytes: 10, how: 'end'});
+    // An address that comes later is the pod's, too.
+    sh('ip addr add 10.7.0.1/32 dev eth0');
+    sh(`${there.join(' ')} ip route add 10.7.0.0/24 via ${POD[4]}`);
+    await outside.do({host: '10.7.0.1', port: PORT, bytes: 20, how: 'end'});
+    await until(() => keeper.kept.filter(({ended}) => ended === 'end').length >= 2);
+    const sizes = keeper.connections.map(({chunks}) => Buffer.concat(chunks).length);
+    behind.kill();
+    await agent.end();
+    return {error: other.error, sizes};
+  },
+
   /** Segments that are lost on their way, and some that are lost between the capture and the application. */
   async lossy() {
     const agent = await new AgentProcess().ready();

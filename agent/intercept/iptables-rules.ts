@@ -18,6 +18,12 @@ function chains(id: string): {incoming: string; local: string} {
   return {incoming: `MRDIN_${id}`, local: `MRDSTD_${id}`};
 }
 
+/** What leads to them: of what comes in, only what does not go through to somebody else. */
+function jumps(id: string): readonly [string, string] {
+  const {incoming, local} = chains(id);
+  return [`PREROUTING -m addrtype --dst-type LOCAL -j ${incoming}`, `OUTPUT -o lo -j ${local}`];
+}
+
 /** xt_time reads UTC, and takes whole seconds. */
 function dateText(atMs: number): string {
   return new Date(atMs).toISOString().slice(0, 19);
@@ -41,7 +47,7 @@ export function iptablesInstall(
   {isInstalled, acceptsLocal, nowMs}: Neighbours & {nowMs: number},
 ): string {
   const {incoming, local} = chains(id);
-  const jumps = [`PREROUTING -j ${incoming}`, `OUTPUT -o lo -j ${local}`] as const;
+  const [fromOutside, onLoopback] = jumps(id);
   const all = [...ports];
   const seconds = all.length === 0 ? IDLE_LIFETIME_SECONDS : LIFETIME_SECONDS;
   const until = `-m time --datestop ${dateText(nowMs + seconds * 1000)}`;
@@ -63,9 +69,9 @@ export function iptablesInstall(
     // Matches nothing. While there is such a target, the kernel goes on with what was redirected (xt_REDIRECT).
     `-A ${local} -p tcp --dport 0 ${until} -j REDIRECT --to-ports 1`,
     ...rules,
-    ...(isInstalled ? jumps.map((jump) => `-D ${jump}`) : []),
-    `-A ${jumps[0]}`,
-    `${acceptsLocal ? '-I' : '-A'} ${jumps[1]}`,
+    ...(isInstalled ? [`-D ${fromOutside}`, `-D ${onLoopback}`] : []),
+    `-A ${fromOutside}`,
+    `${acceptsLocal ? '-I' : '-A'} ${onLoopback}`,
     'COMMIT',
     '',
   ].join('\n');
@@ -76,8 +82,7 @@ export function iptablesRemove(id: string): string {
   const {incoming, local} = chains(id);
   return [
     '*nat',
-    `-D PREROUTING -j ${incoming}`,
-    `-D OUTPUT -o lo -j ${local}`,
+    ...jumps(id).map((jump) => `-D ${jump}`),
     `-F ${incoming}`,
     `-F ${local}`,
     `-X ${incoming}`,

@@ -7,7 +7,8 @@
  * first, and the proxy's own connection to the application, on `lo`, is ours. What the mesh leaves alone, `prerouting`
  * gets. On `lo` the address stays, and only the port changes: a proxy that speaks for its client (Istio's ztunnel, Envoy
  * with TPROXY) has the client's address, to which nothing from 127.0.0.1 can be answered. A packet that a mesh has given to
- * its proxy by TPROXY still has its destination at `prerouting`, and a mark that tells.
+ * its proxy by TPROXY still has its destination at `prerouting`, and a mark that tells. What only goes through, to an address
+ * that is not the pod's, is left alone: a target with the node's network sees what is forwarded to other pods.
  *
  * NAT decides at the first packet of a connection, so those that exist stay where they are. But where nobody has
  * tracked connections before us, the kernel begins with our rules, and takes the next packet of each that exists for a
@@ -91,7 +92,7 @@ function nftTable(table: string, redirection: Redirection, flags = ''): string {
     '  chain prerouting {',
     `    type nat hook prerouting priority ${PRIORITY}; policy accept;`,
     `    meta mark & ${PROXY_MARK_MASK} { ${PROXY_MARKS.join(', ')} } accept`,
-    `    ${first} redirect to :tcp dport map @ports`,
+    `    ${first} fib daddr type local redirect to :tcp dport map @ports`,
     '  }',
     '  chain output {',
     `    type nat hook output priority ${PRIORITY}; policy accept;`,

@@ -105,8 +105,15 @@ here(
   },
 );
 
-here('what only goes through the network of the target is not copied', async (t) => {
-  t.deepEqual(await run('forwarded'), {sizes: [10, 20]});
+here('what only goes through the network of the target is neither copied nor stolen', async (t) => {
+  t.deepEqual(await run('forwarded'), {
+    other: 'behind',
+    sizes: [10, 20],
+    stealing: [
+      ['nftables', 'thief', 'behind'],
+      ['iptables', 'thief', 'behind'],
+    ],
+  });
 });
 
 here('what is lost on the way and sent again is in the copy once', async (t) => {

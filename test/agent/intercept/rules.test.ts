@@ -62,7 +62,10 @@ test('iptables: each rule ends by itself, by the clock', (t) => {
   t.is(rules.length, 2);
   t.true(rules.every((line) => line.includes('--datestop 2026-11-23T00:00:03 ')));
   t.true(rules.every((line) => line.includes('--syn')));
-  t.regex(script, /-A PREROUTING -j MRDIN_0123abcd\n-A OUTPUT -o lo -j MRDSTD_0123abcd\nCOMMIT/);
+  t.regex(
+    script,
+    /-A PREROUTING -m addrtype --dst-type LOCAL -j MRDIN_0123abcd\n-A OUTPUT -o lo -j MRDSTD_0123abcd\nCOMMIT/,
+  );
 });
 
 test('iptables: a refresh moves the jumps to the end, and the removal takes all of it', (t) => {
@@ -73,7 +76,7 @@ test('iptables: a refresh moves the jumps to the end, and the removal takes all 
   );
   t.regex(
     again,
-    /-D PREROUTING -j MRDIN_0123abcd\n-D OUTPUT -o lo -j MRDSTD_0123abcd\n-A PREROUTING/,
+    /-D PREROUTING -m addrtype --dst-type LOCAL -j MRDIN_0123abcd\n-D OUTPUT -o lo -j MRDSTD_0123abcd\n-A PREROUTING/,
   );
   const removal = iptablesRemove('0123abcd');
   for (const chain of ['MRDIN_0123abcd', 'MRDSTD_0123abcd'])

@@ -128,6 +128,15 @@ async function mirrored(
   return {keeper, told: subscribed.told, end: () => subscribed.end()};
 }
 
+/** Starts a program where there is no nft. */
+const withoutNft = [
+  'unshare',
+  '-m',
+  'sh',
+  '-ec',
+  'mount --bind /dev/null /usr/sbin/nft; exec "$0" "$@"',
+];
+
 const by = (agent: AgentProcess): string[] =>
   [...agent.log.matchAll(/"message":"subscribed".*"by":"([\w-]+)"/g)].map(([, name]) => name ?? '');
 
@@ -383,9 +392,11 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     await outside.do({host: POD[4], port: PORT, bytes: 10, how: 'stay'});
     await until(async () => (await counts())['captured_connections'] === 1);
     const during = await counts();
-    agent.child.kill('SIGSTOP');
+    // What was started is the launcher.
+    const pid = Number(/"pid":(\d+)/.exec(agent.stderr())?.[1]);
+    process.kill(pid, 'SIGSTOP');
     await outside.do({host: POD[4], port: PORT, bytes: 24 << 20, how: 'stay'});
-    agent.child.kill('SIGCONT');
+    process.kill(pid, 'SIGCONT');
     await until(
       async () => Number((await counts())['captured_packets_lost_total{reason="full"}']) > 0,
     );
@@ -394,22 +405,18 @@ const scenarios: Record<string, () => Promise<unknown>> = {
 
   /** Packets to somebody else, whose way leads through here, as through the network of a node. */
   async forwarded() {
-    const behind = spawn('unshare', [
-      '-n',
-      'sh',
-      '-c',
-      `ip link set lo up; echo; exec nc -lk ${PORT}`,
-    ]);
+    const serve = `net.createServer((socket) => socket.end('behind\\n')).listen(${PORT}, () => console.log())`;
+    const behind = spawn('unshare', ['-n', process.execPath, '-e', serve]);
     await once(behind.stdout, 'data');
     sh(`ip link add eth1 type veth peer name eth0 netns ${behind.pid}
       ip addr add 10.8.0.1/24 dev eth1; ip link set eth1 up; sysctl -qw net.ipv4.ip_forward=1
-      nsenter -n -t ${behind.pid} sh -ec 'ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up
+      nsenter -n -t ${behind.pid} sh -ec 'ip link set lo up; ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up
         ip route add default via 10.8.0.1'
       ${there.join(' ')} ip route add 10.8.0.0/24 via ${POD[4]}`);
     const agent = await new AgentProcess().ready();
     const {keeper} = await mirrored(agent);
     const outside = await new Outside().ready();
-    const other = await outside.do({host: '10.8.0.2', port: PORT, bytes: 0, how: 'end'});
+    const other = await talkOutside('10.8.0.2');
     await outside.do({host: POD[4], port: PORT, bytes: 10, how: 'end'});
     // An address that comes later is the pod's, too.
     sh('ip addr add 10.7.0.1/32 dev eth0');
@@ -417,9 +424,21 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     await outside.do({host: '10.7.0.1', port: PORT, bytes: 20, how: 'end'});
     await until(() => keeper.kept.filter(({ended}) => ended === 'end').length >= 2);
     const sizes = keeper.connections.map(({chunks}) => Buffer.concat(chunks).length);
-    behind.kill();
     await agent.end();
-    return {error: other.error, sizes};
+    const stealing: string[][] = [];
+    for (const tool of ['nft', 'iptables']) {
+      const thief = await new AgentProcess(tool === 'nft' ? [] : withoutNft).ready();
+      const steal = thief.subscribe({port: PORT}, await serveEcho('thief'));
+      await steal.first;
+      stealing.push([
+        `${by(thief)}`.split('-')[0] ?? '',
+        await talkOutside(),
+        await talkOutside('10.8.0.2'),
+      ]);
+      await thief.end();
+    }
+    behind.kill();
+    return {other, sizes, stealing};
   },
 
   /** Segments that are lost on their way, and some that are lost between the capture and the application. */
@@ -508,8 +527,8 @@ const scenarios: Record<string, () => Promise<unknown>> = {
 };
 
 /** What a client outside reads first. */
-async function talkOutside(): Promise<string> {
-  const nc = spawn('sh', ['-c', `echo | ${there.join(' ')} nc -N ${POD[4]} ${PORT}`]);
+async function talkOutside(host: string = POD[4]): Promise<string> {
+  const nc = spawn('sh', ['-c', `echo | ${there.join(' ')} nc -N ${host} ${PORT}`]);
   const chunks = await (nc.stdout as Socket).toArray();
   return (
     Buffer.concat(chunks as Buffer[])

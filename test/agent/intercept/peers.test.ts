@@ -92,7 +92,7 @@ for (const [scenario, name] of [
   );
 }
 
-here('no more than four agents linger in a pod: the oldest ends first', async (t) => {
+withSetpriv('no more than four agents linger in a pod: the oldest ends first', async (t) => {
   const [displaced, over] = ['others linger', 'they are over'];
   t.deepEqual(await run('manyLinger'), {
     ends: ['', '', ...Array(4).fill('true bye\n')],

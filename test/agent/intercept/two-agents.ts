@@ -83,7 +83,7 @@ if (second === 'nftables') {
 } else {
   const tool = second === 'iptables-nft' ? 'iptables-nft' : 'iptables-legacy';
   for (const [chain, ...out] of [
-    ['IN', 'PREROUTING'],
+    ['IN', 'PREROUTING', '-m', 'addrtype', '--dst-type', 'LOCAL'],
     ['STD', 'OUTPUT', '-o', 'lo'],
   ] as const) {
     const [hook = '', ...match] = out;

@@ -22,6 +22,8 @@ export interface Load {
   readonly connections: number;
   /** Requests at a time in each. */
   readonly streams: number;
+  /** Each connection is for one request. */
+  readonly isClosing?: boolean;
 }
 
 export const loads: readonly Load[] = [
@@ -51,6 +53,26 @@ export const loads: readonly Load[] = [
     body: 'large',
     connections: 16,
     streams: 1,
+  },
+  {
+    id: 'new',
+    title: 'HTTP/1.1, 64 B, a new connection for each, 16 at a time',
+    tool: 'wrk',
+    port: ports.http1,
+    body: 'small',
+    connections: 16,
+    streams: 1,
+    isClosing: true,
+  },
+  {
+    id: 'new-one',
+    title: 'HTTP/1.1, 64 B, a new connection for each, one at a time',
+    tool: 'wrk',
+    port: ports.http1,
+    body: 'small',
+    connections: 1,
+    streams: 1,
+    isClosing: true,
   },
   {
     id: 'node',
@@ -178,12 +200,13 @@ export async function measure(
   load: Load,
   {name, pod, seconds}: {readonly name: string; readonly pod: Pod; readonly seconds: number},
 ): Promise<Sample> {
-  const {port, body, connections, streams} = load;
+  const {port, body, connections, streams, isClosing = false} = load;
   const paths = name.endsWith('half fit') ? [`/mine/${body}`, `/${body}`] : [`/${body}`];
   const before = cpuSeconds(pod.proxies);
   let outcome: Outcome;
   if (load.tool === 'wrk') {
     const options = ['-t1', `-c${connections}`, `-d${seconds}`, '-s', script];
+    if (isClosing) options.push('-H', 'Connection: close');
     const url = `http://127.0.0.1:${port}/`;
     const said = await output(person, [...pod.enter, 'wrk', ...options, url, '--', ...paths]);
     outcome = JSON.parse(said.trim().split('\n').at(-1) ?? '') as Outcome;

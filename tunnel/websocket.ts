@@ -169,7 +169,8 @@ class Driver {
   #connecting: Duplex | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
-  #isFlushing = false;
+  /** What will flush at the end of the turn. */
+  #flushing: NodeJS.Immediate | undefined;
   #isHurrying = false;
   #isBlocked = false;
   #isClosing = false;
@@ -276,10 +277,9 @@ class Driver {
 
   /** Sends at the end of this turn of the event loop, after all that I/O still has to say. */
   #flushSoon(): void {
-    if (this.#isFlushing || this.#isBlocked) return;
-    this.#isFlushing = true;
-    setImmediate(() => {
-      this.#isFlushing = false;
+    if (this.#flushing !== undefined || this.#isBlocked) return;
+    this.#flushing = setImmediate(() => {
+      this.#flushing = undefined;
       this.#flush();
     });
   }
@@ -290,7 +290,11 @@ class Driver {
     this.#isHurrying = true;
     process.nextTick(() => {
       this.#isHurrying = false;
-      if (!this.#isBlocked) this.#flush();
+      if (this.#isBlocked) return;
+      // Whatever has something to say later in this turn asks for it again.
+      clearImmediate(this.#flushing);
+      this.#flushing = undefined;
+      this.#flush();
     });
   }
 

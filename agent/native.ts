@@ -7,7 +7,7 @@
 import {createRequire} from 'node:module';
 import {machine} from 'node:os';
 import {getSystemErrorName} from 'node:util';
-import {packEndpoint, unpackEndpoint} from '../sockets/address.ts';
+import {lendEndpoint, packEndpoint, unpackEndpoint} from '../sockets/address.ts';
 import type {TunnelEndpoint} from '../tunnel/messages.ts';
 
 declare const captureBrand: unique symbol;
@@ -67,8 +67,8 @@ const NO_SOURCE = new Uint8Array(0);
  * on loopback ECONNREFUSED too; EADDRNOTAVAIL for a source that is not here; EPERM without NET_ADMIN.
  */
 export function connectMarked(to: TunnelEndpoint, mark: number, source?: Uint8Array): number {
-  const from = source === undefined ? NO_SOURCE : packEndpoint({address: source, port: 0});
-  return checked('connect', addon().connectMarked(packEndpoint(to), mark, from));
+  const from = source === undefined ? NO_SOURCE : lendEndpoint(source, 0, 1);
+  return checked('connect', addon().connectMarked(lendEndpoint(to.address, to.port), mark, from));
 }
 
 /** The user at the other end of a connected unix socket when it connected, or listened, as this user namespace has it. */

@@ -4,7 +4,7 @@
  */
 
 import type {Socket} from 'node:net';
-import {packEndpoint, unpackEndpoint} from './address.ts';
+import {lendEndpoint, unpackEndpoint} from './address.ts';
 import {
   type Addon,
   ASK,
@@ -274,7 +274,7 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
 export function connectNative(to: SocketEndpoint, keepAliveMs: number): NativeSocket | undefined {
   const addon = socketAddon();
   if (addon === undefined) return undefined;
-  const fd = addon.connect(packEndpoint(to), Math.ceil(keepAliveMs / 1000));
+  const fd = addon.connect(lendEndpoint(to.address, to.port), Math.ceil(keepAliveMs / 1000));
   if (fd < 0) throw errnoError('connect', fd);
   return new NativeSocket(addon, addon.open(fd), true);
 }

@@ -3,7 +3,7 @@
  * (layer/native/passages.c, standby.c). Whoever relays says here what is not passed on as it is; all else the addon sees.
  */
 
-import {packEndpoint} from './address.ts';
+import {lendEndpoint} from './address.ts';
 import {socketAddon} from './native.ts';
 import {NativeSocket} from './native-socket.ts';
 import type {SocketEndpoint, StreamSocket} from './types.ts';
@@ -30,8 +30,9 @@ export class Passage {
   constructor(client: StreamSocket | undefined, {destination, source}: PassageRoute) {
     const addon = socketAddon();
     if (addon === undefined || !(client instanceof NativeSocket) || client.isClosed) return;
-    const from = source === undefined ? NO_SOURCE : packEndpoint({address: source, port: 0});
-    if (addon.enterPassage(client.handle, packEndpoint(destination), from) < 0) return;
+    const from = source === undefined ? NO_SOURCE : lendEndpoint(source, 0, 1);
+    const to = lendEndpoint(destination.address, destination.port);
+    if (addon.enterPassage(client.handle, to, from) < 0) return;
     this.#client = client;
   }
 

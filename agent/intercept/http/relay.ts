@@ -24,40 +24,45 @@ const READ_BYTES = 65_536;
 const NOTHING = Buffer.alloc(0);
 
 /** Resolves when the connection is over; never rejects. */
-export async function relayRedirected(
+export function relayRedirected(
   connection: RedirectedConnection,
   options: HttpOptions,
 ): Promise<void> {
   const {socket, lettingGo} = connection;
+  const {promise, resolve} = Promise.withResolvers<void>();
   // Nobody has a filter any more: what lingers is to be small.
   const forget = lettingGo.onSaid(() => void judge.close());
-  const over = Promise.withResolvers<void>();
-  const context = {connection, options, router, counters: httpCounters};
-  detect(socket, options.detectionTimeoutMs, (protocol, head) => {
-    relay(context, protocol, head).then(over.resolve, over.reject);
-  });
-  try {
-    await over.promise;
-  } catch {
-    // A mistake of ours: it costs this connection, and is seen in the counter.
+  const onOver = (): void => {
+    forget();
+    resolve();
+  };
+  const onMistake = (): void => {
+    // One of ours: it costs this connection, and is seen in the counter.
     httpCounters.internalErrors++;
     socket.destroy(true);
-  } finally {
-    forget();
-  }
+    onOver();
+  };
+  const context = {connection, options, router, counters: httpCounters};
+  detect(socket, options.detectionTimeoutMs, (protocol, head) => {
+    try {
+      relay(context, protocol, head).then(onOver, onMistake);
+    } catch {
+      onMistake();
+    }
+  });
+  return promise;
 }
 
 type Known = Exclude<Protocol, 'more'>;
 
-/** `head`: what was read of it, which may be lent. */
-async function relay(context: RelayContext, protocol: Known, head: Buffer): Promise<void> {
+/** `head`: what was read of it, which may be lent. Throws or rejects for a mistake of ours. */
+function relay(context: RelayContext, protocol: Known, head: Buffer): Promise<void> {
   const {counters, connection} = context;
   const {socket} = connection;
   if (protocol === 'http2') {
     counters.http2Connections++;
     connection.passage.hold();
-    await new Http2Relay(context, socket).run(head);
-    return;
+    return new Http2Relay(context, socket).run(head);
   }
   if (protocol === 'http1') counters.http1Connections++;
   else counters.rawConnections++;
@@ -65,7 +70,7 @@ async function relay(context: RelayContext, protocol: Known, head: Buffer): Prom
   const client = new Leg(socket, signal);
   const over = new Http1Relay(context, client, signal).run(protocol !== 'http1');
   if (head.length > 0) client.receive(head);
-  await over;
+  return over;
 }
 
 /** Finds out what a connection speaks; `onKnown` takes it over, with what was read of it: lent, if it is of this moment. */

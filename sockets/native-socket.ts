@@ -47,7 +47,7 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
   #isEnding = false;
   #isShut = false;
   #isClosed = false;
-  /** Bytes that the outbox has. */
+  /** Bytes that the outbox has, and the kernel has not been given yet: they are not to be written twice. */
   #offered = 0;
   #received = 0;
   #given = 0;
@@ -113,7 +113,7 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
 
   flush(): void {
     this.#isFlushQueued = false;
-    if (this.#isClosed) return;
+    if (this.#isClosed || this.#offered > 0) return;
     if (this.#isConnecting) {
       this.#queue.keep();
       this.handler?.onFlushed?.();
@@ -128,8 +128,8 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
   }
 
   offer(outbox: Outbox): boolean {
-    if (this.#isClosed || this.#isConnecting || this.#isBlocked || this.#queue.bytes === 0)
-      return false;
+    if (this.#isClosed || this.#isConnecting || this.#isBlocked) return false;
+    if (this.#queue.bytes === 0 || this.#offered > 0) return false;
     const count = this.#queue.fill(parts);
     if (!outbox.put(parts, count, this.#handle)) return false;
     this.#isFlushQueued = false;
@@ -138,8 +138,10 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
   }
 
   onOffered(written: number): void {
+    const offered = this.#offered;
+    this.#offered = 0;
     if (this.#isClosed) return;
-    const isTaken = this.#take(written, this.#offered);
+    const isTaken = this.#take(written, offered);
     // What there was no room for in one call.
     if (isTaken && this.#queue.bytes > 0) this.flush();
     else this.#settle();

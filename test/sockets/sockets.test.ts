@@ -95,6 +95,28 @@ for (const [kind, take] of Object.entries(kinds)) {
     t.deepEqual(heard.events, ['end', 'close in order']);
   });
 
+  test(`${kind}: what is written and flushed while bytes are told of is written once`, async (t) => {
+    const [other, one] = await socketPair();
+    const socket = take(one);
+    const heard = new Listener();
+    socket.handler = Object.assign(heard, {
+      onData() {
+        socket.writeLent(Buffer.from('a'));
+        socket.flush();
+        socket.writeLent(Buffer.from('b'));
+        socket.flush();
+        socket.writeLent(Buffer.from('c'));
+      },
+      onEnd: () => socket.end(),
+    });
+    socket.readBytes = 65_536;
+    other.end('x');
+    let said = '';
+    for await (const chunk of other) said += chunk;
+    t.is(said, 'abc');
+    t.is(socket.bufferedBytes, 0);
+  });
+
   test(`${kind}: lent memory may be used again when the turn is over`, async (t) => {
     const [other, one] = await socketPair();
     const socket = take(one);

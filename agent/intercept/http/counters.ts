@@ -20,6 +20,8 @@ export interface HttpCounters {
   unreadBodies: number;
   /** Copies that were given up, because the program that mirrors was too slow. */
   cutMirrors: number;
+  /** Connections of HTTP/2 that do not pass as they are any more, since a request of theirs did not. */
+  dividedConnections: number;
   /** Sessions of HTTP/2 that were ended because their client broke the protocol, or flooded us. */
   brokenSessions: number;
   /** Connections that were reset for a mistake of ours. */
@@ -40,6 +42,7 @@ export const httpCounters: HttpCounters = {
   lateFilters: 0,
   unreadBodies: 0,
   cutMirrors: 0,
+  dividedConnections: 0,
   brokenSessions: 0,
   internalErrors: 0,
 };

@@ -66,6 +66,8 @@ export interface HttpOptions {
   readonly bodyTimeoutMs: number;
   /** How long jq programs, JSONPaths and patterns with look-around may think about a request. */
   readonly jqTimeLimitMs: number;
+  /** How long what follows on a connection of HTTP/2 waits for a filter that thinks, so that it can pass as it is. */
+  readonly holdMs: number;
   /** Says in responses who answered: `Mirrord-Agent`. */
   readonly injectHeaders: boolean;
   /** Forbids caches to keep what the application answers where somebody steals. */
@@ -78,6 +80,7 @@ export const HTTP_DEFAULTS: HttpOptions = {
   maxBodyBytes: 65_535,
   bodyTimeoutMs: 1000,
   jqTimeLimitMs: 500,
+  holdMs: 50,
   injectHeaders: false,
   overrideCacheControl: true,
 };

@@ -1,5 +1,5 @@
 /**
- * What the application says: it is the client's as it is, but for the heads of answers, which may change, and the numbers of
+ * What the application says: it is the client's as it is, but for what is added to the heads of answers, and the numbers of
  * streams.
  */
 
@@ -7,25 +7,21 @@ import type {HeaderChange} from '../response-head.ts';
 import {type Block, Http2Error} from './blocks.ts';
 import type {ClientEnd} from './client-end.ts';
 import type {FrameReader} from './frames.ts';
-import {changeFields, isFinalAnswer} from './head.ts';
+import {fieldsOf, isFinalAnswer} from './head.ts';
+import {Encoder, NO_TABLE} from './hpack/encoder.ts';
 import type {Field} from './hpack/field.ts';
 import type {ConnectionEvents, Setting} from './link.ts';
 import type {Parts} from './parts.ts';
+import {passHead} from './pass-head.ts';
 import {
-  ACK,
   CANCEL,
   END_STREAM,
   ENHANCE_YOUR_CALM,
   FLOW_CONTROL_ERROR,
-  INTERNAL_ERROR,
   MAX_31,
-  PING,
   REFUSED_STREAM,
 } from './protocol.ts';
-import {settingsForClient} from './settings.ts';
-
-/** SETTINGS that the client has not acknowledged. */
-const MAX_UNACKNOWLEDGED = 1000;
+import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED} from './settings.ts';
 
 /** What was made of an answer's head. */
 interface ChangedHead {
@@ -36,7 +32,10 @@ interface ChangedHead {
 export class ApplicationEnd implements ConnectionEvents {
   readonly #parts: Parts;
   readonly #client: ClientEnd;
-  #isFirst = true;
+  /** What is added to answers, as fields and encoded, while the changes are these. */
+  #changes: readonly HeaderChange[] = [];
+  #added: readonly Field[] = [];
+  #more: Uint8Array | undefined;
 
   constructor(parts: Parts, client: ClientEnd) {
     this.#parts = parts;
@@ -46,59 +45,118 @@ export class ApplicationEnd implements ConnectionEvents {
   // ---- streams ----
 
   onHead(block: Block, isLast: boolean): void {
-    const {application, client, streams, down} = this.#parts;
-    const {streamId = 0, padding = -1} = application?.blocks ?? {};
+    const {application, client, streams, down, isVerbatim} = this.#parts;
+    if (application === undefined) return;
+    const {streamId, padding} = application.blocks;
     const stream = streams.ofApplication.get(streamId);
-    if (stream === undefined || !stream.isDownOpen) return;
-    if (block.isTooLarge) {
-      streams.resetBoth(stream, INTERNAL_ERROR);
+    if (stream === undefined || !stream.isDownOpen) {
+      const {fields} = block;
+      if (isVerbatim) client.passHead(streamId, {fields, more: undefined, block, isLast});
+      else client.skipHead();
       return;
     }
-    const fields = isFinalAnswer(block) ? this.#changed(block) : block.fields;
+    const isAnswer = isFinalAnswer(block);
+    if (isAnswer) this.#setChanges();
+    const fields = isAnswer ? this.#changed(block) : block.fields;
+    const head = {fields, more: isAnswer ? this.#more : undefined, block, isLast};
+    if (down.isHeld(stream.id)) {
+      client.skipHead();
+      down.follow(stream.id, isLast, () => client.sendHead(stream.id, head));
+      return;
+    }
     const extras = padding < 0 ? undefined : {padding};
-    const isSent = down.follow(stream.id, isLast, () =>
-      client.sendHead(stream.id, {fields, block, isLast}, extras),
-    );
-    if (isSent && isLast) streams.answered(stream);
+    passHead({link: client, way: down}, stream.id, {...head, extras});
+    if (isLast) streams.answered(stream);
   }
 
-  #changed(block: Block): readonly Field[] {
+  #setChanges(): void {
     const changes = this.#parts.changes.of('application');
+    if (changes === this.#changes) return;
+    this.#changes = changes;
+    this.#added = fieldsOf(changes);
+    this.#more = changes.length === 0 ? undefined : new Encoder(NO_TABLE).encode(this.#added);
+  }
+
+  /** The fields with what is added. */
+  #changed(block: Block): readonly Field[] {
+    if (this.#added.length === 0) return block.fields;
     const known = block.found as ChangedHead | undefined;
-    if (known?.changes === changes) return known.fields;
-    const fields = changeFields(block.fields, changes);
-    block.found = {changes, fields} satisfies ChangedHead;
+    if (known?.changes === this.#changes) return known.fields;
+    const fields = [...block.fields, ...this.#added];
+    block.found = {changes: this.#changes, fields} satisfies ChangedHead;
     return fields;
   }
 
-  onData(frame: FrameReader): void {
-    const {streams, down} = this.#parts;
-    if (!down.arrived(frame.flowBytes)) throw new Http2Error(FLOW_CONTROL_ERROR);
-    const stream = streams.ofApplication.get(frame.streamId);
-    if (stream === undefined || !stream.isDownOpen) {
-      down.giveBack(frame.flowBytes);
+  onPush(block: Block): void {
+    const {application, client, down, streams, isVerbatim} = this.#parts;
+    if (application === undefined) return;
+    const {streamId, promisedId} = application.blocks;
+    const {fields} = block;
+    const id = isVerbatim ? streamId : (streams.ofApplication.get(streamId)?.id ?? 0);
+    const areMany = streams.ofClient.size >= MAX_STREAMS;
+    if (areMany && isVerbatim) throw new Http2Error(ENHANCE_YOUR_CALM);
+    streams.lastPushed = Math.max(streams.lastPushed, promisedId);
+    if (id === 0 || areMany) {
+      client.skipHead();
+      application.output.reset(promisedId, REFUSED_STREAM);
       return;
     }
-    const isSent = down.pass(frame, stream.id);
-    if (isSent && (frame.flags & END_STREAM) !== 0) streams.answered(stream);
+    const head = {fields, more: undefined, block, isLast: false, extras: {promisedId}};
+    passHead({link: client, way: down}, id, head);
+    streams.push(promisedId);
+  }
+
+  onData(frame: FrameReader): void {
+    const {streams, down, isVerbatim} = this.#parts;
+    const {streamId, flags, flowBytes} = frame;
+    const stream = streams.ofApplication.get(streamId);
+    const isLast = (flags & END_STREAM) !== 0;
+    if (isVerbatim) {
+      down.passOn(frame);
+      if (isLast) streams.answered(stream);
+      return;
+    }
+    if (!down.arrived(flowBytes)) throw new Http2Error(FLOW_CONTROL_ERROR);
+    if (this.#parts.client.output.isOpen && !frame.isWhole) {
+      // The rest of a frame of which the client has a part, whatever has become of its stream.
+      down.pass(frame, streamId);
+      if (isLast) streams.answered(stream);
+      return;
+    }
+    if (stream === undefined || !stream.isDownOpen) {
+      down.giveBack(flowBytes);
+      return;
+    }
+    if (down.pass(frame, stream.id) && isLast) streams.answered(stream);
   }
 
   onReset(id: number, code: number): void {
-    const {streams} = this.#parts;
+    const {streams, client, application, isVerbatim} = this.#parts;
     const stream = streams.ofApplication.get(id);
-    if (stream !== undefined) streams.resetClient(stream, code);
+    if (isVerbatim) {
+      if (application !== undefined) client.output.pass(application.reader, id);
+      if (stream !== undefined) streams.forget(stream, code);
+    } else if (stream !== undefined) streams.resetClient(stream, code);
   }
 
   onWindowUpdate(id: number, bytes: number): void {
-    const {streams, up, client} = this.#parts;
+    const {streams, up, client, application, isVerbatim} = this.#parts;
+    if (application === undefined) return;
     if (id === 0) {
-      if (!up.update(bytes)) throw new Http2Error(FLOW_CONTROL_ERROR);
+      const told = up.update(bytes);
+      if (told < 0) throw new Http2Error(FLOW_CONTROL_ERROR);
+      if (told === bytes) client.output.pass(application.reader, 0);
+      else if (told > 0) client.output.windowUpdate(0, told);
+      return;
+    }
+    if (isVerbatim) {
+      client.output.pass(application.reader, id);
       return;
     }
     const stream = streams.ofApplication.get(id);
     if (stream === undefined) return;
     if (stream.exchange === undefined) {
-      if (stream.isUpOpen) client.output.windowUpdate(stream.id, bytes);
+      if (stream.isUpOpen) client.output.pass(application.reader, stream.id);
       return;
     }
     stream.applicationWindow += bytes;
@@ -108,56 +166,63 @@ export class ApplicationEnd implements ConnectionEvents {
 
   // ---- the connection ----
 
-  onSettings(settings: readonly Setting[], windowChange: number): void {
-    const {streams, client, application} = this.#parts;
-    const {output, reader} = client;
+  onSettings(settings: readonly Setting[]): void {
+    const {client, application} = this.#parts;
     const {unacknowledged} = this.#client;
     if (unacknowledged.length >= MAX_UNACKNOWLEDGED) throw new Http2Error(ENHANCE_YOUR_CALM);
-    if (application !== undefined) reader.maxFrameBytes = application.output.maxFrameBytes;
-    output.greeting = undefined;
-    output.settings(settingsForClient(settings, this.#isFirst));
-    this.#isFirst = false;
-    unacknowledged.push(true);
-    if (windowChange === 0) return;
-    for (const stream of streams.ofClient.values()) {
-      stream.exchange?.changeReceiveWindow(windowChange);
-      if (stream.applicationId > 0) stream.applicationWindow += windowChange;
-      stream.exchange?.onRoom();
-    }
+    if (application === undefined) return;
+    client.output.greeting = undefined;
+    limitTables(application.reader);
+    client.output.pass(application.reader, 0);
+    unacknowledged.push(settings);
   }
 
   onSettingsAck(): void {
-    if (this.#client.owedAcks === 0) return;
-    this.#client.owedAcks--;
-    this.#parts.client.output.settingsAck();
+    const {client, down} = this.#parts;
+    if (!down.isHolding) {
+      this.#passOn();
+      this.#client.acknowledged();
+      return;
+    }
+    // What was sent before it was sent within other windows.
+    down.follow(0, false, () => {
+      client.output.settingsAck();
+      this.#client.acknowledged();
+    });
   }
 
-  onPing(payload: Buffer, isAck: boolean): void {
-    this.#parts.client.output.frame(PING, isAck ? ACK : 0, 0, payload);
+  onPing(): void {
+    this.#passOn();
   }
 
   onGoaway(last: number, code: number, debug: Buffer): void {
-    const {streams, client} = this.#parts;
+    const {streams, client, isVerbatim} = this.#parts;
     streams.lastOfApplication = Math.min(streams.lastOfApplication, last);
-    if (last === MAX_31) {
-      client.output.goaway(last, code, debug);
-      return;
-    }
+    const isPassed = isVerbatim || last === MAX_31;
+    if (isPassed) this.#passOn();
+    if (last === MAX_31) return;
     streams.lastOfClient = Math.min(
       streams.lastOfClient,
       streams.isAligned ? last : streams.lastId,
     );
-    client.output.goaway(streams.lastOfClient, code, debug);
+    if (!isPassed) client.output.goaway(streams.lastOfClient, code, debug);
     for (const [id, stream] of streams.ofApplication) {
-      if (id <= last) continue;
+      if (id <= last || id % 2 === 0) continue;
       if (stream.id <= streams.lastOfClient) streams.resetClient(stream, REFUSED_STREAM);
       else streams.forget(stream, CANCEL);
     }
   }
 
-  onOther({type, flags, streamId, bytes, start, end}: FrameReader): void {
-    const {streams, client} = this.#parts;
-    const id = streamId === 0 ? 0 : (streams.ofApplication.get(streamId)?.id ?? 0);
-    if (streamId === 0 || id > 0) client.output.frame(type, flags, id, bytes.subarray(start, end));
+  onOther(frame: FrameReader): void {
+    const {streams, client, isVerbatim} = this.#parts;
+    const {streamId} = frame;
+    const id = isVerbatim ? streamId : (streams.ofApplication.get(streamId)?.id ?? 0);
+    if (streamId === 0 || id > 0) client.output.pass(frame, id);
+  }
+
+  /** Passes on a frame of the connection. */
+  #passOn(): void {
+    const {client, application} = this.#parts;
+    if (application !== undefined) client.output.pass(application.reader, 0);
   }
 }

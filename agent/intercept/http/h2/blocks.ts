@@ -1,6 +1,6 @@
 /**
- * Header blocks of one direction of a connection: HEADERS, and the CONTINUATION frames behind it (RFC 9113, section
- * 4.3). Sans-IO.
+ * Header blocks of one direction of a connection: HEADERS or PUSH_PROMISE, and the CONTINUATION frames behind it (RFC 9113,
+ * section 4.3). Sans-IO.
  *
  * Most connections say the same again and again, in the same bytes. A block that comes again is the same object, with
  * whatever was found out about it, and costs a look-up: for as long as the table of the compression is as it was, or, if
@@ -12,7 +12,7 @@
 
 import type {FrameReader} from './frames.ts';
 import {readUint32} from './frames.ts';
-import {Decoder, type FieldList, HpackError} from './hpack/decoder.ts';
+import {Decoder, type FieldList, HpackError, type Table} from './hpack/decoder.ts';
 import type {Field} from './hpack/field.ts';
 import {
   COMPRESSION_ERROR,
@@ -21,8 +21,11 @@ import {
   ENHANCE_YOUR_CALM,
   FRAME_SIZE_ERROR,
   HAS_PRIORITY,
+  HEADERS,
+  MAX_31,
   PADDED,
   PROTOCOL_ERROR,
+  PUSH_PROMISE,
 } from './protocol.ts';
 
 /** What a head may have. nginx takes 32 KiB, Go 1 MiB; Node, and most others, less. */
@@ -73,6 +76,8 @@ export class Blocks {
   /** The stream that it depends on, with the bit "exclusive", and its weight; only with HAS_PRIORITY. */
   dependency = 0;
   weight = 0;
+  /** The stream that a PUSH_PROMISE promises; 0: it was HEADERS. */
+  promisedId = 0;
 
   readonly #decoder: Decoder;
   /** By their bytes: those that refer to the table, while it is of this generation, and those that do not. */
@@ -93,12 +98,27 @@ export class Blocks {
     return this.#isOpen;
   }
 
+  /** The block that was completed last has changed the table of the compression. */
+  get hasChangedTable(): boolean {
+    return this.#decoder.hasChanged;
+  }
+
+  /** What the table may have, as the sender has said last. */
+  get maxTableBytes(): number {
+    return this.#decoder.maxTableBytes;
+  }
+
+  /** The table as it was before that block. */
+  get tableBefore(): Table {
+    return this.#decoder.markedTable;
+  }
+
   /** What is kept of a block that is not whole. */
   get keptBytes(): number {
     return this.#partBytes;
   }
 
-  /** Takes a HEADERS frame or a CONTINUATION; returns the block that it completes. Throws Http2Error. */
+  /** Takes a frame of HEADERS, PUSH_PROMISE or CONTINUATION; returns the block that it completes. Throws Http2Error. */
   take(frame: FrameReader): Block | undefined {
     const {bytes, flags} = frame;
     let {start, end} = frame;
@@ -114,11 +134,17 @@ export class Blocks {
         this.padding = bytes[start++] ?? 0;
         end -= this.padding;
       }
-      if ((flags & HAS_PRIORITY) !== 0) {
+      if ((flags & HAS_PRIORITY) !== 0 && frame.type === HEADERS) {
         if (end - start < 5) throw new Http2Error(FRAME_SIZE_ERROR);
         this.dependency = readUint32(bytes, start);
         this.weight = bytes[start + 4] ?? 0;
         start += 5;
+      }
+      this.promisedId = 0;
+      if (frame.type === PUSH_PROMISE) {
+        if (end - start < 4) throw new Http2Error(FRAME_SIZE_ERROR);
+        this.promisedId = readUint32(bytes, start) & MAX_31;
+        start += 4;
       }
       if (end < start) throw new Http2Error(PROTOCOL_ERROR);
     }
@@ -143,6 +169,7 @@ export class Blocks {
 
   #decode(bytes: Buffer, start: number, end: number): Block {
     const decoder = this.#decoder;
+    decoder.mark();
     if (this.#generation !== decoder.generation) {
       this.#generation = decoder.generation;
       this.#known.clear();

@@ -1,8 +1,9 @@
 /**
- * What the client says: what is the application's goes there as it is, with its own numbers of streams.
+ * What the client says: what is the application's goes there as it is, with its own numbers of streams. As long as nothing else
+ * was, all is.
  *
- * Who breaks the protocol in what we have to understand ends his connection, by the code that RFC 9113 names; all
- * else is for the application to judge.
+ * Who breaks the protocol in what we have to understand ends his connection, by the code that RFC 9113 names, once a stream of
+ * it was a program's; all else is for the application to judge.
  */
 
 import {type Block, Http2Error} from './blocks.ts';
@@ -10,6 +11,7 @@ import {type FrameReader, readUint32, writeUint32} from './frames.ts';
 import type {ConnectionEvents, Setting} from './link.ts';
 import type {HeadersExtras} from './output.ts';
 import type {Parts} from './parts.ts';
+import {passHead} from './pass-head.ts';
 import {
   ACK,
   END_STREAM,
@@ -26,7 +28,7 @@ import {
 } from './protocol.ts';
 import {RateLimit} from './rate-limit.ts';
 import type {Routing} from './routing.ts';
-import {MAX_STREAMS, settingsForApplication} from './settings.ts';
+import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED} from './settings.ts';
 import type {Stream} from './streams.ts';
 
 /** Resets of streams that are not the application's: Node's limits (CVE-2023-44487). */
@@ -36,14 +38,13 @@ const RESETS_PER_SECOND = 33;
 const PROBE = Buffer.from('mirrord\0', 'latin1');
 
 export class ClientEnd implements ConnectionEvents {
-  /** SETTINGS that the client has not acknowledged: whether they are the application's. */
-  readonly unacknowledged: boolean[] = [];
+  /** SETTINGS that the client has not acknowledged; undefined: they are ours. */
+  readonly unacknowledged: (readonly Setting[] | undefined)[] = [];
   /** SETTINGS of the client that the application has not acknowledged. */
-  owedAcks = 0;
+  readonly owedAcks: (readonly Setting[])[] = [];
   readonly #parts: Parts;
   readonly #routing: Routing;
   readonly #resets = new RateLimit(RESET_BURST, RESETS_PER_SECOND);
-  #isFirst = true;
   #onProbed: (() => void) | undefined;
 
   constructor(parts: Parts, routing: Routing) {
@@ -54,7 +55,7 @@ export class ClientEnd implements ConnectionEvents {
   // ---- streams ----
 
   onHead(block: Block, isLast: boolean): void {
-    const {client, streams} = this.#parts;
+    const {client, streams, isVerbatim} = this.#parts;
     const {streamId} = client.blocks;
     const stream = streams.ofClient.get(streamId);
     if (stream !== undefined) {
@@ -62,79 +63,116 @@ export class ClientEnd implements ConnectionEvents {
       return;
     }
     if (streamId % 2 === 0) throw new Http2Error(PROTOCOL_ERROR);
-    // What is above the last one of a GOAWAY is not looked at, and neither is what follows a reset.
-    if (!streams.isIdle(streamId)) return;
+    if (!streams.isIdle(streamId)) {
+      this.#onLateHead(streamId, block, isLast);
+      return;
+    }
+    const areMany = streams.ofClient.size >= MAX_STREAMS;
+    if (areMany && isVerbatim) throw new Http2Error(ENHANCE_YOUR_CALM);
     streams.lastId = streamId;
-    if (block.isTooLarge) this.#refuse(streamId, ENHANCE_YOUR_CALM);
-    else if (streams.ofClient.size >= MAX_STREAMS) this.#refuse(streamId, REFUSED_STREAM);
+    if (areMany) this.#refuse(streamId, REFUSED_STREAM);
+    else if (block.isTooLarge && !isVerbatim) this.#refuse(streamId, ENHANCE_YOUR_CALM);
     else this.#routing.begin(streamId, {block, isWhole: isLast}, this.#extras());
   }
 
+  /** Of a stream that is over, or above the last one of a GOAWAY. */
+  #onLateHead(streamId: number, block: Block, isLast: boolean): void {
+    const {streams, application} = this.#parts;
+    const isOurs = streamId > streams.lastId && streamId <= streams.lastOfApplication;
+    if (isOurs) this.#parts.divide();
+    if (this.#parts.isVerbatim) {
+      const {fields} = block;
+      application?.passHead(streamId, {fields, more: undefined, block, isLast});
+    } else application?.skipHead();
+  }
+
   #refuse(streamId: number, code: number): void {
-    this.#parts.streams.isAligned = false;
-    this.#parts.client.output.reset(streamId, code);
+    const {application, client, streams} = this.#parts;
+    application?.skipHead();
+    streams.isAligned = false;
+    client.output.reset(streamId, code);
   }
 
   #onTrailers(stream: Stream, block: Block, isLast: boolean): void {
-    const {streams, up, application} = this.#parts;
+    const {streams, up, application, isVerbatim} = this.#parts;
     const {exchange, applicationId} = stream;
     const {fields} = block;
-    if (!stream.isUpOpen) {
+    if (!stream.isUpOpen && !isVerbatim) {
+      application?.skipHead();
       streams.resetBoth(stream, STREAM_CLOSED);
       return;
     }
+    if (stream.isUpOpen) for (const copy of stream.copies) copy.end(fields);
     if (isLast) stream.isUpOpen = false;
-    for (const copy of stream.copies) copy.end(fields);
-    if (exchange === undefined) {
-      const extras = this.#extras();
-      const isSent = up.follow(applicationId, isLast, () =>
-        application?.sendHead(applicationId, {fields, block, isLast}, extras),
+    if (exchange !== undefined) {
+      application?.skipHead();
+      if (isLast) exchange.onTrailers(fields);
+      else streams.resetBoth(stream, PROTOCOL_ERROR);
+    } else if (up.isHeld(applicationId)) {
+      application?.skipHead();
+      up.follow(applicationId, isLast, () =>
+        application?.sendHead(applicationId, {fields, block, isLast}),
       );
-      if (isSent && isLast) stream.isSent = true;
-    } else if (isLast) exchange.onTrailers(fields);
-    else streams.resetBoth(stream, PROTOCOL_ERROR);
+    } else {
+      const head = {fields, more: undefined, block, isLast, extras: this.#extras()};
+      if (application !== undefined) passHead({link: application, way: up}, applicationId, head);
+      if (isLast) stream.isSent = true;
+    }
     streams.forgetIfOver(stream);
   }
 
   onData(frame: FrameReader): void {
-    const {streams, up, exchanges} = this.#parts;
+    const {streams, up, exchanges, isVerbatim} = this.#parts;
     const {streamId, flowBytes} = frame;
-    if (!up.arrived(flowBytes)) throw new Http2Error(FLOW_CONTROL_ERROR);
     const stream = streams.ofClient.get(streamId);
+    if (isVerbatim) {
+      up.passOn(frame);
+      if (stream?.isUpOpen !== true) return;
+      noteBody(stream, frame);
+      if (!stream.isUpOpen) streams.sent(stream);
+      return;
+    }
+    if (!up.arrived(flowBytes)) throw new Http2Error(FLOW_CONTROL_ERROR);
     if (stream === undefined || !stream.isUpOpen) {
       if (streams.isIdle(streamId)) throw new Http2Error(PROTOCOL_ERROR);
       up.giveBack(flowBytes);
       if (stream !== undefined) streams.resetBoth(stream, STREAM_CLOSED);
       return;
     }
-    const isLast = (frame.flags & END_STREAM) !== 0;
-    if (isLast) stream.isUpOpen = false;
+    noteBody(stream, frame);
     if (stream.exchange !== undefined) {
       exchanges.took(flowBytes);
       stream.exchange.onBody(frame);
-    } else {
-      if (stream.copies.length > 0) copyBody(stream, frame);
-      if (up.pass(frame, stream.applicationId) && isLast) stream.isSent = true;
-    }
-    if (isLast) streams.forgetIfOver(stream);
+    } else if (up.pass(frame, stream.applicationId) && !stream.isUpOpen) stream.isSent = true;
+    if (!stream.isUpOpen) streams.forgetIfOver(stream);
   }
 
   onReset(id: number, code: number): void {
+    const {client, streams, toApplication, isVerbatim} = this.#parts;
     const stream = this.#known(id);
+    if (isVerbatim) {
+      toApplication?.pass(client.reader, id);
+      if (stream !== undefined) streams.forget(stream, code);
+      return;
+    }
     if (stream === undefined) return;
     if (stream.applicationId === 0 && !this.#resets.take()) throw new Http2Error(ENHANCE_YOUR_CALM);
-    this.#parts.streams.resetApplication(stream, code);
+    streams.resetApplication(stream, code);
   }
 
   onWindowUpdate(id: number, bytes: number): void {
-    const {down, streams, toApplication} = this.#parts;
+    const {client, down, streams, toApplication, isVerbatim} = this.#parts;
     if (id === 0) {
-      if (!down.update(bytes)) throw new Http2Error(FLOW_CONTROL_ERROR);
+      const told = down.update(bytes);
+      if (told < 0) throw new Http2Error(FLOW_CONTROL_ERROR);
+      if (told === bytes) toApplication?.pass(client.reader, 0);
+      else if (told > 0) toApplication?.windowUpdate(0, told);
       return;
     }
     const stream = this.#known(id);
-    if (stream === undefined) return;
-    if (stream.applicationId > 0) toApplication?.windowUpdate(stream.applicationId, bytes);
+    if (isVerbatim) toApplication?.pass(client.reader, id);
+    if (isVerbatim || stream === undefined) return;
+    if (stream.applicationId > 0) toApplication?.pass(client.reader, stream.applicationId);
     else if (bytes === 0) streams.resetBoth(stream, PROTOCOL_ERROR);
     else if (stream.exchange?.onClientWindow(bytes) === false)
       streams.resetBoth(stream, FLOW_CONTROL_ERROR);
@@ -149,22 +187,67 @@ export class ClientEnd implements ConnectionEvents {
 
   // ---- the connection ----
 
-  onSettings(settings: readonly Setting[], windowChange: number): void {
-    const {streams, client, application, toApplication} = this.#parts;
-    if (windowChange !== 0)
-      for (const {exchange} of streams.ofClient.values()) exchange?.changeWindow(windowChange);
-    if (application === undefined || toApplication === undefined) {
+  onSettings(settings: readonly Setting[]): void {
+    const {client, toApplication} = this.#parts;
+    if (toApplication === undefined) {
       client.output.settingsAck();
+      this.#apply(settings);
       return;
     }
-    application.reader.maxFrameBytes = client.output.maxFrameBytes;
-    toApplication.settings(settingsForApplication(settings, this.#isFirst));
-    this.#isFirst = false;
-    this.owedAcks++;
+    if (this.owedAcks.length >= MAX_UNACKNOWLEDGED) throw new Http2Error(ENHANCE_YOUR_CALM);
+    limitTables(client.reader);
+    toApplication.pass(client.reader, 0);
+    this.owedAcks.push(settings);
+  }
+
+  /** The client has heard that what it has set is in force. */
+  acknowledged(): void {
+    const settings = this.owedAcks.shift();
+    if (settings !== undefined) this.#apply(settings);
+  }
+
+  /** Acknowledges what the application will not. */
+  acknowledgeAll(): void {
+    for (let left = this.owedAcks.length; left > 0; left--) {
+      this.#parts.client.output.settingsAck();
+      this.acknowledged();
+    }
+  }
+
+  #apply(settings: readonly Setting[]): void {
+    const change = this.#parts.client.apply(settings);
+    if (change === 0) return;
+    for (const {exchange} of this.#parts.streams.ofClient.values()) exchange?.changeWindow(change);
   }
 
   onSettingsAck(): void {
-    if (this.unacknowledged.shift()) this.#parts.toApplication?.settingsAck();
+    const {client, toApplication, up} = this.#parts;
+    if (this.unacknowledged.length > 0 && this.unacknowledged[0] === undefined) {
+      this.unacknowledged.shift();
+    } else if (!up.isHolding) {
+      toApplication?.pass(client.reader, 0);
+      this.#heard(this.unacknowledged.shift());
+    } else {
+      // What was sent before it was sent within other windows.
+      const settings = this.unacknowledged.shift();
+      up.follow(0, false, () => {
+        toApplication?.settingsAck();
+        this.#heard(settings);
+      });
+    }
+  }
+
+  /** What the application has set is in force. */
+  #heard(settings: readonly Setting[] | undefined): void {
+    const {application, streams} = this.#parts;
+    if (settings === undefined || application === undefined) return;
+    const change = application.apply(settings);
+    if (change === 0) return;
+    for (const stream of streams.ofClient.values()) {
+      stream.exchange?.changeReceiveWindow(change);
+      if (stream.applicationId > 0) stream.applicationWindow += change;
+      stream.exchange?.onRoom();
+    }
   }
 
   /** Has `onAnswer` called when the client has heard everything that was said so far. */
@@ -180,25 +263,24 @@ export class ClientEnd implements ConnectionEvents {
       this.#onProbed = undefined;
       return;
     }
-    if (toApplication !== undefined) toApplication.frame(PING, isAck ? ACK : 0, 0, payload);
+    if (toApplication !== undefined) toApplication.pass(client.reader, 0);
     else if (!isAck) client.output.frame(PING, ACK, 0, payload);
   }
 
-  onGoaway(lastStreamId: number, code: number, debug: Buffer): void {
-    this.#parts.toApplication?.goaway(lastStreamId, code, debug);
+  onGoaway(): void {
+    this.#parts.toApplication?.pass(this.#parts.client.reader, 0);
   }
 
   onOther(frame: FrameReader): void {
-    const {streams, toApplication} = this.#parts;
-    const {type, flags, streamId} = frame;
-    const id = streamId === 0 ? 0 : (streams.ofClient.get(streamId)?.applicationId ?? 0);
-    if (toApplication === undefined || (streamId !== 0 && id === 0)) return;
-    const payload = frame.bytes.subarray(frame.start, frame.end);
-    if (type === PRIORITY || type === PRIORITY_UPDATE) {
-      if (payload.length < 4) return;
-      writeUint32(payload, 0, this.#dependencyOf(readUint32(payload, 0)));
+    const {streams, toApplication, isVerbatim} = this.#parts;
+    const {type, streamId, bytes, start, end} = frame;
+    const id = isVerbatim ? streamId : (streams.ofClient.get(streamId)?.applicationId ?? 0);
+    if (streamId !== 0 && id === 0) return;
+    if ((type === PRIORITY || type === PRIORITY_UPDATE) && !isVerbatim) {
+      if (end - start < 4) return;
+      writeUint32(bytes, start, this.#dependencyOf(readUint32(bytes, start)));
     }
-    toApplication.frame(type, flags, id, payload);
+    toApplication?.pass(frame, id);
   }
 
   /** What a stream depends on, as the application has it; 0, nothing, when it does not have it. */
@@ -214,10 +296,13 @@ export class ClientEnd implements ConnectionEvents {
   }
 }
 
-function copyBody({copies}: Stream, frame: FrameReader): void {
-  const bytes = Buffer.from(frame.bytes.subarray(frame.start, frame.end));
+/** What there is of a request's body, and whether that is all. */
+function noteBody(stream: Stream, frame: FrameReader): void {
   const isLast = (frame.flags & END_STREAM) !== 0;
-  for (const copy of copies) {
+  if (isLast) stream.isUpOpen = false;
+  if (stream.copies.length === 0 || (frame.end === frame.start && !isLast)) return;
+  const bytes = Buffer.from(frame.bytes.subarray(frame.start, frame.end));
+  for (const copy of stream.copies) {
     copy.write(bytes);
     if (isLast) copy.end(undefined);
   }

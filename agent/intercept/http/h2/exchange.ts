@@ -12,7 +12,7 @@ import type {Block} from './blocks.ts';
 import {BodyQueue, type Sink} from './body-queue.ts';
 import type {RequestCopy} from './copies.ts';
 import type {FrameReader} from './frames.ts';
-import {changeFields} from './head.ts';
+import {fieldsOf} from './head.ts';
 import type {Field} from './hpack/field.ts';
 import type {AnswerEvents, ProgramConnection, ProgramStream} from './program-connection.ts';
 import {
@@ -69,7 +69,6 @@ export class Exchange implements AnswerEvents, Sink {
   readonly #answer: BodyQueue;
   /** What he believes that he may send; below 0 when he has set that it is less. */
   #receiveWindow: number;
-  #allowance = 0;
   #ungranted = 0;
   /** Granted before it was taken. */
   #advance = 0;
@@ -192,7 +191,7 @@ export class Exchange implements AnswerEvents, Sink {
   onBody(frame: FrameReader): void {
     const bytes = Buffer.from(frame.bytes.subarray(frame.start, frame.end));
     this.#receiveWindow -= frame.flowBytes;
-    if (this.#receiveWindow + this.#allowance < 0) {
+    if (this.#receiveWindow < 0) {
       this.#host.reset(this, FLOW_CONTROL_ERROR);
       return;
     }
@@ -233,11 +232,9 @@ export class Exchange implements AnswerEvents, Sink {
     this.flushAnswer();
   }
 
-  /** The client was told that he may send more, or less, than before. */
+  /** The client has heard that he may send more, or less, than before. */
   changeReceiveWindow(bytes: number): void {
     this.#receiveWindow += bytes;
-    // What is on its way was allowed when it was sent.
-    this.#allowance += Math.max(-bytes, 0);
     this.#grant(0);
     this.#onProgress?.();
   }
@@ -287,7 +284,7 @@ export class Exchange implements AnswerEvents, Sink {
     this.#hasAnswer = true;
     this.#saved = undefined;
     this.#note();
-    this.#host.sendHead(this, changeFields(fields, this.#host.changes), isLast);
+    this.#host.sendHead(this, [...fields, ...fieldsOf(this.#host.changes)], isLast);
     if (!isLast) this.#answer.start(this);
   }
 

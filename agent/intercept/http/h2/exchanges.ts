@@ -32,10 +32,12 @@ export class Exchanges implements ExchangeHost {
     return this.#keptBytes;
   }
 
-  /** Returns a stream's exchange, from when on its windows are ours. */
+  /** Returns a stream's exchange, from when on its windows are ours; if it has none, its head is the one that was read last. */
   of(stream: Stream, request: Request): Exchange {
     if (stream.exchange !== undefined) return stream.exchange;
     const {client, application, context, streams} = this.#parts;
+    this.#parts.divide();
+    application?.skipHead();
     stream.isUpOpen = !request.isWhole;
     streams.ofClient.set(stream.id, stream);
     stream.exchange = new Exchange(this, stream.id, {
@@ -75,7 +77,8 @@ export class Exchanges implements ExchangeHost {
 
   get answerRoom(): number {
     const {client, down} = this.#parts;
-    const room = client.socket.bufferedBytes < WRITE_BYTES ? down.room : 0;
+    const isFree = client.socket.bufferedBytes < WRITE_BYTES && !client.output.isOpen;
+    const room = isFree ? down.room : 0;
     if (room === 0) this.#isAnswerWaiting = true;
     return Math.min(room, client.output.maxFrameBytes);
   }

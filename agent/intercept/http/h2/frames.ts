@@ -8,25 +8,27 @@
  * nothing is kept. What is left of any other is copied until the rest has come. Padding of DATA is counted, for flow
  * control, and skipped.
  *
+ * Each byte is told of once, in order: as raw bytes, those of all that was told of are those that came. What was not told
+ * of is kept (`takeKept`), or was not read (`consumed`).
+ *
  * The frame that is told of is in the reader's fields: there is no object for each.
  */
 
 import {
-  CONTINUATION,
   DATA,
   DEFAULT_FRAME_BYTES,
   END_STREAM,
   FRAME_HEADER_BYTES,
   FRAME_SIZE_ERROR,
-  HEADERS,
   MAX_31,
   PADDED,
   PROTOCOL_ERROR,
-  PUSH_PROMISE,
 } from './protocol.ts';
 
-/** The largest payload of a frame that is neither DATA nor known: it is kept until it is whole. */
+/** The largest payload of a frame that is not DATA: it is kept until it is whole. */
 const KEPT_BYTES = 262_144;
+
+const NOTHING = Buffer.alloc(0);
 
 /** What is told of the bytes of one direction. */
 export interface FrameEvents {
@@ -41,28 +43,32 @@ export class FrameReader {
   flags = 0;
   streamId = 0;
   /** The payload is `bytes` from `start` to `end`, of DATA without padding. */
-  bytes: Buffer = Buffer.alloc(0);
+  bytes: Buffer = NOTHING;
   start = 0;
   end = 0;
-  /** Where in `bytes` a frame begins that lies there as a whole, so that it can be passed on as it is; else -1. */
-  headerStart = -1;
-  /** Of DATA: where such a frame ends, behind its padding; and what it counts for flow control. */
-  wholeEnd = 0;
+  /** All of it, as it came, is `bytes` from `rawStart` to `rawEnd`. */
+  rawStart = 0;
+  rawEnd = 0;
+  /** It is not only a part of a DATA frame. */
+  isWhole = true;
+  /** Of a DATA frame, what is still to come. */
+  left = 0;
+  /** Of DATA: what it counts for flow control. */
   flowBytes = 0;
+  /** How many of the bytes that were pushed last were told of, or are kept. */
+  consumed = 0;
   /** What we have said that we take: SETTINGS_MAX_FRAME_SIZE. */
   maxFrameBytes = DEFAULT_FRAME_BYTES;
 
   readonly #events: FrameEvents;
   #isStopped = false;
+  #isPaused = false;
   /** The beginning of a frame that has not come as a whole. */
-  #rest: Buffer | undefined;
+  #rest: Buffer = NOTHING;
   #restBytes = 0;
-  /** What is missing of a DATA frame, and whether it ends the stream. */
+  /** What is missing of a DATA frame's data, and whether it ends the stream. */
   #dataLeft = 0;
-  #paddingLeft = 0;
   #isEndOfStream = false;
-  /** Of a frame that nobody wants. */
-  #skipLeft = 0;
 
   constructor(events: FrameEvents) {
     this.#events = events;
@@ -70,12 +76,12 @@ export class FrameReader {
 
   /** No byte is in the middle of a frame. */
   get isBetweenFrames(): boolean {
-    return this.#restBytes + this.#dataLeft + this.#paddingLeft + this.#skipLeft === 0;
+    return this.#restBytes + this.left === 0;
   }
 
-  /** What is kept of a frame that is not whole. */
+  /** The memory that is kept of a frame that is not whole. */
   get keptBytes(): number {
-    return this.#rest?.length ?? 0;
+    return this.#restBytes > 0 ? this.#rest.length : 0;
   }
 
   /** Nothing is told of any more. */
@@ -83,41 +89,47 @@ export class FrameReader {
     this.#isStopped = true;
   }
 
-  /** Reads the next bytes, which may be lent. */
+  /** Nothing is read behind the frame that is told of now, until `resume`. */
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+  }
+
+  /** Returns what is kept, which is nobody's any more. */
+  takeKept(): Buffer {
+    const kept = this.#rest.subarray(0, this.#restBytes);
+    this.#forgetRest();
+    return kept;
+  }
+
+  /** Reads the next bytes, which may be lent, as far as `consumed`: to their end, unless it is paused or has stopped. */
   push(chunk: Buffer): void {
-    let at = 0;
-    while (at < chunk.length && !this.#isStopped) {
-      if (this.#dataLeft + this.#paddingLeft > 0) at = this.#continueData(chunk, at);
-      else if (this.#skipLeft > 0) {
-        const count = Math.min(this.#skipLeft, chunk.length - at);
-        this.#skipLeft -= count;
-        at += count;
-      } else if (this.#restBytes > 0) at = this.#continueRest(chunk, at);
-      else at = this.#readFrame(chunk, at);
+    this.consumed = 0;
+    while (this.consumed < chunk.length && !this.#isStopped && !this.#isPaused) {
+      if (this.left > 0) this.#tellPart(chunk, this.consumed, 0);
+      else if (this.#restBytes > 0) this.#continueRest(chunk);
+      else this.#readFrame(chunk);
     }
   }
 
-  /** Reads a frame that begins at a place, as far as it is there; returns where to go on. */
-  #readFrame(bytes: Buffer, at: number): number {
-    if (bytes.length - at < FRAME_HEADER_BYTES)
-      return this.#keep(bytes, at, FRAME_HEADER_BYTES + 1);
+  /** Reads a frame that begins here, as far as it is there. */
+  #readFrame(bytes: Buffer): void {
+    const at = this.consumed;
+    if (bytes.length - at < FRAME_HEADER_BYTES) {
+      this.#keepAll(bytes, FRAME_HEADER_BYTES + 1);
+      return;
+    }
     const length = this.#readHeader(bytes, at);
-    if (length < 0) return bytes.length;
-    const start = at + FRAME_HEADER_BYTES;
-    const end = start + length;
-    if (this.type === DATA) {
-      if (end <= bytes.length) return this.#onWholeData(bytes, at, end);
-      return this.#beginData(bytes, at, length);
-    }
-    if (end <= bytes.length) {
-      this.#tell(bytes, start, end, at);
-      return end;
-    }
-    if (length > KEPT_BYTES) {
-      this.#skipLeft = length;
-      return start;
-    }
-    return this.#keep(bytes, at, FRAME_HEADER_BYTES + length);
+    if (length < 0) return;
+    const end = at + FRAME_HEADER_BYTES + length;
+    if (end <= bytes.length) this.#tellWhole(bytes, at, end);
+    else if (this.type !== DATA) this.#keepAll(bytes, FRAME_HEADER_BYTES + length);
+    else if ((this.flags & PADDED) !== 0 && at + FRAME_HEADER_BYTES === bytes.length)
+      this.#keepAll(bytes, FRAME_HEADER_BYTES + 1);
+    else this.#beginData(bytes, at, length);
   }
 
   /** Returns the payload's length; -1 when it is not allowed. */
@@ -126,138 +138,123 @@ export class FrameReader {
     this.type = bytes[at + 3] ?? 0;
     this.flags = bytes[at + 4] ?? 0;
     this.streamId = readUint32(bytes, at + 5) & MAX_31;
-    const isHead =
-      this.type === HEADERS || this.type === CONTINUATION || this.type === PUSH_PROMISE;
-    if (length <= this.maxFrameBytes && !(isHead && length > KEPT_BYTES)) return length;
+    const isKept = this.type !== DATA;
+    if (length <= this.maxFrameBytes && !(isKept && length > KEPT_BYTES)) return length;
     this.#break(FRAME_SIZE_ERROR);
     return -1;
   }
 
-  #tell(bytes: Buffer, start: number, end: number, headerStart: number): void {
+  /** `consumed` is where it ends in what was pushed, or will be. */
+  #tellWhole(bytes: Buffer, at: number, end: number): void {
     this.bytes = bytes;
-    this.start = start;
+    this.rawStart = at;
+    this.rawEnd = end;
+    this.start = at + FRAME_HEADER_BYTES;
     this.end = end;
-    this.headerStart = headerStart;
+    this.isWhole = true;
+    if (this.type === DATA && !this.#trimPadding()) return;
+    if (this.#restBytes === 0) this.consumed = end;
+    else this.#forgetRest();
     this.#events.onFrame(this);
   }
 
   // ---- DATA ----
 
-  #onWholeData(bytes: Buffer, at: number, end: number): number {
-    let start = at + FRAME_HEADER_BYTES;
-    let dataEnd = end;
-    this.flowBytes = end - start;
-    this.wholeEnd = end;
-    if ((this.flags & PADDED) !== 0) {
-      const padding = bytes[start] ?? 0;
-      // Section 6.1: the padding must be shorter than the payload.
-      if (this.flowBytes === 0) return this.#break(FRAME_SIZE_ERROR);
-      if (padding >= this.flowBytes) return this.#break(PROTOCOL_ERROR);
-      start++;
-      dataEnd -= padding;
-    }
-    this.#tell(bytes, start, dataEnd, at);
-    return end;
+  #trimPadding(): boolean {
+    this.flowBytes = this.end - this.start;
+    if ((this.flags & PADDED) === 0) return true;
+    const padding = this.bytes[this.start] ?? 0;
+    // Section 6.1: the padding must be shorter than the payload.
+    if (this.flowBytes === 0) return this.#break(FRAME_SIZE_ERROR);
+    if (padding >= this.flowBytes) return this.#break(PROTOCOL_ERROR);
+    this.start++;
+    this.end -= padding;
+    return true;
   }
 
-  /** `bytes` has the head, and not all of the payload. */
-  #beginData(bytes: Buffer, at: number, length: number): number {
-    let start = at + FRAME_HEADER_BYTES;
-    let padding = 0;
-    let overhead = 0;
-    if ((this.flags & PADDED) !== 0) {
-      if (start === bytes.length) return this.#keep(bytes, at, FRAME_HEADER_BYTES + 1);
-      padding = bytes[start] ?? 0;
-      if (padding >= length) return this.#break(PROTOCOL_ERROR);
-      start++;
-      overhead = padding + 1;
+  /** `bytes` has the head, with the length of the padding, and not all of the payload. */
+  #beginData(bytes: Buffer, at: number, length: number): void {
+    const start = at + FRAME_HEADER_BYTES;
+    const isPadded = (this.flags & PADDED) !== 0;
+    const padding = isPadded ? (bytes[start] ?? 0) : 0;
+    if (isPadded && padding >= length) {
+      this.#break(PROTOCOL_ERROR);
+      return;
     }
+    const overhead = isPadded ? padding + 1 : 0;
     this.#dataLeft = length - overhead;
-    this.#paddingLeft = padding;
     this.#isEndOfStream = (this.flags & END_STREAM) !== 0;
-    const end = Math.min(bytes.length, start + this.#dataLeft);
-    // Without data in it there is one part as well, and its padding is counted with the first.
-    if (end > start || this.#dataLeft === 0) this.#tellPart(bytes, start, end, overhead);
-    else if (overhead > 0) this.#tellPart(bytes, start, start, overhead);
-    return end;
+    this.left = FRAME_HEADER_BYTES + length;
+    this.#tellPart(bytes, at, overhead, isPadded ? start + 1 : start);
   }
 
-  #continueData(bytes: Buffer, at: number): number {
-    if (this.#dataLeft === 0) {
-      const count = Math.min(this.#paddingLeft, bytes.length - at);
-      this.#paddingLeft -= count;
-      return at + count;
-    }
-    const end = Math.min(bytes.length, at + this.#dataLeft);
-    this.#tellPart(bytes, at, end, 0);
-    return end;
-  }
-
-  #tellPart(bytes: Buffer, start: number, end: number, overhead: number): void {
+  /** What there is of a DATA frame; `start`: where its payload begins; `overhead`: of padding, which is counted first. */
+  #tellPart(bytes: Buffer, rawStart: number, overhead: number, start = rawStart): void {
+    const rawEnd = Math.min(bytes.length, rawStart + this.left);
+    const end = Math.min(rawEnd, start + this.#dataLeft);
+    this.left -= rawEnd - rawStart;
     this.#dataLeft -= end - start;
     this.type = DATA;
-    this.flags = this.#dataLeft === 0 && this.#isEndOfStream ? END_STREAM : 0;
+    this.flags = this.left === 0 && this.#isEndOfStream ? END_STREAM : 0;
+    this.bytes = bytes;
+    this.rawStart = rawStart;
+    this.rawEnd = rawEnd;
+    this.start = start;
+    this.end = end;
+    this.isWhole = false;
     this.flowBytes = end - start + overhead;
-    this.#tell(bytes, start, end, -1);
+    if (this.#restBytes === 0) this.consumed = rawEnd;
+    else this.#forgetRest();
+    this.#events.onFrame(this);
   }
 
   // ---- what has not come as a whole ----
 
   /** Copies the beginning of a frame, of which at least so many bytes are needed. */
-  #keep(bytes: Buffer, at: number, needed: number): number {
+  #keep(bytes: Buffer, at: number, needed: number): void {
     const rest = Buffer.allocUnsafe(needed);
     this.#restBytes = bytes.copy(rest, 0, at);
     this.#rest = rest;
-    return bytes.length;
   }
 
-  /** Adds what is missing of the head, or of the frame; returns where to go on in `chunk`. */
-  #continueRest(chunk: Buffer, at: number): number {
-    const rest = this.#rest ?? Buffer.alloc(0);
+  #keepAll(bytes: Buffer, needed: number): void {
+    this.#keep(bytes, this.consumed, needed);
+    this.consumed = bytes.length;
+  }
+
+  /** Adds what is missing of the head, or of what was kept for. */
+  #continueRest(chunk: Buffer): void {
+    const rest = this.#rest;
     const isHead = this.#restBytes < FRAME_HEADER_BYTES;
     // Of a head that has come in two, only itself: what follows is read where it is.
     const needed = isHead ? FRAME_HEADER_BYTES : rest.length;
-    const count = chunk.copy(rest, this.#restBytes, at, at + needed - this.#restBytes);
+    const count = chunk.copy(
+      rest,
+      this.#restBytes,
+      this.consumed,
+      this.consumed + needed - this.#restBytes,
+    );
     this.#restBytes += count;
-    if (this.#restBytes < needed) return at + count;
-    if (!isHead) {
-      this.#forgetRest();
-      this.#readKept(rest);
-      return at + count;
-    }
+    this.consumed += count;
+    if (this.#restBytes < needed) return;
     const length = this.#readHeader(rest, 0);
-    if (length < 0) return chunk.length;
-    this.#forgetRest();
-    if (this.type === DATA) this.#readKeptDataHead(rest, length);
-    else if (length > KEPT_BYTES) this.#skipLeft = length;
-    else if (length === 0) this.#tell(rest, FRAME_HEADER_BYTES, FRAME_HEADER_BYTES, 0);
-    else this.#keep(rest.subarray(0, FRAME_HEADER_BYTES), 0, FRAME_HEADER_BYTES + length);
-    return at + count;
-  }
-
-  #readKeptDataHead(rest: Buffer, length: number): void {
-    const head = rest.subarray(0, FRAME_HEADER_BYTES);
-    if (length === 0) this.#onWholeData(head, 0, FRAME_HEADER_BYTES);
-    else this.#beginData(head, 0, length);
-  }
-
-  #readKept(frame: Buffer): void {
-    const length = this.#readHeader(frame, 0);
-    if (this.type !== DATA) this.#tell(frame, FRAME_HEADER_BYTES, frame.length, 0);
-    else if (frame.length === FRAME_HEADER_BYTES + length)
-      this.#onWholeData(frame, 0, frame.length);
-    else this.#beginData(frame, 0, length);
+    if (length < 0) return;
+    const whole = FRAME_HEADER_BYTES + length;
+    if (this.#restBytes === whole) this.#tellWhole(rest.subarray(0, whole), 0, whole);
+    else if (this.type !== DATA) this.#keep(rest.subarray(0, needed), 0, whole);
+    else if (!isHead || (this.flags & PADDED) === 0)
+      this.#beginData(rest.subarray(0, needed), 0, length);
   }
 
   #forgetRest(): void {
-    this.#rest = undefined;
+    this.#rest = NOTHING;
     this.#restBytes = 0;
   }
 
-  #break(code: number): number {
+  #break(code: number): false {
     this.#isStopped = true;
     this.#events.onBroken(code);
-    return this.bytes.length;
+    return false;
   }
 }
 

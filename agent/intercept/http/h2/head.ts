@@ -67,25 +67,14 @@ export function isFinalAnswer({fields}: Block): boolean {
   return first?.name === ':status' && !first.value.startsWith('1');
 }
 
-/** Returns the fields after the changes: each in the place of the first of its name, or at the end. */
-export function changeFields(
-  fields: readonly Field[],
-  changes: readonly HeaderChange[],
-): readonly Field[] {
-  if (changes.length === 0) return fields;
-  const changed: Field[] = [];
-  const missing = new Map(
-    changes.map(({name, value}) => [name.toLowerCase(), {value, isPlaced: false}]),
-  );
-  for (const field of fields) {
-    const change = missing.get(field.name);
-    if (change === undefined) changed.push(field);
-    else if (!change.isPlaced) {
-      change.isPlaced = true;
-      changed.push({name: field.name, value: change.value, indexing: 'indexed'});
-    }
-  }
-  for (const [name, {value, isPlaced}] of missing)
-    if (!isPlaced) changed.push({name, value, indexing: 'indexed'});
-  return changed;
+/**
+ * Returns the fields of changes, which come behind those of an answer. What an application has said of caches stays before them
+ * then; in one list with it, `no-store` holds (RFC 9110, section 5.3; RFC 9111, section 5.2.2.5).
+ */
+export function fieldsOf(changes: readonly HeaderChange[]): Field[] {
+  return changes.map(({name, value}) => ({
+    name: name.toLowerCase(),
+    value,
+    indexing: 'indexed',
+  }));
 }

@@ -1,12 +1,16 @@
 /**
  * One connection of HTTP/2, as frames: reads and checks what the other side says, and keeps what belongs to the connection
  * alone, the compression of headers both ways and what the other side takes. What frames mean for streams is its owner's.
+ *
+ * Header blocks of another connection can pass as they are, since their sender's table is then the receiver's (RFC 7541, section
+ * 2.2). Heads of ours in between are encoded without a table, which changes none. With the first block that does not pass,
+ * and would have changed the table, that ends: our encoder begins with the table that the receiver has.
  */
 
 import type {StreamSocket} from '../../../../sockets/types.ts';
 import {type Block, Blocks, Http2Error} from './blocks.ts';
-import {FrameReader, readUint32} from './frames.ts';
-import {Encoder} from './hpack/encoder.ts';
+import {FrameReader, readUint32, writeUint32} from './frames.ts';
+import {Encoder, NO_TABLE} from './hpack/encoder.ts';
 import type {Field} from './hpack/field.ts';
 import {type HeadersExtras, Output} from './output.ts';
 import {
@@ -16,6 +20,7 @@ import {
   DEFAULT_FRAME_BYTES,
   DEFAULT_WINDOW_BYTES,
   ENABLE_PUSH,
+  END_STREAM,
   FLOW_CONTROL_ERROR,
   FRAME_SIZE_ERROR,
   GOAWAY,
@@ -39,16 +44,18 @@ const MAX_SETTINGS = 64;
 
 export type Setting = readonly [id: number, value: number];
 
-/** What the other side of a connection says. Any of these may throw an Http2Error. */
+/** What the other side of a connection says. Any of these may throw an Http2Error, before anything is passed on. */
 export interface ConnectionEvents {
   /** A block of header fields, for the stream in `blocks`. */
   onHead(block: Block, isLast: boolean): void;
+  /** A push, with the fields of its request; without it, there must be none. */
+  onPush?(block: Block): void;
   /** DATA, with what it counts for flow control. */
   onData(frame: FrameReader): void;
   onReset(streamId: number, code: number): void;
   onWindowUpdate(streamId: number, bytes: number): void;
-  /** They are in force. `windowChange`: what every stream may be sent more. */
-  onSettings(settings: readonly Setting[], windowChange: number): void;
+  /** They are in force as soon as `apply` has them. */
+  onSettings(settings: readonly Setting[]): void;
   onSettingsAck(): void;
   onPing(payload: Buffer, isAck: boolean): void;
   onGoaway(lastStreamId: number, code: number, debug: Buffer): void;
@@ -60,7 +67,7 @@ export interface ConnectionEvents {
 export interface LinkEvents {
   /** Bytes that were read before anything of HTTP/2; returns how many are no part of it. */
   onBytes?(bytes: Buffer): number;
-  /** The other side has broken the protocol: nothing is read any more. */
+  /** The other side has broken the protocol, as we read it: nothing is read any more. */
   onBroken(code: number): void;
   /** It says no more. */
   onEnd(): void;
@@ -71,24 +78,54 @@ export interface LinkEvents {
   onMistake(error: unknown): void;
 }
 
+/** What a relay adds to a block that it passes on, and how it sends the block if it has to encode it anew. */
+export interface PassedHead {
+  /** Those of the block, and what is added. */
+  readonly fields: readonly Field[];
+  /** What is added, encoded without a table. */
+  readonly more: Uint8Array | undefined;
+  readonly block: Block;
+  readonly isLast: boolean;
+}
+
 export class Link {
   readonly socket: StreamSocket;
   readonly output: Output;
-  readonly blocks = new Blocks();
+  readonly blocks: Blocks;
   readonly reader: FrameReader;
-  readonly encoder = new Encoder();
-  /** What the other side has said: how much of a stream it takes unread, and how many streams. */
+  /** What the other side has said, and is in force: how much of a stream it takes unread, and how many streams. */
   windowBytes = DEFAULT_WINDOW_BYTES;
   maxStreams = MAX_31;
   readonly #said: ConnectionEvents;
   readonly #events: LinkEvents;
+  #encoder = new Encoder();
+  /** Blocks of this connection pass as they are: the other side's table is that of who sends them. */
+  #source: Link | undefined;
+  /** The least that the other side has said of its table since a block was passed on. */
+  #tableLimit = MAX_31;
   /** The other side has begun as RFC 9113, section 3.4 wants it. */
   #hasSettings = false;
   #isDeaf = false;
+  #hasEnded = false;
+  /** Frames of a block that is not whole, as they came. */
+  #withheld: Buffer[] = [];
+  /** A frame was told of, and whoever heard of it has not returned. */
+  #isTelling = false;
+  /** What is held: the frames of a block, and bytes that came behind it. */
+  #heldFrames: readonly Buffer[] = [];
+  #waiting: Buffer[] = [];
+  #onMore: ((bytes: Buffer | undefined) => void) | undefined;
 
-  constructor(socket: StreamSocket, said: ConnectionEvents, events: LinkEvents) {
+  /** `tableBytes`: the largest table for headers that the other side may have; 4096 without it. */
+  constructor(
+    socket: StreamSocket,
+    said: ConnectionEvents,
+    events: LinkEvents,
+    tableBytes?: number,
+  ) {
     this.socket = socket;
     this.output = new Output(socket);
+    this.blocks = new Blocks(tableBytes);
     this.#said = said;
     this.#events = events;
     this.reader = new FrameReader({
@@ -99,7 +136,13 @@ export class Link {
     });
     socket.handler = {
       onData: (bytes) => this.read(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)),
-      onEnd: () => this.#run(() => events.onEnd()),
+      onEnd: () => {
+        this.#hasEnded = true;
+        this.#run(() => {
+          if (this.#onMore === undefined) events.onEnd();
+          else this.#onMore(undefined);
+        });
+      },
       onFlushed: () => {
         if (!this.output.isFlushing) events.onTurn();
       },
@@ -107,12 +150,17 @@ export class Link {
     };
   }
 
+  /** Bytes that are kept, of what the other side has said. */
+  get keptBytes(): number {
+    const kept = this.reader.keptBytes + bytesOf(this.#withheld);
+    return kept + bytesOf(this.#heldFrames) + bytesOf(this.#waiting);
+  }
+
   /** Reads bytes, which may be lent. */
   read(bytes: Buffer): void {
     this.#run(() => {
-      const from = this.#events.onBytes?.(bytes) ?? 0;
-      if (from < bytes.length && !this.#isDeaf)
-        this.reader.push(from > 0 ? bytes.subarray(from) : bytes);
+      if (this.#onMore === undefined) this.#push(bytes);
+      else this.#wait(Buffer.from(bytes));
     });
   }
 
@@ -122,6 +170,117 @@ export class Link {
     this.reader.stop();
   }
 
+  // ---- what waits ----
+
+  /**
+   * Reads nothing behind the block that was completed last, until `release`: `onMore` hears of what comes, of which nothing is
+   * gone afterwards, and of its end (undefined). Returns the block's frames.
+   */
+  hold(onMore: (bytes: Buffer | undefined) => void): readonly Buffer[] {
+    const {bytes, rawStart, rawEnd} = this.reader;
+    this.#heldFrames = [...this.#withheld, Buffer.from(bytes.subarray(rawStart, rawEnd))];
+    this.#onMore = onMore;
+    this.reader.pause();
+    return this.#heldFrames;
+  }
+
+  /** Reads on. */
+  release(): void {
+    this.#heldFrames = [];
+    this.#onMore = undefined;
+    this.reader.resume();
+    this.#run(() => {
+      const waiting = this.#waiting.splice(0);
+      for (const [at, bytes] of waiting.entries()) {
+        this.#push(bytes);
+        if (this.#onMore === undefined) continue;
+        for (const later of waiting.slice(at + 1)) this.#wait(later);
+        if (this.#hasEnded) this.#onMore?.(undefined);
+        return;
+      }
+      if (this.#hasEnded) this.#events.onEnd();
+    });
+  }
+
+  /** Returns what was read and neither told of nor passed on; it is nobody's any more. */
+  takeUnread(): Buffer[] {
+    const {bytes, rawStart, rawEnd} = this.reader;
+    const told = this.#isTelling ? [bytes.subarray(rawStart, rawEnd)] : [];
+    const unread = [...this.#heldFrames, ...this.#withheld, ...told, this.reader.takeKept()];
+    unread.push(...this.#waiting);
+    this.#heldFrames = [];
+    this.#withheld = [];
+    this.#waiting = [];
+    this.#onMore = undefined;
+    this.#isTelling = false;
+    return unread.filter(({length}) => length > 0);
+  }
+
+  #wait(bytes: Buffer): void {
+    if (bytes.length === 0) return;
+    this.#waiting.push(bytes);
+    this.#onMore?.(bytes);
+  }
+
+  #push(bytes: Buffer): void {
+    const from = this.#events.onBytes?.(bytes) ?? 0;
+    if (from === bytes.length || this.#isDeaf) return;
+    const chunk = from > 0 ? bytes.subarray(from) : bytes;
+    const {reader} = this;
+    try {
+      reader.push(chunk);
+    } catch (error) {
+      if (!(error instanceof Http2Error)) throw error;
+      this.#break(error.code);
+      // Who is not held to the protocol is passed on as he is.
+      if (reader.consumed < chunk.length) this.#events.onBytes?.(chunk.subarray(reader.consumed));
+      return;
+    }
+    if (this.#onMore !== undefined) this.#wait(Buffer.from(chunk.subarray(reader.consumed)));
+  }
+
+  // ---- heads ----
+
+  /** Passes on the blocks of another connection as they are, from the first one, as long as that can be. */
+  passBlocksOf(source: Link): void {
+    this.#source = source;
+    this.#encoder = new Encoder(NO_TABLE);
+  }
+
+  /**
+   * Passes on the block that its source has read last: as it came, as long as all of its blocks are passed on so; then anew,
+   * with the extras that it had.
+   */
+  passHead(streamId: number, head: PassedHead, extras?: HeadersExtras): void {
+    const source = this.#source;
+    if (source === undefined) {
+      this.sendHead(streamId, head, extras);
+      return;
+    }
+    this.#tableLimit = MAX_31;
+    for (const frame of source.#withheld) {
+      if (streamId !== source.blocks.streamId) writeUint32(frame, 5, streamId);
+      this.output.write(frame);
+    }
+    if (head.more === undefined) this.output.pass(source.reader, streamId);
+    else this.output.passLonger(source.reader, streamId, head.more);
+  }
+
+  /** Passes on the frames of a block as they came. */
+  passFrames(frames: readonly Buffer[]): void {
+    this.#tableLimit = MAX_31;
+    for (const frame of frames) this.output.write(frame);
+  }
+
+  /** The block that its source has read last is not passed on, at least not here. */
+  skipHead(): void {
+    const source = this.#source;
+    if (source?.blocks.hasChangedTable !== true) return;
+    this.#source = undefined;
+    this.#encoder = new Encoder(source.blocks.tableBefore);
+    this.#encoder.limitTable(this.#tableLimit);
+  }
+
   /** Sends fields; those of a block are encoded once for as long as that stays the same. */
   sendHead(
     streamId: number,
@@ -129,7 +288,12 @@ export class Link {
     extras?: HeadersExtras,
   ): void {
     const {fields, block, isLast} = head;
-    const {encoder} = this;
+    const encoder = this.#encoder;
+    const limit = this.#unsaidLimit();
+    if (limit !== undefined) {
+      this.output.headers(streamId, encoder.encode(fields, limit), isLast, extras);
+      return;
+    }
     const {generation} = encoder;
     const known = block?.encoded;
     if (known !== undefined && known.fields === fields && known.generation === generation) {
@@ -140,6 +304,32 @@ export class Link {
     if (block !== undefined && encoder.generation === generation)
       block.encoded = {fields, generation, bytes: Buffer.from(bytes)};
     this.output.headers(streamId, bytes, isLast, extras);
+  }
+
+  /** What the source's table has to become, which the next block must say, be it the source's or one of ours in between. */
+  #unsaidLimit(): number | undefined {
+    const source = this.#source;
+    if (source === undefined || this.#tableLimit >= source.blocks.maxTableBytes) return undefined;
+    return this.#tableLimit;
+  }
+
+  // ---- settings ----
+
+  /** Has settings of the other side in force; returns what every stream may be sent more. */
+  apply(settings: readonly Setting[]): number {
+    const before = this.windowBytes;
+    for (const [id, value] of settings) {
+      if (id === HEADER_TABLE_SIZE) this.#limitTable(value);
+      else if (id === MAX_CONCURRENT_STREAMS) this.maxStreams = value;
+      else if (id === INITIAL_WINDOW_SIZE) this.windowBytes = value;
+      else if (id === MAX_FRAME_SIZE) this.output.maxFrameBytes = value;
+    }
+    return this.windowBytes - before;
+  }
+
+  #limitTable(bytes: number): void {
+    if (this.#source !== undefined) this.#tableLimit = Math.min(this.#tableLimit, bytes);
+    else this.#encoder.limitTable(bytes);
   }
 
   /** Does what may turn out to be the other side's mistake, or one of ours. */
@@ -161,6 +351,12 @@ export class Link {
   // ---- frames ----
 
   #onFrame(frame: FrameReader): void {
+    this.#isTelling = true;
+    this.#onAnyFrame(frame);
+    this.#isTelling = false;
+  }
+
+  #onAnyFrame(frame: FrameReader): void {
     if (!this.#hasSettings && (frame.type !== SETTINGS || (frame.flags & ACK) !== 0))
       throw new Http2Error(PROTOCOL_ERROR);
     if (this.blocks.isOpen && frame.type !== CONTINUATION) throw new Http2Error(PROTOCOL_ERROR);
@@ -168,6 +364,11 @@ export class Link {
       case DATA:
         needStream(frame, true);
         this.#said.onData(frame);
+        break;
+      case PUSH_PROMISE:
+        // A client must not, and a server may only if it was told so.
+        if (this.#said.onPush === undefined) throw new Http2Error(PROTOCOL_ERROR);
+        this.#onBlock(frame);
         break;
       case HEADERS:
       case CONTINUATION:
@@ -182,9 +383,6 @@ export class Link {
         needStream(frame, false);
         this.#onSettings(frame);
         break;
-      case PUSH_PROMISE:
-        // A client must not, and a server was told not to.
-        throw new Http2Error(PROTOCOL_ERROR);
       case PING:
         needStream(frame, false);
         needLength(frame, 8);
@@ -205,8 +403,15 @@ export class Link {
 
   #onBlock(frame: FrameReader): void {
     needStream(frame, true);
-    const block = this.blocks.take(frame);
-    if (block !== undefined) this.#said.onHead(block, (this.blocks.flags & 1) !== 0);
+    const {blocks} = this;
+    const block = blocks.take(frame);
+    if (block === undefined) {
+      this.#withheld.push(Buffer.from(frame.bytes.subarray(frame.rawStart, frame.rawEnd)));
+      return;
+    }
+    if (blocks.promisedId > 0) this.#said.onPush?.(block);
+    else this.#said.onHead(block, (blocks.flags & END_STREAM) !== 0);
+    if (this.#withheld.length > 0) this.#withheld = [];
   }
 
   #onGoaway({bytes, start, end}: FrameReader): void {
@@ -231,30 +436,30 @@ export class Link {
     if ((end - start) % 6 !== 0 || end - start > 6 * MAX_SETTINGS)
       throw new Http2Error(FRAME_SIZE_ERROR);
     this.#hasSettings = true;
-    const before = this.windowBytes;
     const settings: Setting[] = [];
     for (let at = start; at < end; at += 6) {
       const id = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
       const value = readUint32(bytes, at + 2) >>> 0;
+      checkSetting(id, value);
       settings.push([id, value]);
-      this.#apply(id, value);
     }
-    this.#said.onSettings(settings, this.windowBytes - before);
+    this.#said.onSettings(settings);
   }
+}
 
-  #apply(id: number, value: number): void {
-    if (id === HEADER_TABLE_SIZE) this.encoder.limitTable(value);
-    else if (id === ENABLE_PUSH && value > 1) throw new Http2Error(PROTOCOL_ERROR);
-    else if (id === MAX_CONCURRENT_STREAMS) this.maxStreams = value;
-    else if (id === INITIAL_WINDOW_SIZE) {
-      if (value > MAX_31) throw new Http2Error(FLOW_CONTROL_ERROR);
-      this.windowBytes = value;
-    } else if (id === MAX_FRAME_SIZE) {
-      if (value < DEFAULT_FRAME_BYTES || value > LARGEST_FRAME_BYTES)
-        throw new Http2Error(PROTOCOL_ERROR);
-      this.output.maxFrameBytes = value;
-    }
-  }
+/** Section 6.5.2. */
+function checkSetting(id: number, value: number): void {
+  if (id === ENABLE_PUSH && value > 1) throw new Http2Error(PROTOCOL_ERROR);
+  if (id === INITIAL_WINDOW_SIZE && value > MAX_31) throw new Http2Error(FLOW_CONTROL_ERROR);
+  if (id !== MAX_FRAME_SIZE) return;
+  if (value < DEFAULT_FRAME_BYTES || value > LARGEST_FRAME_BYTES)
+    throw new Http2Error(PROTOCOL_ERROR);
+}
+
+function bytesOf(all: readonly Buffer[]): number {
+  let bytes = 0;
+  for (const {length} of all) bytes += length;
+  return bytes;
 }
 
 function needStream({streamId}: FrameReader, isNeeded: boolean): void {

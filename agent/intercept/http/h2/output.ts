@@ -3,6 +3,9 @@
  *
  * What is small is copied into memory that is used again after the turn; payload that is large goes to the socket from
  * where it lies. So whatever is lent must stay until `flush`.
+ *
+ * A frame may be passed on in parts, as it comes (`passPart`). Until its end is there, whatever else is said is set aside: it
+ * would lie in the middle of it.
  */
 
 import type {StreamSocket} from '../../../../sockets/types.ts';
@@ -19,6 +22,7 @@ import {
   HAS_PRIORITY,
   HEADERS,
   PADDED,
+  PUSH_PROMISE,
   RST_STREAM,
   SETTINGS,
   WINDOW_UPDATE,
@@ -38,6 +42,8 @@ export interface HeadersExtras {
   readonly weight?: number;
   /** Bytes of padding; -1: none, and no length of it either. */
   readonly padding?: number;
+  /** It is a PUSH_PROMISE, of this stream. */
+  readonly promisedId?: number;
 }
 
 export class Output {
@@ -52,6 +58,10 @@ export class Output {
   #run: Buffer | undefined;
   #runStart = 0;
   #runEnd = 0;
+  /** What is still to come of a frame that is passed on in parts; and what waits for its end. */
+  #openBytes = 0;
+  #aside: Buffer[] = [];
+  #asideBytes = 0;
   #isDirty = false;
   #isFlushing = false;
   /** Writes what has to come first. */
@@ -71,6 +81,16 @@ export class Output {
     return this.#isFlushing;
   }
 
+  /** A frame is passed on of which only a part has come. */
+  get isOpen(): boolean {
+    return this.#openBytes > 0;
+  }
+
+  /** What waits for the end of such a frame. */
+  get asideBytes(): number {
+    return this.#asideBytes;
+  }
+
   /** Gives the kernel what was gathered. Nothing that was lent is needed afterwards. */
   flush(): void {
     if (!this.#isDirty) return;
@@ -88,7 +108,7 @@ export class Output {
     if (bytes.length > COPIED_BYTES) {
       this.#begin();
       this.#give();
-      this.#socket.writeLent(bytes);
+      this.#write(bytes);
       return;
     }
     const into = this.#room(bytes.length);
@@ -112,16 +132,19 @@ export class Output {
       flags |= PADDED;
       overhead += 1 + padding;
     }
-    const {dependency, weight = 0} = extras ?? {};
+    const {dependency, weight = 0, promisedId} = extras ?? {};
     if (dependency !== undefined) {
       flags |= HAS_PRIORITY;
       overhead += 5;
     }
+    if (promisedId !== undefined) overhead += 4;
     const first = Math.min(block.length, this.maxFrameBytes - overhead);
     if (first === block.length) flags |= END_HEADERS;
-    this.#header({length: first + overhead, type: HEADERS, flags, streamId});
+    const type = promisedId === undefined ? HEADERS : PUSH_PROMISE;
+    this.#header({length: first + overhead, type, flags, streamId});
     const into = this.#room(6);
     if (isPadded) into[this.#at++] = padding;
+    if (promisedId !== undefined) this.#word(promisedId);
     if (dependency !== undefined) {
       writeUint32(into, this.#at, dependency);
       into[this.#at + 4] = weight;
@@ -139,20 +162,54 @@ export class Output {
     }
   }
 
-  /** A frame of DATA that was read, or a part of one, for another stream. */
-  passData(frame: FrameReader, streamId: number): void {
-    const {bytes, headerStart, start, end} = frame;
-    if (headerStart >= 0) {
-      // It is written from where it lies, so that is where its stream changes.
-      writeUint32(bytes, headerStart + 5, streamId);
-      if (this.#run !== bytes || this.#runEnd !== headerStart) {
-        this.#begin();
-        this.#run = bytes;
-        this.#runStart = headerStart;
-      }
-      this.#runEnd = frame.wholeEnd;
+  /** A whole frame that was read, of another stream if it has another number here. */
+  pass(frame: FrameReader, streamId: number): void {
+    const {bytes, rawStart} = frame;
+    // It is written from where it lies, so that is where its stream changes.
+    if (streamId !== frame.streamId) writeUint32(bytes, rawStart + 5, streamId);
+    if (this.#run !== bytes || this.#runEnd !== rawStart) {
+      this.#begin();
+      this.#run = bytes;
+      this.#runStart = rawStart;
+    }
+    this.#runEnd = frame.rawEnd;
+  }
+
+  /** The next part of a frame of DATA that was read, as it is. */
+  passPart({bytes, rawStart, rawEnd, left}: FrameReader): void {
+    this.#begin();
+    if (this.#openBytes === 0) this.#give();
+    this.#openBytes = left;
+    this.#socket.writeLent(bytes.subarray(rawStart, rawEnd));
+    if (left > 0) return;
+    for (const aside of this.#aside.splice(0)) this.#socket.write(aside);
+    this.#asideBytes = 0;
+  }
+
+  /** The last frame of a block that was read, and more of the block behind it. */
+  passLonger(frame: FrameReader, streamId: number, more: Uint8Array): void {
+    const {bytes, start, end, type, flags} = frame;
+    const isPadded = type !== CONTINUATION && (flags & PADDED) !== 0;
+    const padding = isPadded ? (bytes[start] ?? 0) : 0;
+    const length = end - start + more.length;
+    if (length <= this.maxFrameBytes) {
+      this.#header({length, type, flags, streamId});
+      this.write(bytes.subarray(start, end - padding));
+      this.write(more);
+      this.write(bytes.subarray(end - padding, end));
       return;
     }
+    this.frame(type, flags & ~END_HEADERS, streamId, bytes.subarray(start, end));
+    this.frame(CONTINUATION, END_HEADERS, streamId, more);
+  }
+
+  /** A frame of DATA that was read, or a part of one as a frame of its own, for another stream. */
+  passData(frame: FrameReader, streamId: number): void {
+    if (frame.isWhole) {
+      this.pass(frame, streamId);
+      return;
+    }
+    const {bytes, start, end} = frame;
     const isLast = (frame.flags & END_STREAM) !== 0;
     if (end > start || isLast) this.data(streamId, bytes.subarray(start, end), isLast);
   }
@@ -242,6 +299,15 @@ export class Output {
     if (this.#at === this.#given) return;
     const piece = this.#gathered?.subarray(this.#given, this.#at);
     this.#given = this.#at;
-    if (piece !== undefined) this.#socket.writeLent(piece);
+    if (piece !== undefined) this.#write(piece);
+  }
+
+  #write(bytes: Uint8Array): void {
+    if (this.#openBytes === 0) {
+      this.#socket.writeLent(bytes);
+      return;
+    }
+    this.#aside.push(Buffer.from(bytes));
+    this.#asideBytes += bytes.length;
   }
 }

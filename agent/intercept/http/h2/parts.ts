@@ -11,6 +11,8 @@ import type {Way} from './way.ts';
 
 export interface Parts {
   readonly context: RelayContext;
+  /** No stream was anybody's but the application's: what the ends say passes as it is. */
+  readonly isVerbatim: boolean;
   readonly client: Link;
   /** Undefined: nobody was there from the beginning. */
   readonly application: Link | undefined;
@@ -23,6 +25,8 @@ export interface Parts {
   readonly exchanges: Exchanges;
   readonly programs: Programs;
   readonly changes: LastingChanges;
+  /** Something else than that is to happen, from now on. */
+  divide(): void;
   /** Goes on when something is known. */
   after<T>(promise: Promise<T>, act: (value: T) => void): void;
 }

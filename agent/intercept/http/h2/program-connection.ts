@@ -291,7 +291,8 @@ export class ProgramConnection implements ConnectionEvents, LinkEvents {
     } else stream.events.onRoom();
   }
 
-  onSettings(_settings: readonly Setting[], windowChange: number): void {
+  onSettings(settings: readonly Setting[]): void {
+    const windowChange = this.#link.apply(settings);
     this.#link.output.settingsAck();
     for (const stream of this.#streams.values()) stream.window += windowChange;
     this.#openStreams();

@@ -2,14 +2,23 @@
  * One connection of HTTP/2 with prior knowledge (h2c; gRPC): each of its streams goes to the application or to a
  * program.
  *
- * Theory of operation. There is one connection to the application for each of the client's, made first. Frames pass between
- * the two: DATA as it lies in memory, windows, resets, PING, SETTINGS and their acknowledgements, priorities and GOAWAY one
- * for one, so that the ends have each other's limits, and one that is slow slows the other, not us (`client-end.ts`,
- * `application-end.ts`). Only heads are opened, for filters (`routing.ts`), and are compressed anew, since the tables of the
- * compression are each connection's own: two ends would differ as soon as a stream went elsewhere.
+ * Theory of operation. There is one connection to the application for each of the client's, made first. As long as all streams
+ * are the application's, what the ends say passes as it is, byte for byte; only answers may get fields added behind theirs. It
+ * is read along: frames, header blocks and the tables of their compression, SETTINGS, windows, streams. Nothing of a request's
+ * head is passed on before filters have decided; if they have to think, all behind it waits, for a moment (`hold.ts`). What
+ * does not make sense is not for us to judge: from there on both directions pass unread, and no filter is asked again.
  *
- * A stream that a program answers, or a filter thinks about, is an `Exchange`: its windows are ours. The connections' windows
- * are shared by both kinds (`way.ts`).
+ * The first stream that is a program's, or that filters need more time for, divides the connection (`divide`). Frames still pass
+ * between the two: DATA as it lies in memory, windows, resets, PING, SETTINGS and their acknowledgements, priorities and
+ * GOAWAY one for one, so that the ends have each other's limits, and one that is slow slows the other, not us
+ * (`client-end.ts`, `application-end.ts`). What was read along is what that needs:
+ *
+ *   - heads. A block can pass as long as all blocks of its direction do: both ends have one table of the compression then. With
+ *     the first that does not, and changes the table, they are encoded anew, by a table that is what the receiver has (`link.ts`).
+ *   - windows. Those of streams are their ends' own, but for streams that are not the application's: an `Exchange` has ours.
+ *     The connections' windows are shared by both kinds (`way.ts`).
+ *   - SETTINGS are in force when their acknowledgement passes.
+ *   - a frame of which the client has a part gets its rest; what we say comes behind it (`output.ts`).
  *
  * Whatever the client gets that way is valid only after the application's SETTINGS; if a program is faster, it gets some
  * of ours before. An application that does not speak HTTP/2 answers for itself (`greeting.ts`).
@@ -35,15 +44,19 @@ import {Link} from './link.ts';
 import type {Output} from './output.ts';
 import type {Parts} from './parts.ts';
 import {Programs} from './programs.ts';
-import {CANCEL, INTERNAL_ERROR, MAX_31, NO_ERROR, PREFACE, PROTOCOL_ERROR} from './protocol.ts';
+import {
+  CANCEL,
+  INTERNAL_ERROR,
+  LARGEST_FRAME_BYTES,
+  MAX_31,
+  NO_ERROR,
+  PREFACE,
+  PROTOCOL_ERROR,
+} from './protocol.ts';
 import {Routing} from './routing.ts';
-import {OWN_SETTINGS} from './settings.ts';
+import {OWN_SETTINGS, TABLE_BYTES} from './settings.ts';
 import {Streams} from './streams.ts';
 import {Way} from './way.ts';
-
-/** What a client believes that it may send at a time, and an application. One is far away, the other is not. */
-const CLIENT_CREDIT_BYTES = 4_194_304;
-const APPLICATION_CREDIT_BYTES = 1_048_576;
 
 /** How long what waits for the end of a connection may wait without becoming less. */
 const STALLED_MS = 60_000;
@@ -60,12 +73,16 @@ export class Http2Relay implements Parts {
   readonly exchanges: Exchanges;
   readonly programs: Programs;
   readonly changes: LastingChanges;
+  /** Hears that the connection is not verbatim any more. */
+  onDivided: (() => void) | undefined;
+  readonly #routing: Routing;
   readonly #clientEnd: ClientEnd;
   readonly #over = Promise.withResolvers<void>();
   /** What the application has said before it is known what it speaks; undefined: it is known. */
   #greeting: Buffer | undefined = NOTHING;
-  /** It does not speak HTTP/2: all passes as it is. */
+  /** It does not speak HTTP/2, or what the ends say makes no sense to us: all passes unread. */
   #isRaw = false;
+  #isVerbatim = true;
   #isApplicationGone = false;
   /** The connection ends with its last stream. */
   #isEnding = false;
@@ -84,25 +101,35 @@ export class Http2Relay implements Parts {
     this.programs = new Programs(turns);
     this.streams = new Streams(this, () => this.#endIfIdle());
     this.exchanges = new Exchanges(this);
-    this.#clientEnd = new ClientEnd(this, new Routing(this));
-    this.client = new Link(client, this.#clientEnd, {
+    this.#routing = new Routing(this);
+    this.#clientEnd = new ClientEnd(this, this.#routing);
+    const events = {
       ...turns,
-      onBytes: (bytes) => this.#onClientBytes(bytes),
-      onBroken: (code) => this.#breakOff(code),
+      onBytes: (bytes: Buffer) => this.#onClientBytes(bytes),
+      onBroken: (code: number) => this.#breakOff(code),
       onEnd: () => this.#clientEnded(),
-      onClosed: (error) => this.#clientClosed(error !== undefined),
-    });
+      onClosed: (error: Error | undefined) => this.#clientClosed(error !== undefined),
+    };
+    this.client = new Link(client, this.#clientEnd, events, TABLE_BYTES);
+    this.client.reader.maxFrameBytes = LARGEST_FRAME_BYTES;
     this.application = this.#dial(turns);
     const {output} = this.client;
     output.greeting = () => this.#greet();
-    this.up = new Way(() => output, this.application?.output, {
-      maxCredit: CLIENT_CREDIT_BYTES,
-      onHeldEnd: (id) => this.streams.sent(this.streams.ofApplication.get(id)),
-    });
-    this.down = new Way(() => this.toApplication, output, {
-      maxCredit: APPLICATION_CREDIT_BYTES,
-      onHeldEnd: (id) => this.streams.answered(this.streams.ofClient.get(id)),
-    });
+    this.up = new Way(
+      () => output,
+      this.application?.output,
+      (id) => this.streams.sent(this.streams.ofApplication.get(id)),
+    );
+    this.down = new Way(
+      () => this.toApplication,
+      output,
+      (id) => this.streams.answered(this.streams.ofClient.get(id)),
+    );
+    if (this.application === undefined) this.#isVerbatim = false;
+    else {
+      this.application.passBlocksOf(this.client);
+      this.client.passBlocksOf(this.application);
+    }
   }
 
   #dial(turns: {onTurn(): void; onMistake(error: unknown): void}): Link | undefined {
@@ -114,20 +141,23 @@ export class Http2Relay implements Parts {
       return undefined;
     }
     const end = new ApplicationEnd(this, this.#clientEnd);
-    const link = new Link(socket, end, {
+    const events = {
       ...turns,
-      onBytes: (bytes) => this.#onApplicationBytes(bytes),
-      onBroken: (code) => {
+      onBytes: (bytes: Buffer) => this.#onApplicationBytes(bytes),
+      onBroken: (code: number) => {
+        if (this.#passUnread()) return;
         link.output.goaway(0, code, NOTHING);
         link.output.flush();
         socket.destroy();
       },
-      onEnd: () => this.#applicationGone(false),
-      onClosed: (error) => {
+      onEnd: () => this.#applicationEnded(),
+      onClosed: (error: Error | undefined) => {
         this.#applicationGone(error !== undefined);
         this.#resolveIfOver();
       },
-    });
+    };
+    const link = new Link(socket, end, events, TABLE_BYTES);
+    link.reader.maxFrameBytes = LARGEST_FRAME_BYTES;
     socket.readBytes = READ_BYTES;
     return link;
   }
@@ -146,10 +176,27 @@ export class Http2Relay implements Parts {
       await this.#over.promise;
     } finally {
       forget();
+      this.#routing.close();
       clearTimeout(this.#timer);
       this.#isTurning = true; // there are no more turns
       this.#count(0);
     }
+  }
+
+  /**
+   * What both ends say passes as it is, but for fields behind those of answers, so that whoever has the two sockets and what
+   * was read of them (`Link.takeUnread`) can go on with it.
+   */
+  get isVerbatim(): boolean {
+    return this.#isVerbatim;
+  }
+
+  /** Says something of our own, or does not say something of the ends', from now on. */
+  divide(): void {
+    if (!this.#isVerbatim) return;
+    this.#isVerbatim = false;
+    this.context.counters.dividedConnections++;
+    this.onDivided?.();
   }
 
   get toApplication(): Output | undefined {
@@ -190,14 +237,16 @@ export class Http2Relay implements Parts {
     const {socket: client} = this.client;
     const application = this.application?.socket;
     const limit = held.isFull ? LITTLE_BYTES : WRITE_BYTES;
-    const ofClient = client.bufferedBytes;
+    const ofClient = client.bufferedBytes + this.client.output.asideBytes;
     const ofApplication = application?.bufferedBytes ?? 0;
-    if (!client.isClosed)
-      client.readBytes = ofApplication < limit && ofClient < UNREAD_BYTES ? READ_BYTES : 0;
+    const isUpFull = ofApplication >= limit || this.up.heldBytes >= UNREAD_BYTES;
+    const isDownFull = ofClient >= limit || this.down.heldBytes >= UNREAD_BYTES;
+    if (!client.isClosed) client.readBytes = isUpFull || ofClient >= UNREAD_BYTES ? 0 : READ_BYTES;
     if (application !== undefined && !application.isClosed)
-      application.readBytes = ofClient < limit && ofApplication < UNREAD_BYTES ? READ_BYTES : 0;
+      application.readBytes = isDownFull || ofApplication >= UNREAD_BYTES ? 0 : READ_BYTES;
+    const kept = this.client.keptBytes + (this.application?.keptBytes ?? 0);
     const waiting = this.exchanges.keptBytes + this.up.heldBytes + this.down.heldBytes;
-    this.#count(waiting + ofClient + ofApplication);
+    this.#count(waiting + kept + ofClient + ofApplication);
   }
 
   #count(bytes: number): void {
@@ -210,8 +259,9 @@ export class Http2Relay implements Parts {
 
   /** Something has to be said, and the application has not said what it allows. */
   #greet(): void {
+    this.divide();
     this.client.output.settings(OWN_SETTINGS);
-    this.#clientEnd.unacknowledged.push(false);
+    this.#clientEnd.unacknowledged.push(undefined);
   }
 
   #onClientBytes(bytes: Buffer): number {
@@ -240,13 +290,38 @@ export class Http2Relay implements Parts {
     if (this.#clientEnd.unacknowledged.length > 0) throw new Http2Error(PROTOCOL_ERROR);
     this.#isRaw = true;
     this.streams.forgetAll();
+    this.#passKept();
     for (const bytes of said) this.client.socket.writeLent(bytes);
+  }
+
+  /** What is said makes no sense to us: if everything was passed on so far, so is all that follows. */
+  #passUnread(): boolean {
+    if (!this.#isVerbatim) return this.#isRaw;
+    this.context.counters.ambiguousConnections++;
+    this.#isRaw = true;
+    this.streams.forgetAll();
+    this.#passKept();
+    return true;
+  }
+
+  /** What was read so far, and not passed on. */
+  #passKept(): void {
+    const {client, application} = this;
+    if (application === undefined) return;
+    this.#routing.close();
+    client.output.flush();
+    application.output.flush();
+    client.socket.writeLent(this.#greeting ?? NOTHING);
+    this.#greeting = undefined;
+    for (const bytes of client.takeUnread()) application.socket.writeLent(bytes);
+    for (const bytes of application.takeUnread()) client.socket.writeLent(bytes);
   }
 
   // ---- the ends of connections ----
 
   /** The client has broken the protocol, or floods us. */
   #breakOff(code: number): void {
+    if (this.#passUnread()) return;
     this.context.counters.brokenSessions++;
     this.client.output.goaway(this.streams.lastId, code, NOTHING);
     this.streams.forgetAll();
@@ -282,7 +357,9 @@ export class Http2Relay implements Parts {
   }
 
   #clientEnded(): void {
-    if (!this.#isRaw) {
+    if (this.#isVerbatim) {
+      for (const bytes of this.client.takeUnread()) this.toApplication?.write(bytes);
+    } else if (!this.#isRaw) {
       for (const stream of [...this.streams.ofClient.values()])
         if (stream.applicationId === 0) this.streams.forget(stream, CANCEL);
     }
@@ -291,6 +368,9 @@ export class Http2Relay implements Parts {
   }
 
   #clientClosed(isBroken: boolean): void {
+    this.#routing.close();
+    if (this.#isVerbatim && !isBroken)
+      for (const bytes of this.client.takeUnread()) this.toApplication?.write(bytes);
     this.streams.forgetAll();
     this.programs.close();
     if (isBroken) this.application?.socket.destroy(true);
@@ -298,20 +378,39 @@ export class Http2Relay implements Parts {
     this.#resolveIfOver();
   }
 
+  #applicationEnded(): void {
+    this.#passGreeting();
+    if (!this.#isVerbatim && !this.#isRaw) {
+      this.#applicationGone(false);
+      return;
+    }
+    // It may still listen.
+    const {client, application} = this;
+    for (const bytes of application?.takeUnread() ?? []) client.output.write(bytes);
+    client.output.flush();
+    client.socket.end();
+  }
+
+  #passGreeting(): void {
+    const said = this.#greeting ?? NOTHING;
+    this.#greeting = undefined;
+    if (said.length > 0 && this.#clientEnd.unacknowledged.length === 0) this.#goRaw(said);
+  }
+
   #applicationGone(isBroken: boolean): void {
     if (this.#isApplicationGone) return;
-    const said = this.#greeting ?? NOTHING;
-    if (said.length > 0 && this.#clientEnd.unacknowledged.length === 0) this.#goRaw(said);
+    this.#passGreeting();
     this.#isApplicationGone = true;
     if (!this.#isRaw) this.application?.socket.end();
     if (this.client.socket.isClosed) return;
-    if (!this.streams.areProgramsAsked) {
+    // Half of a frame can't be followed by anything.
+    if (!this.streams.areProgramsAsked || this.client.output.isOpen) {
+      this.streams.forgetAll();
       this.#endClient(isBroken);
       return;
     }
     // What programs answer goes on.
-    const {output} = this.client;
-    for (; this.#clientEnd.owedAcks > 0; this.#clientEnd.owedAcks--) output.settingsAck();
+    this.#clientEnd.acknowledgeAll();
     for (const stream of [...this.streams.ofApplication.values()])
       this.streams.resetClient(stream, INTERNAL_ERROR);
     this.#takeNoMore();

@@ -1,6 +1,6 @@
 /**
- * Whose a stream is: the application's, or a program's; and who gets copies. One that filters decide at once, and do not
- * want, is passed on as it is; any other becomes an exchange.
+ * Whose a stream is: the application's, or a program's; and who gets copies. One that filters decide at once, or soon, and do
+ * not want, is passed on as it is; any other becomes an exchange.
  */
 
 import type {FilterSubject} from '../filter/matcher.ts';
@@ -11,10 +11,12 @@ import type {Sink} from './body-queue.ts';
 import {Copies} from './copies.ts';
 import type {Exchange, Request} from './exchange.ts';
 import {type RequestHead, requestHeadOf} from './head.ts';
+import {Hold} from './hold.ts';
 import {WRITE_BYTES} from './limits.ts';
 import type {Link} from './link.ts';
 import type {HeadersExtras} from './output.ts';
 import type {Parts} from './parts.ts';
+import {passHead} from './pass-head.ts';
 import type {ProgramConnection} from './program-connection.ts';
 import {REFUSED_STREAM} from './protocol.ts';
 import {Stream} from './streams.ts';
@@ -22,6 +24,10 @@ import {Stream} from './streams.ts';
 export class Routing {
   readonly #parts: Parts;
   readonly #copies = new Map<number, Copies>();
+  /** A request for which others wait; and what wants to know when they don't any longer. */
+  #hold: Hold | undefined;
+  #onHoldOver: (() => void) | undefined;
+  #isClosed = false;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -46,13 +52,51 @@ export class Routing {
     if (!(route instanceof Promise)) {
       head.verdict = {subscriptions, route};
       this.#onRoute(stream, request, {route, extras});
+      this.#release();
       return;
     }
+    if (this.#parts.isVerbatim) this.#holdFor(stream, request);
+    else this.#think(stream, request);
+    this.#parts.after(route, (found) => {
+      // It may have gone with its stream, or with its connection.
+      if (stream.exchange === undefined ? this.#hold === undefined : stream.exchange.isOver) return;
+      this.#onRoute(stream, request, {route: found, extras: undefined});
+      this.#release();
+    });
+  }
+
+  /** Nobody waits any more: the connection goes on without filters, or not at all. */
+  close(): void {
+    this.#isClosed = true;
+    this.#hold?.end();
+    this.#hold = undefined;
+  }
+
+  /** Others pass while it is found out whose a stream is. */
+  #think(stream: Stream, request: Request): void {
     const exchange = this.#parts.exchanges.of(stream, request);
     exchange.onAbandoned = () => this.#onLost(stream, exchange);
-    this.#parts.after(route, (found) => {
-      if (!exchange.isOver) this.#onRoute(stream, request, {route: found, extras: undefined});
+  }
+
+  /** Others wait while it is. */
+  #holdFor(stream: Stream, request: Request): Hold {
+    if (this.#hold !== undefined) return this.#hold;
+    const {client, context} = this.#parts;
+    const hold = new Hold(client, request.isWhole, context.options.holdMs);
+    this.#hold = hold;
+    this.#parts.after(hold.over, () => {
+      if (this.#hold !== hold) return;
+      this.#think(stream, request);
+      this.#onHoldOver?.();
+      this.#release();
     });
+    return hold;
+  }
+
+  #release(): void {
+    const hold = this.#hold;
+    this.#hold = this.#onHoldOver = undefined;
+    hold?.release();
   }
 
   #subjectOf(
@@ -61,18 +105,34 @@ export class Routing {
     request: Request,
   ): FilterSubject {
     const {options, counters} = this.#parts.context;
+    const {maxBodyBytes, bodyTimeoutMs} = options;
     let gathered: Promise<Buffer | undefined> | undefined;
     const gather = async (): Promise<Buffer | undefined> => {
-      const exchange = this.#parts.exchanges.of(stream, request);
-      const body = await exchange.gather(options.maxBodyBytes, options.bodyTimeoutMs);
-      if (body === undefined) counters.unreadBodies++;
-      return body;
+      if (this.#isClosed) return undefined;
+      const found = this.#parts.isVerbatim
+        ? await this.#readAhead(stream, request)
+        : await this.#parts.exchanges.of(stream, request).gather(maxBodyBytes, bodyTimeoutMs);
+      if (found === undefined) counters.unreadBodies++;
+      return found;
     };
     const body = (): Promise<Buffer | undefined> => {
       gathered ??= gather();
       return gathered;
     };
     return {method, target, headers, body};
+  }
+
+  /** Reads a body out of what waits; if it must not wait any longer, as it comes. */
+  #readAhead(stream: Stream, request: Request): Promise<Buffer | undefined> {
+    const {maxBodyBytes, bodyTimeoutMs} = this.#parts.context.options;
+    const hold = this.#holdFor(stream, request);
+    return new Promise((resolve) => {
+      void hold.body(maxBodyBytes).then(resolve);
+      this.#onHoldOver = () => {
+        const exchange = this.#parts.exchanges.of(stream, request);
+        void exchange.gather(maxBodyBytes, bodyTimeoutMs).then(resolve);
+      };
+    });
   }
 
   #onRoute(
@@ -138,25 +198,48 @@ export class Routing {
 
   /** Gives a request to the application. */
   #pass(stream: Stream, {block, isWhole}: Request, extras: HeadersExtras | undefined): void {
-    const {application, streams, toApplication, context} = this.#parts;
+    const {application, streams, up, toApplication, context, isVerbatim} = this.#parts;
+    const {exchange} = stream;
+    if (isVerbatim && application !== undefined) {
+      this.#passVerbatim(stream, {block, isWhole}, application);
+      return;
+    }
     if (application === undefined || toApplication === undefined || !streams.give(stream)) {
+      if (exchange === undefined) application?.skipHead();
       streams.isAligned = false;
       streams.ofClient.set(stream.id, stream);
       streams.resetClient(stream, REFUSED_STREAM);
       return;
     }
     context.counters.passedRequests++;
-    const {exchange, applicationId} = stream;
-    application.sendHead(applicationId, {fields: block.fields, block, isLast: isWhole}, extras);
+    const {applicationId} = stream;
     stream.isSent = isWhole;
+    const head = {fields: block.fields, more: undefined, block, isLast: isWhole};
     if (exchange === undefined) {
       stream.isUpOpen = !isWhole;
+      passHead({link: application, way: up}, applicationId, {...head, extras});
       return;
     }
+    application.sendHead(applicationId, head, extras);
     stream.applicationWindow = application.windowBytes;
     if (exchange.windowUpdates > 0)
       toApplication.windowUpdate(applicationId, exchange.windowUpdates);
     exchange.move(new ApplicationSink(this.#parts, stream, application));
+  }
+
+  /** Passes a request on as it came, also one that the application, by a GOAWAY, will not look at. */
+  #passVerbatim(stream: Stream, {block, isWhole}: Request, application: Link): void {
+    const {streams, context} = this.#parts;
+    context.counters.passedRequests++;
+    stream.isSent = isWhole;
+    stream.isUpOpen = !isWhole;
+    streams.give(stream);
+    if (this.#hold !== undefined) {
+      application.passFrames(this.#hold.frames);
+      return;
+    }
+    const head = {fields: block.fields, more: undefined, block, isLast: isWhole};
+    application.passHead(stream.id, head);
   }
 }
 

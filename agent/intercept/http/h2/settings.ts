@@ -1,40 +1,28 @@
-/** What of one end's SETTINGS the other end is told. Sans-IO. */
+/** SETTINGS that one end says to the other, on their way through the relay. */
 
 import {HEAD_BYTES} from './blocks.ts';
+import {type FrameReader, readUint32, writeUint32} from './frames.ts';
 import type {Setting} from './link.ts';
-import {
-  ENABLE_PUSH,
-  HEADER_TABLE_SIZE,
-  MAX_CONCURRENT_STREAMS,
-  MAX_HEADER_LIST_SIZE,
-} from './protocol.ts';
+import {HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE} from './protocol.ts';
 
-/** Streams at a time. nginx allows 128, Go 250, Node any number. */
-export const MAX_STREAMS = 1024;
+/** Streams at a time that are known here. nginx allows 128, Go 250, Node any number. */
+export const MAX_STREAMS = 4096;
+/** The largest table of headers that we read along: browsers and their servers have this one, most others 4096. */
+export const TABLE_BYTES = 65_536;
+/** SETTINGS that were not acknowledged. */
+export const MAX_UNACKNOWLEDGED = 1000;
 
-/** Limits of ours, which lower the application's. */
-const LIMITS: readonly Setting[] = [
-  [MAX_CONCURRENT_STREAMS, MAX_STREAMS],
+/** What a client is told while there is no application. */
+export const OWN_SETTINGS: readonly Setting[] = [
+  [MAX_CONCURRENT_STREAMS, 1024],
   [MAX_HEADER_LIST_SIZE, HEAD_BYTES],
 ];
 
-/** What a client is told while there is no application. */
-export const OWN_SETTINGS: readonly Setting[] = LIMITS;
-
-/** What the application sets, as the client is told it. Tables of headers are each connection's own. */
-export function settingsForClient(settings: readonly Setting[], isFirst: boolean): Setting[] {
-  const told = settings
-    .filter(([id]) => id !== HEADER_TABLE_SIZE)
-    .map(([id, value]): Setting => {
-      const limit = LIMITS.find(([limited]) => limited === id)?.[1] ?? value;
-      return [id, Math.min(value, limit)];
-    });
-  const unsaid = LIMITS.filter(([id]) => !told.some(([said]) => said === id));
-  return isFirst ? [...told, ...unsaid] : told;
-}
-
-/** What the client sets, as the application is told it. What a server pushes would have no request that is looked at. */
-export function settingsForApplication(settings: readonly Setting[], isFirst: boolean): Setting[] {
-  const told = settings.filter(([id]) => id !== HEADER_TABLE_SIZE && id !== ENABLE_PUSH);
-  return isFirst ? [[ENABLE_PUSH, 0], ...told] : told;
+/** Makes a table that is larger than what we read along as large as that, in the frame itself. */
+export function limitTables({bytes, start, end}: FrameReader): void {
+  for (let at = start; at < end; at += 6) {
+    const isTable = bytes[at] === 0 && bytes[at + 1] === HEADER_TABLE_SIZE;
+    if (isTable && readUint32(bytes, at + 2) >>> 0 > TABLE_BYTES)
+      writeUint32(bytes, at + 2, TABLE_BYTES);
+  }
 }

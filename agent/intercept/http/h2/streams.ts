@@ -40,6 +40,8 @@ export class Streams {
   /** The largest that is looked at: by the application, and, as the client was told, at all. */
   lastOfApplication = MAX_31;
   lastOfClient = MAX_31;
+  /** The largest that the application has promised to push. */
+  lastPushed = 0;
   /** The application has all streams so far, by the client's numbers. */
   isAligned = true;
   readonly #parts: Parts;
@@ -54,7 +56,19 @@ export class Streams {
 
   /** A stream is one that the client has begun, or may have. */
   isIdle(id: number): boolean {
+    if (id % 2 === 0) return id > this.lastPushed;
     return id > this.lastId && id <= this.lastOfClient;
+  }
+
+  /** Takes in a stream that the application pushes. Its number is the same for both. */
+  push(id: number): void {
+    const stream = new Stream(id);
+    stream.applicationId = id;
+    stream.isUpOpen = false;
+    stream.isSent = true;
+    this.lastPushed = Math.max(this.lastPushed, id);
+    this.ofClient.set(id, stream);
+    this.ofApplication.set(id, stream);
   }
 
   /** Gives a stream the application's next number; false when that takes no more. */

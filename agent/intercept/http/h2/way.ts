@@ -3,12 +3,13 @@
  * may send what the second takes.
  *
  * Theory of operation. The receiver's window for the connection (RFC 9113, section 6.9) is passed on to the sender, so that
- * between them nothing waits. But not all that the sender sends is the receiver's (streams that a program has), and the
- * receiver gets DATA from elsewhere. So there are two numbers: `window`, what the receiver takes now, and `#credit`,
- * what the sender believes that he may send. What is not the receiver's is given back to the sender. What comes from
- * elsewhere is taken from what the sender was not told of yet, and if there is nothing left of that, it is a
- * debt, which the receiver's next updates pay before the sender hears of them. What the sender has sent in the meantime,
- * and the window has no room for, is held: at most `MAX_CREDIT`, which is what the sender is told of at a time.
+ * between them nothing waits. As long as all that the sender sends is the receiver's, and the receiver gets nothing else, that is
+ * all (`passOn`, `update`). But streams that a program has are not the receiver's, and he may get DATA from elsewhere. So
+ * there are two numbers: `window`, what the receiver takes now, and `#credit`, what the sender believes that he may send. What
+ * is not the receiver's is given back to the sender. What comes from elsewhere is taken from what the sender was not told
+ * of yet, and if there is nothing left of that, it is a debt, which the receiver's next updates pay before the sender hears of
+ * them. What the sender has sent in the meantime, and the window has no room for, is held: at most the debt, which is at most the
+ * window. That may be large; but before something is held, the receiver has all of it unread. Whoever reads the sender stops then.
  *
  *     window + debt = credit + held + what the sender was not told of
  */
@@ -29,34 +30,27 @@ interface Held {
   readonly write: (() => void) | undefined;
 }
 
-interface WayEvents {
-  /** DATA that was held is written, to its end. */
-  onHeldEnd(streamId: number): void;
-}
-
 export class Way {
   /** What the receiver takes. */
   window = DEFAULT_WINDOW_BYTES;
   readonly #from: () => Output | undefined;
   readonly #to: Output | undefined;
-  readonly #maxCredit: number;
-  readonly #events: WayEvents;
+  readonly #onHeldEnd: (streamId: number) => void;
   readonly #held: Held[] = [];
   #heldBytes = 0;
   #credit = DEFAULT_WINDOW_BYTES;
   #untold = 0;
   #debt = 0;
 
-  /** `from`: where the sender is told. There may be neither. */
+  /** `from`: where the sender is told. There may be neither. `onHeldEnd` hears when DATA that was held is written, to its end. */
   constructor(
     from: () => Output | undefined,
     to: Output | undefined,
-    {maxCredit, ...events}: WayEvents & {readonly maxCredit: number},
+    onHeldEnd: (streamId: number) => void,
   ) {
     this.#from = from;
     this.#to = to;
-    this.#maxCredit = maxCredit;
-    this.#events = events;
+    this.#onHeldEnd = onHeldEnd;
   }
 
   /** Bytes that wait here. */
@@ -69,28 +63,38 @@ export class Way {
     return this.#held.length > 0 ? 0 : Math.max(this.window, 0);
   }
 
+  /** Passes on DATA as it is, of a connection that is the receiver's as a whole. */
+  passOn(frame: FrameReader): void {
+    this.#credit -= frame.flowBytes;
+    this.window -= frame.flowBytes;
+    if (frame.isWhole) this.#to?.pass(frame, frame.streamId);
+    else this.#to?.passPart(frame);
+  }
+
   /** The sender has sent DATA, whatever becomes of it; returns whether he was allowed to. */
   arrived(bytes: number): boolean {
     this.#credit -= bytes;
-    if (this.#untold > 0) this.#tell();
+    if (this.#untold > 0) this.#tellIfMuch();
     return this.#credit >= 0;
   }
 
   /** What had arrived is not for the receiver. */
   giveBack(bytes: number): void {
-    const paid = Math.min(bytes, this.#debt);
-    this.#debt -= paid;
-    this.#untold += bytes - paid;
-    this.#tell();
+    this.#untold += this.#pay(bytes);
+    this.#tellIfMuch();
   }
 
-  /** The receiver takes more; returns false when it is more than a window can be. */
-  update(bytes: number): boolean {
+  /**
+   * The receiver takes more. Returns how much the sender is to be told of, which the caller does; -1 when it is more than a
+   * window can be.
+   */
+  update(bytes: number): number {
+    if (this.window + bytes > MAX_31) return -1;
     this.window += bytes;
-    if (this.window > MAX_31) return false;
-    this.giveBack(bytes);
+    const told = this.#pay(bytes);
+    this.#credit += told;
     this.#writeHeld();
-    return true;
+    return told;
   }
 
   /** DATA from elsewhere goes to the receiver. */
@@ -104,10 +108,16 @@ export class Way {
   /** Passes on DATA that had arrived; false: it has to wait. */
   pass(frame: FrameReader, streamId: number): boolean {
     const {flowBytes} = frame;
+    // The rest of a frame that is passed on in parts has its place.
+    if (!frame.isWhole && this.#to?.isOpen === true) {
+      this.window -= flowBytes;
+      this.#to.passPart(frame);
+      return true;
+    }
     if (this.#held.length === 0 && flowBytes <= this.window) {
       this.window -= flowBytes;
       // Padding of a frame that comes in parts is not passed on.
-      const lost = frame.headerStart < 0 ? flowBytes - (frame.end - frame.start) : 0;
+      const lost = frame.isWhole ? 0 : flowBytes - (frame.end - frame.start);
       this.#to?.passData(frame, streamId);
       if (lost > 0) {
         this.window += lost;
@@ -122,19 +132,24 @@ export class Way {
     return false;
   }
 
-  /** Passes on what belongs behind the stream's DATA; false: it has to wait. */
-  follow(streamId: number, isLast: boolean, write: () => void): boolean {
-    if (!this.#isHeld(streamId)) {
-      write();
-      return true;
-    }
+  /** DATA waits, whosever it is. */
+  get isHolding(): boolean {
+    return this.#held.length > 0;
+  }
+
+  /** What belongs behind the stream's DATA, or (0) what concerns the connection, has to wait. */
+  isHeld(streamId: number): boolean {
+    return this.#held.some((one) => one.streamId === streamId);
+  }
+
+  /** Writes something behind the DATA that is held, of the stream or (0) of any. */
+  follow(streamId: number, isLast: boolean, write: () => void): void {
     this.#hold({streamId, data: Buffer.alloc(0), flowBytes: 0, isLast, write});
-    return false;
   }
 
   /** Forgets what is held of a stream. */
   forget(streamId: number): void {
-    if (!this.#isHeld(streamId)) return;
+    if (!this.isHeld(streamId)) return;
     const kept: Held[] = [];
     for (const one of this.#held.splice(0)) {
       if (one.streamId !== streamId) kept.push(one);
@@ -147,10 +162,6 @@ export class Way {
     this.#writeHeld();
   }
 
-  #isHeld(streamId: number): boolean {
-    return this.#held.some((one) => one.streamId === streamId);
-  }
-
   #hold(held: Held): void {
     this.#held.push(held);
     this.#heldBytes += held.data.length;
@@ -161,7 +172,7 @@ export class Way {
       if (first.write === undefined && !this.#writeData(first)) break;
       first.write?.();
       this.#held.shift();
-      if (first.isLast) this.#events.onHeldEnd(first.streamId);
+      if (first.isLast) this.#onHeldEnd(first.streamId);
     }
   }
 
@@ -187,14 +198,20 @@ export class Way {
     return true;
   }
 
+  /** Pays debts with bytes; returns those that are left. */
+  #pay(bytes: number): number {
+    const paid = Math.min(bytes, this.#debt);
+    this.#debt -= paid;
+    return bytes - paid;
+  }
+
   /** Tells the sender what he was not told of; little only when he may need it. */
-  #tell(): void {
-    const count = Math.min(this.#untold, this.#maxCredit - this.#credit);
-    if (count <= 0 || count * 4 < this.#credit) return;
-    if (this.#untold > count && this.#credit > this.#maxCredit / 2) return;
+  #tellIfMuch(): void {
+    const count = this.#untold;
+    if (count === 0 || (count * 4 < this.#credit && count < DEFAULT_WINDOW_BYTES)) return;
     const from = this.#from();
     if (from === undefined) return;
-    this.#untold -= count;
+    this.#untold = 0;
     this.#credit += count;
     from.windowUpdate(0, count);
   }

@@ -29,6 +29,12 @@ export interface FieldList {
   readonly inserted: readonly Field[];
 }
 
+/** What a table has, its oldest field first, and what it may have, in bytes as they count (section 4.1). */
+export interface Table {
+  readonly fields: readonly Field[];
+  readonly maxTableBytes: number;
+}
+
 /** Fields that are no part of the table any more are forgotten when they are as many, and half of all. */
 const FORGOTTEN = 128;
 const NONE: readonly Field[] = [];
@@ -45,6 +51,8 @@ export class Decoder {
   #tableBytes = 0;
   #maxTableBytes = TABLE_BYTES;
   #generation = 0;
+  /** How it was at `mark`: what of the fields was in the table, and what it might have. */
+  readonly #marked = {first: 0, length: 0, maxTableBytes: TABLE_BYTES, generation: 0};
   #isPure = true;
   #inserted: Field[] | undefined;
   #bytes: Uint8Array = scratch;
@@ -65,6 +73,32 @@ export class Decoder {
   /** What the table has now: its bytes, as they count. */
   get tableBytes(): number {
     return this.#tableBytes;
+  }
+
+  /** What the table may have now. */
+  get maxTableBytes(): number {
+    return this.#maxTableBytes;
+  }
+
+  /** Remembers the table as it is now, before a block. */
+  mark(): void {
+    this.#forget();
+    const marked = this.#marked;
+    marked.first = this.#first;
+    marked.length = this.#table.length;
+    marked.maxTableBytes = this.#maxTableBytes;
+    marked.generation = this.#generation;
+  }
+
+  /** The table is not as it was at `mark`. */
+  get hasChanged(): boolean {
+    return this.#generation !== this.#marked.generation;
+  }
+
+  /** The table as it was at `mark`. */
+  get markedTable(): Table {
+    const {first, length, maxTableBytes} = this.#marked;
+    return {fields: this.#table.slice(first, length), maxTableBytes};
   }
 
   /** Decodes a block. Throws HpackError. */
@@ -156,6 +190,10 @@ export class Decoder {
       if (field === undefined) break;
       this.#tableBytes -= sizeOf(field);
     }
+  }
+
+  /** Fields that are no part of the table. */
+  #forget(): void {
     if (this.#first < FORGOTTEN || this.#first * 2 < this.#table.length) return;
     this.#table.splice(0, this.#first);
     this.#first = 0;

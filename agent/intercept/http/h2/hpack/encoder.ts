@@ -8,11 +8,14 @@
  * encoded to again while the generation is the same.
  */
 
+import type {Table} from './decoder.ts';
 import {type Field, STATIC_TABLE, sizeOf} from './field.ts';
 import {encodeHuffman, huffmanLength} from './huffman.ts';
 
 /** What we keep, whatever more the other side would. */
 const TABLE_BYTES = 4096;
+/** Whoever encodes without a table changes none: it may do so between blocks of somebody else's. */
+export const NO_TABLE: Table = {fields: [], maxTableBytes: 0};
 /** A field is kept if it leaves a quarter of the table to others. */
 const WORTH_SHARE = 0.75;
 
@@ -37,13 +40,19 @@ export class Encoder {
   #table: Entry[] = [];
   #byName = new Map<string, Map<string, number>>();
   #tableBytes = 0;
-  #maxTableBytes = TABLE_BYTES;
+  #maxTableBytes: number;
   /** Fields that were ever put into the table. */
   #inserted = 0;
   #generation = 0;
   #hasResized = false;
   #into: Buffer = Buffer.allocUnsafe(1024);
   #at = 0;
+
+  /** `table`: what the other side has of blocks that were encoded before; by default nothing, at the beginning. */
+  constructor({fields, maxTableBytes}: Table = {fields: [], maxTableBytes: TABLE_BYTES}) {
+    this.#maxTableBytes = maxTableBytes;
+    for (const field of fields) this.#insert(field);
+  }
 
   /** Changes whenever the table does. */
   get generation(): number {
@@ -62,17 +71,25 @@ export class Encoder {
     this.#evict();
   }
 
-  /** Encodes a block; what is returned is used again with the next one. */
-  encode(fields: readonly Field[]): Buffer {
+  /**
+   * Encodes a block; what is returned is used again with the next one. `limit`: what somebody else's table has to become, and
+   * nobody has said (section 4.2).
+   */
+  encode(fields: readonly Field[], limit?: number): Buffer {
     this.#at = 0;
+    if (limit !== undefined) this.#writeLimit(limit);
     if (this.#hasResized) {
       this.#hasResized = false;
       this.#generation++;
-      this.#room(8);
-      this.#writeInteger(0x20, 5, this.#maxTableBytes);
+      this.#writeLimit(this.#maxTableBytes);
     }
     for (const field of fields) this.#write(field);
     return this.#into.subarray(0, this.#at);
+  }
+
+  #writeLimit(bytes: number): void {
+    this.#room(8);
+    this.#writeInteger(0x20, 5, bytes);
   }
 
   #write(field: Field): void {

@@ -8,6 +8,7 @@ import {
   createServer,
   type Http2Server,
   type ServerHttp2Stream,
+  type Settings,
 } from 'node:http2';
 import type {Server} from 'node:net';
 import {setTimeout as delay} from 'node:timers/promises';
@@ -26,15 +27,16 @@ const connectionsOf = (server: Http2Server) => {
 };
 
 /** Answers with its name, what it heard, and as much again as the path says, and a digest of all in trailers. */
-function witness(name: string, initialWindowSize: number): Http2Server {
-  const server = createServer({settings: {initialWindowSize}});
+function witness(name: string, settings: Settings): Http2Server {
+  const server = createServer({settings, ...ANY_NUMBER});
   server.on('stream', (stream: ServerHttp2Stream, headers, _flags, raw?: string[]) => {
     const chunks: Buffer[] = [];
     stream.on('error', () => {});
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    const {size, early, change} = JSON.parse(String(headers['x-answer']));
+    if (change !== null) stream.session?.settings(change);
     stream.on('end', () => {
       const body = Buffer.concat(chunks);
-      const {size, early} = JSON.parse(String(headers['x-answer']));
       if (early) stream.additionalHeaders({':status': 103, link: '</early>'});
       const extra = (raw ?? []).filter((_, at, all) => all[at - 1]?.startsWith('x-extra'));
       const line = `${name} ${headers[':path']} ${digest(body)} ${extra.join()} `;
@@ -47,6 +49,14 @@ function witness(name: string, initialWindowSize: number): Http2Server {
   return server;
 }
 
+/** Its types don't know it. */
+const ANY_NUMBER: object = {maxOutstandingSettings: 100};
+/** Windows, frames and tables of headers, of which none is as large as another. */
+const settings: fc.Arbitrary<Settings> = fc.record({
+  initialWindowSize: fc.constantFrom(1000, 20_000, 65_535, 1_000_000),
+  headerTableSize: fc.constantFrom(0, 100, 4096, 65_536, 1_000_000),
+  maxFrameSize: fc.constantFrom(16_384, 100_000),
+});
 const request = fc.record({
   whose: fc.constantFrom('me', 'you', 'by-body', 'not-by-body'),
   size: fc.oneof(fc.constant(0), fc.nat(40), fc.nat(70_000), fc.nat(300_000)),
@@ -55,6 +65,11 @@ const request = fc.record({
   hasTrailers: fc.boolean(),
   /** Sent in pieces of so many bytes. */
   piece: fc.constantFrom(1000, 16_384, 100_000),
+  /** How many turns it waits before it begins, so that it meets others in the middle. */
+  delay: fc.oneof(fc.constant(0), fc.nat(40)),
+  /** What the client, and whoever answers, says anew then. */
+  change: fc.option(settings, {freq: 4}),
+  serverChange: fc.option(settings, {freq: 4}),
   extras: fc.array(fc.string({minLength: 1, unit: fc.constantFrom('a', 'Z', '%', '9')}), {
     maxLength: 3,
   }),
@@ -73,12 +88,15 @@ function bodyOf({whose, size}: Request, at: number): Buffer {
 async function ask(session: ClientHttp2Session, one: Request, at: number): Promise<string> {
   const body = bodyOf(one, at);
   const {whose, answer, early, hasTrailers, piece, extras} = one;
+  for (let turn = 0; turn < one.delay; turn++)
+    await new Promise((resolve) => setImmediate(resolve));
+  if (one.change !== null) session.settings(one.change);
   const stream = session.request(
     {
       ':method': 'POST',
       ':path': `/${at}`,
       'x-user': whose,
-      'x-answer': JSON.stringify({size: answer, early}),
+      'x-answer': JSON.stringify({size: answer, early, change: one.serverChange}),
       ...Object.fromEntries(extras.map((value, index) => [`x-extra-${index}`, value])),
     },
     {waitForTrailers: hasTrailers},
@@ -131,14 +149,13 @@ function expected(one: Request, at: number): string {
   return `${name} /${at} ${digest(body)} ${extras} whole ${one.early ? 1 : 0} 0`;
 }
 
-const window = fc.constantFrom(1000, 20_000, 65_535, 1_000_000);
-
 test('any interleaving of streams: each is answered by its side, and nothing of it is changed', async (t) => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(request, {minLength: 1, maxLength: 16}),
-      fc.record({client: window, application: window, program: window}),
-      async (requests, windows) => {
+      fc.record({client: settings, application: settings, program: settings}),
+      fc.boolean(),
+      async (requests, windows, isPatient) => {
         const servers = [
           witness('application', windows.application),
           witness('program', windows.program),
@@ -154,10 +171,11 @@ test('any interleaving of streams: each is answered by its side, and nothing of 
             subscription(program ?? 0, {filter: byBody}),
           ],
           // A large body is told by its size, not by the time it takes.
-          {bodyTimeoutMs: 60_000},
+          {bodyTimeoutMs: 60_000, holdMs: isPatient ? 50 : 0},
         );
         const session = connect(`http://127.0.0.1:${port}`, {
-          settings: {initialWindowSize: windows.client},
+          settings: windows.client,
+          ...ANY_NUMBER,
         });
         const answers = await Promise.all(requests.map((one, at) => ask(session, one, at)));
         t.deepEqual(answers, requests.map(expected));

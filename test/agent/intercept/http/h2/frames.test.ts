@@ -37,6 +37,7 @@ class Heard implements FrameEvents {
     isEnd: boolean;
   }[] = [];
   broken: number | undefined;
+  readonly raw: Buffer[] = [];
   /** Frames that were told of as a whole are where they say. */
   areInPlace = true;
   #isPart = false;
@@ -44,19 +45,20 @@ class Heard implements FrameEvents {
   onFrame(frame: FrameReader): void {
     const payload = Buffer.from(frame.bytes.subarray(frame.start, frame.end));
     const {type, streamId, flags, flowBytes} = frame;
-    if (frame.headerStart >= 0) {
-      const id = frame.bytes.readUInt32BE(frame.headerStart + 5) & 0x7fff_ffff;
-      this.areInPlace &&= id === streamId && frame.bytes[frame.headerStart + 3] === type;
+    this.raw.push(Buffer.from(frame.bytes.subarray(frame.rawStart, frame.rawEnd)));
+    if (frame.isWhole) {
+      const id = frame.bytes.readUInt32BE(frame.rawStart + 5) & 0x7fff_ffff;
+      this.areInPlace &&= id === streamId && frame.bytes[frame.rawStart + 3] === type;
     }
     const last = this.frames.at(-1);
     const isData = type === DATA;
     const isEnd = isData && (flags & END_STREAM) !== 0;
-    if (isData && frame.headerStart < 0 && this.#isPart && last?.streamId === streamId) {
+    if (isData && !frame.isWhole && this.#isPart && last?.streamId === streamId) {
       last.payload = Buffer.concat([last.payload, payload]);
       last.flow += flowBytes;
       last.isEnd = isEnd;
     } else this.frames.push({type, streamId, payload, flow: isData ? flowBytes : 0, isEnd});
-    this.#isPart = isData && frame.headerStart < 0;
+    this.#isPart = isData && !frame.isWhole;
   }
 
   onBroken(code: number): void {
@@ -110,6 +112,7 @@ test('any cutting of frames tells of the same frames, and of the same bytes of D
         }
         t.deepEqual(heard.frames, frames.map(expected));
         t.true(heard.areInPlace);
+        t.deepEqual(Buffer.concat(heard.raw), bytes);
         t.true(reader.isBetweenFrames);
         t.is(heard.broken, undefined);
       },
@@ -147,12 +150,53 @@ for (const [what, bytes, code] of [
   test(`${what} breaks the connection, and nothing behind it is read`, (t) => {
     const heard = new Heard();
     const reader = new FrameReader(heard);
-    reader.push(Buffer.from(`${bytes}00000000000000`.replaceAll(' ', ''), 'hex'));
+    const said = Buffer.from(`${bytes}00000000000000`.replaceAll(' ', ''), 'hex');
+    reader.push(said);
+    t.deepEqual(said.subarray(reader.consumed), said);
     reader.push(Buffer.alloc(100));
     t.is(heard.broken, code);
     t.deepEqual(heard.frames, []);
   });
 }
+
+test('whatever comes, and wherever it is cut or stops, no byte is lost', (t) => {
+  const any = fc.oneof(
+    frame.map(emit),
+    fc.uint8Array({maxLength: 60}).map((bytes) => Buffer.from(bytes)),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(any, {maxLength: 12}),
+      fc.array(fc.integer({min: 1, max: 200}), {minLength: 1, maxLength: 8}),
+      fc.nat(20),
+      (all, cuts, pausedAt) => {
+        const bytes = Buffer.concat(all);
+        const heard = new Heard();
+        const reader: FrameReader = new FrameReader({
+          onFrame(one) {
+            heard.onFrame(one);
+            if (heard.raw.length === pausedAt) reader.pause();
+          },
+          onBroken: (code) => heard.onBroken(code),
+        });
+        let at = 0;
+        for (let step = 0; at < bytes.length; step++) {
+          const chunk = Buffer.from(bytes.subarray(at, at + (cuts[step % cuts.length] ?? 1)));
+          reader.push(chunk);
+          at += reader.consumed;
+          if (reader.consumed < chunk.length) break;
+          chunk.fill(0xa5);
+        }
+        t.deepEqual(
+          Buffer.concat([...heard.raw, reader.takeKept(), bytes.subarray(at)]).toString('hex'),
+          bytes.toString('hex'),
+        );
+        t.true(at === bytes.length || heard.broken !== undefined || heard.raw.length >= pausedAt);
+      },
+    ),
+    {numRuns: 2000},
+  );
+});
 
 test('no bytes make the reader keep more than a frame, or fail', (t) => {
   fc.assert(

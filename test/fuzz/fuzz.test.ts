@@ -2,6 +2,7 @@ import {inspect} from 'node:util';
 import test from 'ava';
 import {filesTarget} from './files.ts';
 import {type FuzzTarget, fuzz, minimise} from './fuzzer.ts';
+import {h2Target} from './h2.ts';
 import {netstackTarget} from './netstack.ts';
 import {tunnelTarget} from './tunnel.ts';
 import {websocketTarget} from './websocket.ts';
@@ -16,6 +17,8 @@ test('the netstack takes anything', survives, netstackTarget as FuzzTarget<never
 test('the tunnel takes anything', survives, tunnelTarget as FuzzTarget<never>, 800);
 test('the WebSocket takes anything', survives, websocketTarget as FuzzTarget<never>, 150);
 test('what serves files takes anything', survives, filesTarget as FuzzTarget<never>, 300);
+
+test('the relay of HTTP/2 takes anything', survives, h2Target as FuzzTarget<never>, 300);
 
 const picky: FuzzTarget<number> = {
   name: 'picky',

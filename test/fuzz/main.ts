@@ -2,6 +2,7 @@
 import {inspect, parseArgs} from 'node:util';
 import {filesTarget} from './files.ts';
 import {type FuzzTarget, fuzz} from './fuzzer.ts';
+import {h2Target} from './h2.ts';
 import {linkTarget} from './link.ts';
 import {netstackTarget} from './netstack.ts';
 import {tunnelTarget} from './tunnel.ts';
@@ -17,6 +18,7 @@ const targets: Record<string, FuzzTarget<never>> = {
   tunnel: tunnelTarget as FuzzTarget<never>,
   websocket: websocketTarget as FuzzTarget<never>,
   files: filesTarget as FuzzTarget<never>,
+  h2: h2Target as FuzzTarget<never>,
 };
 
 const {values, positionals} = parseArgs({

@@ -61,7 +61,6 @@ function relay(context: RelayContext, protocol: Known, head: Buffer): Promise<vo
   const {socket} = connection;
   if (protocol === 'http2') {
     counters.http2Connections++;
-    connection.passage.hold();
     return new Http2Relay(context, socket).run(head);
   }
   if (protocol === 'http1') counters.http1Connections++;

@@ -111,6 +111,7 @@ for (const scenario of ['killed', 'killedBesideStolen']) {
       isWhole: true,
       ends: ['', 'bye\n'],
       kept: ['200'],
+      streams: ['application'],
       fresh: ['application'],
       isOwn: true,
     });

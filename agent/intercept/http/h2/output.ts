@@ -49,6 +49,11 @@ export interface HeadersExtras {
 export class Output {
   /** What the other side takes: SETTINGS_MAX_FRAME_SIZE. */
   maxFrameBytes = DEFAULT_FRAME_BYTES;
+  /**
+   * Hears that what is said next has `length` bytes, `more` of which did not come so, behind `waiting` that the socket does not
+   * have yet.
+   */
+  onLonger: ((length: number, more: number, waiting: number) => void) | undefined;
   readonly #socket: StreamSocket;
   #gathered: Buffer | undefined;
   /** What of it is already the socket's, and what is used. */
@@ -192,7 +197,15 @@ export class Output {
     const isPadded = type !== CONTINUATION && (flags & PADDED) !== 0;
     const padding = isPadded ? (bytes[start] ?? 0) : 0;
     const length = end - start + more.length;
-    if (length <= this.maxFrameBytes) {
+    const isOneFrame = length <= this.maxFrameBytes;
+    const headers = isOneFrame ? 1 : 2;
+    this.#begin();
+    this.onLonger?.(
+      headers * FRAME_HEADER_BYTES + length,
+      (headers - 1) * FRAME_HEADER_BYTES + more.length,
+      this.#at - this.#given,
+    );
+    if (isOneFrame) {
       this.#header({length, type, flags, streamId});
       this.write(bytes.subarray(start, end - padding));
       this.write(more);

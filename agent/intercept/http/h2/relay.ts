@@ -73,8 +73,6 @@ export class Http2Relay implements Parts {
   readonly exchanges: Exchanges;
   readonly programs: Programs;
   readonly changes: LastingChanges;
-  /** Hears that the connection is not verbatim any more. */
-  onDivided: (() => void) | undefined;
   readonly #routing: Routing;
   readonly #clientEnd: ClientEnd;
   readonly #over = Promise.withResolvers<void>();
@@ -115,6 +113,8 @@ export class Http2Relay implements Parts {
     this.application = this.#dial(turns);
     const {output} = this.client;
     output.greeting = () => this.#greet();
+    const {passage} = context.connection;
+    output.onLonger = (length, more, waiting) => passage.change(length, more, waiting);
     this.up = new Way(
       () => output,
       this.application?.output,
@@ -125,7 +125,7 @@ export class Http2Relay implements Parts {
       output,
       (id) => this.streams.answered(this.streams.ofClient.get(id)),
     );
-    if (this.application === undefined) this.#isVerbatim = false;
+    if (this.application === undefined) this.divide();
     else {
       this.application.passBlocksOf(this.client);
       this.client.passBlocksOf(this.application);
@@ -140,6 +140,7 @@ export class Http2Relay implements Parts {
       // Nobody is there: then there are only programs.
       return undefined;
     }
+    this.context.connection.passage.join(socket);
     const end = new ApplicationEnd(this, this.#clientEnd);
     const events = {
       ...turns,
@@ -184,8 +185,8 @@ export class Http2Relay implements Parts {
   }
 
   /**
-   * What both ends say passes as it is, but for fields behind those of answers, so that whoever has the two sockets and what
-   * was read of them (`Link.takeUnread`) can go on with it.
+   * What both ends say passes as it is, but for fields behind those of answers: another process could go on with it
+   * (sockets/passage.ts).
    */
   get isVerbatim(): boolean {
     return this.#isVerbatim;
@@ -196,7 +197,7 @@ export class Http2Relay implements Parts {
     if (!this.#isVerbatim) return;
     this.#isVerbatim = false;
     this.context.counters.dividedConnections++;
-    this.onDivided?.();
+    this.context.connection.passage.hold();
   }
 
   get toApplication(): Output | undefined {
@@ -336,6 +337,8 @@ export class Http2Relay implements Parts {
   #letGo(): void {
     const {client} = this;
     if (this.#isRaw || this.#isEnding || client.socket.isClosed) return;
+    // Whoever went on with it would get answers to our PING.
+    this.context.connection.passage.hold();
     client.output.goaway(MAX_31, NO_ERROR, NOTHING);
     this.#clientEnd.probe(() => this.#takeNoMore());
     this.#turn();

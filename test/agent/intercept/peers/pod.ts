@@ -18,6 +18,7 @@ import {AgentProcess, type Wanted} from './agent-process.ts';
 import {
   ask,
   askHttp2,
+  askOverHttp2,
   askOverKept,
   keepBytes,
   serveEcho,
@@ -209,18 +210,24 @@ async function survives(filtered: boolean): Promise<unknown> {
   const part = randomBytes(8 << 20);
   answers[0]?.write(part);
   const kept = askOverKept(LONG);
+  await agent.subscribe({port: HTTP2, filter: from('a')}, await program('a')).first;
+  const streams = askOverHttp2(HTTP2);
   const fresh = load(LONG, who('b'));
   const stolen = filtered ? load(LONG, who('a')) : undefined;
   await until(() => total(kept.seen) > 500 && total(fresh.answers) > 100);
+  await until(() => total(streams.seen) > 500);
 
   await agent.kill();
   const before = total(kept.seen);
+  const streamsBefore = total(streams.seen);
   await until(() => total(kept.seen) > before + 2_000);
+  await until(() => total(streams.seen) > streamsBefore + 1_000);
   const passed = await Promise.all([upgraded.again('one'), raw.again('two')]);
   answers[0]?.end(part);
   const body = Buffer.from(await (await download).arrayBuffer());
   const ends = [await upgraded.end(), await raw.end()];
   await kept.stop();
+  await streams.stop();
   const others = await fresh.stop();
   // Those that were a's own are lost, if they were on their way.
   const own = Object.keys((await stolen?.stop()) ?? {application: 1});
@@ -230,6 +237,7 @@ async function survives(filtered: boolean): Promise<unknown> {
     isWhole: body.equals(Buffer.concat([part, part])),
     ends,
     kept: Object.keys(kept.seen),
+    streams: Object.keys(streams.seen),
     fresh: Object.keys(others),
     isOwn: own.includes('application'),
   };

@@ -2,7 +2,11 @@
 
 import {once} from 'node:events';
 import {Agent, createServer, get, request, type ServerResponse} from 'node:http';
-import {connect as connectHttp2, createServer as createHttp2Server} from 'node:http2';
+import {
+  type ClientHttp2Session,
+  connect as connectHttp2,
+  createServer as createHttp2Server,
+} from 'node:http2';
 import {type AddressInfo, connect, createServer as createTcpServer, type Server} from 'node:net';
 
 async function listening(server: Server, port: number): Promise<number> {
@@ -19,10 +23,12 @@ export function serveHttp(name: string, port = 0): Promise<number> {
   );
 }
 
-/** The same by HTTP/2. */
+/** The same by HTTP/2. (Node ends a session, in the end, whose requests it answers before it has read them.) */
 export function serveHttp2(name: string, port = 0): Promise<number> {
   return listening(
-    createHttp2Server((_request, response) => response.end(name)),
+    createHttp2Server((request, response) => {
+      request.resume().on('end', () => response.end(name));
+    }),
     port,
   );
 }
@@ -140,6 +146,38 @@ export async function askHttp2(
   } finally {
     session.close();
   }
+}
+
+/** Asks without a pause over two connections of HTTP/2, by eight streams at a time; counts answers and failures. */
+export function askOverHttp2(port: number) {
+  const seen: Record<string, number> = {};
+  let isOver = false;
+  const sessions = [1, 2].map(() => connectHttp2(`http://127.0.0.1:${port}`));
+  for (const session of sessions) session.on('error', () => undefined);
+  const ask = async (session: ClientHttp2Session, count: number): Promise<string> => {
+    try {
+      const stream = session.request({':method': 'POST', 'x-count': `${count}`, cookie: 'a=b'});
+      stream.end(Buffer.alloc(count % 3 === 0 ? 70_000 : 10, 'x'));
+      return Buffer.concat(await stream.toArray()).toString();
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code ?? String(error);
+    }
+  };
+  const lane = async (session: ClientHttp2Session): Promise<void> => {
+    for (let count = 0; !isOver; count++) {
+      const end = await ask(session, count);
+      seen[end] = (seen[end] ?? 0) + 1;
+    }
+  };
+  const lanes = sessions.flatMap((session) => Array.from({length: 8}, () => lane(session)));
+  return {
+    seen,
+    async stop(): Promise<void> {
+      isOver = true;
+      await Promise.all(lanes);
+      for (const session of sessions) session.close();
+    },
+  };
 }
 
 /** What a client reads that sends `bytes`, and ends; else what went wrong. */

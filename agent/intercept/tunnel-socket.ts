@@ -209,7 +209,8 @@ class TunnelSocket implements StreamSocket {
     // What is not read stays unacknowledged, within the stream's window.
     this.#stream?.consumed(this.#received - this.#unreadBytes);
     if (this.#unreadBytes > 0) return;
-    if (this.#hasEnd && !this.#hasToldEnd) {
+    // Who has just been given it may not have begun to read.
+    if (this.#hasEnd && !this.#hasToldEnd && this.#readBytes > 0) {
       this.#hasToldEnd = true;
       this.handler?.onEnd();
     }

@@ -75,6 +75,17 @@ test('what nobody reads is kept in order, and not acknowledged; its end comes be
   t.is(far.consumed, 6);
 });
 
+test('an end that nothing came before waits for who reads, too', async (t) => {
+  const far = new Far();
+  const socket = await far.open();
+  far.handler.onEnd?.();
+  await turn();
+  const heard = hear(socket);
+  socket.readBytes = 1024;
+  await turn();
+  t.deepEqual(heard, ['END']);
+});
+
 test('who stops to read while he is told keeps the rest waiting', async (t) => {
   const far = new Far();
   const socket = await far.open();

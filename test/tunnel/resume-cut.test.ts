@@ -8,6 +8,7 @@ import type {MuxHandler} from '../../tunnel/mux-types.ts';
 import {callPing, type ListeningPorts, subscribeListening} from '../../tunnel/target.ts';
 import {type ConnectOptions, connectTunnel} from '../../tunnel/websocket.ts';
 import {dial, listen, until} from '../helpers/agent.ts';
+import {allProcesses, signal} from '../helpers/processes.ts';
 import {feed, pattern, seeded, TOKEN} from '../helpers/tunnel.ts';
 
 const MAIN = new URL('../../agent/main.ts', import.meta.url).pathname;
@@ -240,7 +241,11 @@ test('another agent in the place of the first does not know the session', async 
   const way = new Way(t, () => port);
   const {mux, closed} = await join(t, way);
   way.isOpen = false;
-  first.child.kill('SIGKILL');
+  // What was started is the first process of its container, which outlives it for a moment.
+  signal(
+    allProcesses().find(({parent}) => parent === first.child.pid),
+    'SIGKILL',
+  );
   await until(() => mux.isSuspended);
   port = (await startAgent(t)).port;
   way.isOpen = true;

@@ -131,6 +131,10 @@ async function program() {
       }
       return [...new Set(requests)];
     },
+    /** How many it got. */
+    get count(): number {
+      return requests.length;
+    },
     port,
     async has(...wanted: string[]): Promise<void> {
       const timer = setTimeout(() => {
@@ -230,7 +234,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
     const standing = connectOutside();
     await standing.ask('/kept-before');
     const lanes = [lane(), lane(), lane()];
-    await until(() => mirror.requests.length > 20);
+    await until(() => mirror.count > 20);
     await agent.kill();
     const count = answered.length;
     await until(() => answered.length > count + 30);

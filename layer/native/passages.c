@@ -19,7 +19,7 @@
  * they were (settle). Of such nothing is kept meanwhile.
  *
  * Places are 64 bits and begin with 0 for each socket. Nothing here allocates: when chunks are used up, bytes go missing, which whoever
- * takes over notices (and counts, as we do).
+ * takes over notices, and resets that connection.
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9

@@ -1,7 +1,7 @@
 /**
  * Connections that the redirecting rules let pass, who is at the other end of a unix socket, which sockets there are, where
- * connections are led, and copies of packets: what Node can't do (layer/native/redirected.c, socket-diagnostics.c,
- * connection-tracking.c, capture.c). The only file that loads it.
+ * connections are led, whose an address is, and copies of packets: what Node can't do (layer/native/redirected.c,
+ * socket-diagnostics.c, connection-tracking.c, own-address.c, capture.c). The only file that loads it.
  */
 
 import {createRequire} from 'node:module';
@@ -29,6 +29,7 @@ interface Addon {
   connection(isV6: number, id: Uint8Array, record: Uint8Array): number;
   destroyConnection(isV6: number, id: Uint8Array): number;
   destination(from: Uint8Array, to: Uint8Array, endpoint: Uint8Array): number;
+  isOwnAddress(address: Uint8Array): number;
   openCapture(
     program: Uint8Array,
     notes: Uint8Array,
@@ -211,6 +212,11 @@ export function trackedDestination(
   const result = addon().destination(packEndpoint(peer), packEndpoint(local), found);
   if (result === ENOENT) return undefined;
   return unpackEndpoint(found.subarray(0, checked('netlink', result)));
+}
+
+/** Whether an address, of 4 or 16 bytes, is one of this network namespace's: what is sent there stays here. */
+export function isOwnAddress(address: Uint8Array): boolean {
+  return checked('netlink', addon().isOwnAddress(address)) === 1;
 }
 
 /**

@@ -18,10 +18,11 @@ import {
 } from './http/types.ts';
 import type {LettingGo} from './letting-go.ts';
 import {type Mirror, mirrorFor} from './mirror.ts';
-import {isWithin} from './own-address.ts';
+
 import {pass} from './pass.ts';
 import {type Subscription, type Subscriptions, warn} from './subscriptions.ts';
 import {connectClient, type Ends, opener} from './tunnel-socket.ts';
+import {isWithin} from './within.ts';
 
 /** How long a client may take to say whether its program takes a connection, ms. Then it is the application's. */
 const CLIENT_TIMEOUT_MS = 5_000;

@@ -30,8 +30,10 @@ export async function readInterfaces(): Promise<TargetInterface[]> {
   return found;
 }
 
-function hasOwnInterface(): boolean {
-  return Object.values(networkInterfaces()).some((all) => all?.some(({internal}) => !internal));
+/** The names of all interfaces. Node's list leaves those out that have no carrier just now. */
+async function interfaceNames(): Promise<Set<string>> {
+  const lines = (await readText('/proc/self/net/dev')).split('\n');
+  return new Set(lines.flatMap((line) => line.match(/^\s*([^:\s]+):/)?.[1] ?? []));
 }
 
 /**
@@ -39,9 +41,14 @@ function hasOwnInterface(): boolean {
  * it had none. Looks every `lookMs` milliseconds, until the signal.
  */
 export async function untilPodIsGone(lookMs: number, signal: AbortSignal): Promise<void> {
-  const hadOne = hasOwnInterface();
-  do await delay(lookMs, undefined, {signal});
-  while (!hadOne || hasOwnInterface());
+  const own = Object.entries(networkInterfaces())
+    .filter(([, all]) => all?.some(({internal}) => !internal))
+    .map(([name]) => name);
+  let names: Set<string>;
+  do {
+    await delay(lookMs, undefined, {signal});
+    names = await interfaceNames();
+  } while (own.length === 0 || own.some((name) => names.has(name)));
 }
 
 /** Returns the names of the interfaces with the default routes. */

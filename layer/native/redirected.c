@@ -4,7 +4,7 @@
  *
  * A connection of ours to the application carries a mark (SO_MARK), by which the redirecting rules let it go. What sockets
  * there are: socket-diagnostics.c. Copies of packets: capture.c, and where connections of theirs really go:
- * connection-tracking.c. Agents of one pod know each other by their users (SO_PEERCRED).
+ * connection-tracking.c; whether an address is the pod's: own-address.c. Agents of one pod know each other by their users (SO_PEERCRED).
  *
  * Failures come back as negative errnos; agent/native.ts turns them into errors.
  */
@@ -22,6 +22,7 @@
 #include "capture.h"
 #include "connection-tracking.h"
 #include "napi-arguments.h"
+#include "own-address.h"
 #include "socket-diagnostics.h"
 
 union address {
@@ -100,6 +101,7 @@ NAPI_MODULE_INIT() {
       {"connection", connection},
       {"destroyConnection", destroy_connection},
       {"destination", destination},
+      {"isOwnAddress", is_own_address},
       {"openCapture", open_capture},
       {"filterCapture", filter_capture},
       {"captureLosses", capture_losses},

@@ -19,9 +19,8 @@
 import type {InterceptEvent, InterceptParams} from '../../../tunnel/intercept.ts';
 import {errnoOf} from '../../errno.ts';
 import type {Log} from '../../log.ts';
-import {type CapturedPacket, connections, PacketCapture} from '../../native.ts';
+import {type CapturedPacket, connections, isOwnAddress, PacketCapture} from '../../native.ts';
 import {mirrorFor} from '../mirror.ts';
-import {isOwnAddress} from '../own-address.ts';
 import {standingConnections, unmapped} from '../standing.ts';
 import {type InterceptClient, warn} from '../subscriptions.ts';
 import type {Ends} from '../tunnel-socket.ts';

@@ -19,14 +19,13 @@
 
 import {existsSync} from 'node:fs';
 import {errnoOf} from '../../errno.ts';
-import {connections, socketOfConnection, trackedDestination} from '../../native.ts';
-import {isOwnAddress, ownAddresses} from '../own-address.ts';
+import {connections, isOwnAddress, socketOfConnection, trackedDestination} from '../../native.ts';
 import type {Ends} from '../tunnel-socket.ts';
 
 /** `elsewhere`: without translation. */
 export type Destination = 'application' | 'translated' | 'elsewhere';
 
-/** Between two looks at who listens by a transparent socket, and which addresses there are, ms. */
+/** Between two looks at who listens by a transparent socket, ms. */
 const LOOK_MS = 2_000;
 /** It is there if the kernel can track connections at all. */
 const TRACKING = '/proc/sys/net/netfilter/nf_conntrack_max';
@@ -50,7 +49,6 @@ export class Destinations {
   /** By port, whether a proxy had the last connection from outside of which that was known. */
   readonly #wasProxys = new Map<number, boolean>();
   #hasTransparent = false;
-  #ownAddresses: readonly Uint8Array[] = [];
   #lookedAt = Number.NEGATIVE_INFINITY;
 
   /** `agentPorts`: where agents of the pod take redirected connections. */
@@ -81,8 +79,7 @@ export class Destinations {
 
   /** The kernel may take other addresses for its own, too: then there is a socket. */
   #isOnItsWay({peer, local}: Ends): boolean {
-    if (isOwnAddress(local.address, this.#ownAddresses)) return false;
-    return socketOfConnection(local, peer) === undefined && !isOwnAddress(local.address);
+    return !isOwnAddress(local.address) && socketOfConnection(local, peer) === undefined;
   }
 
   #isProxys({peer, local}: Ends, isLoopback: boolean): boolean {
@@ -97,7 +94,6 @@ export class Destinations {
 
   #look(nowMs: number): void {
     this.#lookedAt = nowMs;
-    this.#ownAddresses = ownAddresses();
     try {
       this.#hasTransparent = ([4, 6] as const).some((family) =>
         connections(family, {}, 'listening').some(({isTransparent}) => isTransparent),

@@ -13,23 +13,11 @@ const program = fileURLToPath(new URL('mesh/captured.ts', import.meta.url));
 const needs = programs('nft', 'nc', 'iptables-legacy-save', 'ip6tables-legacy-save', 'setpriv');
 const here = needing(test, needs, root()).serial;
 
-/**
- * Runs a scenario of `captured.ts`; returns what it saw. A copy may be lost where a machine is too busy, and a scenario that
- * waits for it is over; not twice.
- */
+/** Runs a scenario of `captured.ts`; returns what it saw. */
 async function run<Seen>(...args: string[]): Promise<Seen> {
-  try {
-    return await runOnce(args);
-  } catch (error) {
-    if ((error as {killed?: boolean}).killed !== true) throw error;
-    return await runOnce(args);
-  }
-}
-
-async function runOnce<Seen>(args: readonly string[]): Promise<Seen> {
   const node = [process.execPath, '--disable-warning=ExperimentalWarning', program];
   const argv = ['-nmpf', '--mount-proc', '--kill-child', ...node, ...args];
-  const options = {timeout: 50_000, killSignal: 'SIGKILL'} as const;
+  const options = {timeout: 60_000, killSignal: 'SIGKILL'} as const;
   const {stdout} = await promisify(execFile)('unshare', argv, options);
   return JSON.parse(stdout) as Seen;
 }

@@ -5,7 +5,7 @@ import {once} from 'node:events';
 import {connect, createServer, type Socket} from 'node:net';
 import {setTimeout as delay} from 'node:timers/promises';
 import {canTell, Destinations} from '../../../../agent/intercept/capture/destination.ts';
-import {socketOfConnection, trackedDestination} from '../../../../agent/native.ts';
+import {isOwnAddress, socketOfConnection, trackedDestination} from '../../../../agent/native.ts';
 import {parseAddress} from '../../../../sockets/address.ts';
 
 const [PORT, LED, AGENTS] = [8_080, 9_999, 4_000];
@@ -63,6 +63,12 @@ for (const host of ['127.0.0.1', '::1']) {
     ],
   });
 }
+// An interface whose other end is down has no carrier, as one that has just come up.
+sh(`ip link add eth0 type veth peer name other; ip link set eth0 up
+  ip addr add 10.9.0.2/24 dev eth0; ip addr add fd09::2/64 dev eth0 nodad`);
+const isOwn = (host: string): boolean => isOwnAddress(parseAddress(host) as Uint8Array);
+const own = ['10.9.0.2', 'fd09::2', '127.9.9.9', '::1'].map(isOwn);
+const others = ['10.9.0.1', 'fd09::1', '192.0.2.1', '2001:db8::1', '::'].map(isOwn);
 const isSomebodyElses = destinations.of(
   {
     peer: {address: Uint8Array.of(10, 0, 0, 1), port: 1},
@@ -71,5 +77,5 @@ const isSomebodyElses = destinations.of(
   false,
   performance.now(),
 );
-process.stdout.write(JSON.stringify({canTell: canTell(), seen, isSomebodyElses}));
+process.stdout.write(JSON.stringify({canTell: canTell(), seen, own, others, isSomebodyElses}));
 process.exit();

@@ -6,7 +6,7 @@
  * bytes. How much more is measured, for it depends on the link and on what else is on it: pieces that were read alone are compared
  * with blocks. A block that costs little more (LITTLE) may be twice as long the next time, one that costs more than what it
  * saves, which is as many pieces as were found in blocks of late, half as long; when the shortest costs too much, or a piece
- * takes no longer than QUICK_MS, pieces are read alone, and a block is tried now and then. In a file where TRIES_MAX blocks in a row were of no use, none is read for a while either.
+ * may take less than QUICK_MS, pieces are read alone, and a block is tried now and then. In a file where TRIES_MAX blocks in a row were of no use, none is read for a while either.
  *
  * A block is believed for a second from when it was asked for, and then for as long as the file's version (its size, and when it was
  * written to), no older than a second, is still the one that it was when the block was asked for. The kernel believes its
@@ -23,7 +23,7 @@ const BLOCKS_MAX = 256;
 /** The longest piece. */
 const PIECE_MAX = 16_384;
 const QUICK_MS = 0.5;
-/** What a block may cost of what a piece costs if it is of no use, on average over some SAMPLES. */
+/** What a block may cost of what a piece costs if it is of no use, by so many SAMPLES of each. */
 const LITTLE = 1.05;
 const SAMPLES = 8;
 /** Over how many blocks it is averaged how many pieces are found in one. */
@@ -57,14 +57,23 @@ interface Block {
   isDropped: boolean;
 }
 
-/** What reading takes, on average, ms. */
+/** What reading takes, by the last SAMPLES, ms. Not the average: what was held up once says nothing about the link. */
 class Cost {
-  ms = 0;
   count = 0;
+  readonly #last: number[] = [];
 
   add(ms: number): void {
+    this.#last[this.count % SAMPLES] = ms;
     this.count++;
-    this.ms += (ms - this.ms) / Math.min(this.count, SAMPLES);
+  }
+
+  get least(): number {
+    return this.count === 0 ? 0 : Math.min(...this.#last);
+  }
+
+  get median(): number {
+    const sorted = this.#last.toSorted((one, other) => one - other);
+    return sorted[(sorted.length - 1) >> 1] ?? 0;
   }
 }
 
@@ -89,7 +98,8 @@ export class ReadAroundMemory {
   next(): number {
     this.#turn = (this.#turn + 1) % ALONE_EVERY;
     if (this.#rest > 0) this.#rest--;
-    return this.#rest > 0 || this.#turn === 0 || this.#alone.ms < QUICK_MS ? 0 : this.#blockBytes;
+    const isAlone = this.#rest > 0 || this.#turn === 0 || this.#alone.least < QUICK_MS;
+    return isAlone ? 0 : this.#blockBytes;
   }
 
   /** Notes that a block is asked for. */
@@ -113,7 +123,7 @@ export class ReadAroundMemory {
   noteBlock(length: number, ms: number): void {
     if (length !== this.#blockBytes) return; // of a length that is given up
     this.#block.add(ms);
-    const ratio = this.#block.ms / this.#alone.ms;
+    const ratio = this.#block.median / this.#alone.median;
     const worth = LITTLE + this.#use;
     if (this.#block.count < SAMPLES && ratio < 2 * worth) return;
     if (ratio <= LITTLE) {

@@ -110,6 +110,14 @@ test('where pieces come at once, they are read alone', async (t) => {
   t.true(asked.every(({length}) => length === 4096));
 });
 
+test('where pieces come at once but one is held up now and then, they are read alone', async (t) => {
+  let turn = 0;
+  const {asked, scatter} = file(large, (bytes) => (turn++ % 5 === 0 ? 10 : near(bytes)));
+  for (let round = 0; round < 20; round++) await scatter(29);
+  const more = asked.slice(20).filter(({length}) => length > 4096);
+  t.is(more.length, 0);
+});
+
 test('where blocks are of no use, none is read for a while', async (t) => {
   const {asked, ahead, scatter} = file(large, far);
   for (let round = 0; round < 20; round++) {

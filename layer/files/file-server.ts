@@ -32,6 +32,7 @@ import type {Reading} from './read-buffers.ts';
 import {Snapshots} from './snapshots.ts';
 import type {Sources} from './sources.ts';
 import {type FileNode, FileTree} from './tree.ts';
+import type {Vigil} from './vigil.ts';
 
 /** How long an interrupted request may go on, ms. */
 const INTERRUPT_MS = 1000;
@@ -51,6 +52,8 @@ export interface FileServerOptions {
   readonly now: () => number;
   /** Writes one reply to the device: a head and parts. */
   readonly write: (head: Uint8Array, parts: readonly Uint8Array[]) => void;
+  /** Hears of each program that begins to wait, and of its answer. */
+  readonly vigil?: Pick<Vigil, 'began' | 'ended'>;
 }
 
 export interface FileServerCounters {
@@ -158,6 +161,7 @@ export class FileServer implements Disposable {
       default:
         this.#running.set(request.unique, {timer: undefined});
         void this.#run(request);
+        this.#options.vigil?.began();
     }
   }
 
@@ -187,6 +191,7 @@ export class FileServer implements Disposable {
       clearTimeout(running.timer);
       this.#running.delete(request.unique);
       this.#reply(request.unique, errno, parts);
+      this.#options.vigil?.ended();
     }
     reading?.release();
   }
@@ -282,6 +287,7 @@ export class FileServer implements Disposable {
       if (!this.#running.delete(unique)) return;
       this.counters.interrupted++;
       this.#reply(unique, EINTR);
+      this.#options.vigil?.ended();
     }, INTERRUPT_MS);
     this.#running.set(unique, {timer});
   }

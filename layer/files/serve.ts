@@ -19,7 +19,7 @@ import {
 import {type FileEntry, FileRequest, parseOpenedDirectory} from '../../tunnel/files.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {Log} from '../log.ts';
-import {fuseDevice} from '../native/native.ts';
+import {fuseDevice, stayAwake} from '../native/native.ts';
 import {makePrivate, runtimeDirectory} from '../runtime-directory.ts';
 import type {Launcher} from '../sandbox/launcher.ts';
 import {explainSandboxFailure} from '../sandbox/preconditions.ts';
@@ -36,6 +36,7 @@ import {
 } from './mount-plan.ts';
 import {type FilePolicy, type FileRules, filePolicy} from './policy.ts';
 import {Sources} from './sources.ts';
+import {Vigil} from './vigil.ts';
 
 /** Requests that are read at once. */
 const ringSlots = 8;
@@ -192,6 +193,7 @@ async function mount(
     identity,
     firstBytes: files.firstBytes,
     now: () => performance.now(),
+    vigil: new Vigil({now: () => performance.now(), stayAwake}),
     // A request that was taken back meanwhile can't be answered: ENOENT.
     write: (head, parts) => void device.write(head, head.length, parts, parts.length),
   });

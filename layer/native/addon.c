@@ -29,6 +29,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "awake.h"
 #include "fd-passing.h"
 #include "napi-arguments.h"
 #include "uv-abi.h"
@@ -431,7 +432,7 @@ NAPI_MODULE_INIT() {
       {"netlinkDump", netlink_dump},   {"startReading", start_reading},  {"stopReading", stop_reading},
       {"pauseReading", pause_reading},
       {"writePacket", write_packet},   {"sendPacket", send_packet},      {"relaySignals", relay_signals},
-      {"becomeSubreaper", become_subreaper}};
+      {"becomeSubreaper", become_subreaper}, {"stayAwake", stay_awake}};
   for (size_t i = 0; i < sizeof exported / sizeof *exported; i++) {
     napi_value function;
     napi_create_function(env, exported[i].name, NAPI_AUTO_LENGTH, exported[i].function, NULL, &function);

@@ -37,6 +37,7 @@ interface Addon {
   ): number;
   relaySignals(pid: number): number;
   becomeSubreaper(): number;
+  stayAwake(microseconds: number): number;
 }
 
 /** A failed system call, shaped like Node's own. */
@@ -124,6 +125,14 @@ export function relaySignals(pid: number): void {
 /** From now on, processes below us that lose their parent become our children. */
 export function becomeSubreaper(): void {
   checked('prctl', addon().becomeSubreaper());
+}
+
+/**
+ * For so long from now (1000 µs at most) this thread's loop does not sleep, unless others want the processor; 0: it may
+ * sleep again.
+ */
+export function stayAwake(microseconds: number): void {
+  checked('uv_idle_start', addon().stayAwake(microseconds));
 }
 
 /** A TUN device that is being read. */

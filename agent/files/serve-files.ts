@@ -11,6 +11,7 @@ import {spawn} from 'node:child_process';
 import type {Socket} from 'node:net';
 import {machine} from 'node:os';
 import {fileURLToPath} from 'node:url';
+import {compileSooner} from '../../sockets/compile-sooner.ts';
 import {socketOf} from '../../sockets/of-stream.ts';
 import type {MuxStream} from '../../tunnel/types.ts';
 
@@ -33,6 +34,7 @@ export function serveFiles(
     return;
   }
   workers++;
+  compileSooner();
   const child = spawn(LAUNCHER, ['files', 'pid', `${targetPid}`], {
     cwd: '/',
     env: {},

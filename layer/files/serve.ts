@@ -16,6 +16,7 @@ import {
   realpathSync,
   statSync,
 } from 'node:fs';
+import {compileSooner} from '../../sockets/compile-sooner.ts';
 import {type FileEntry, FileRequest, parseOpenedDirectory} from '../../tunnel/files.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {Log} from '../log.ts';
@@ -226,6 +227,7 @@ async function mount(
     dispose();
     throw explainSandboxFailure(step, error);
   }
+  compileSooner();
   log('files: root', {steps: plan.steps});
   return {isServed: (path) => isServed(plan, path), [Symbol.dispose]: dispose};
 }

@@ -256,6 +256,19 @@ export class OpenFiles implements Disposable {
     return emitCount(numberAt(await client.request(ask, data)));
   }
 
+  /** Whether a write may be answered before it is taken: its program has nothing to hear of it now. */
+  mayAnswer({handle, data, isMapped}: RequestOf<'write'>): boolean {
+    const open = this.#open.get(handle);
+    return open?.kind === 'file' && !isMapped && open.behind?.mayGoOn(data.length) === true;
+  }
+
+  /** Takes a write that was answered; its bytes are not used after this returns. */
+  take({handle, data, offset, isAppend}: RequestOf<'write'>): void {
+    const {node, behind} = this.#file(handle);
+    this.changing(node);
+    behind?.take(isAppend ? 'end' : offset, data);
+  }
+
   /** A descriptor is closed: tells what has failed of what was written. */
   async flush(request: RequestOf<'flush'>): Promise<Uint8Array> {
     await this.#file(request.handle).behind?.settled();

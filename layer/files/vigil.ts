@@ -9,7 +9,7 @@
 
 /** What counts as short, ms: with an agent on this machine a request takes 0.2, and twice as long at first. */
 const ANSWER_MS = 0.5;
-const QUESTION_MS = 0.06;
+const QUESTION_MS = 0.1;
 /** Of so many times the most must have been short. */
 const TIMES = 8;
 const MOST = 6;

@@ -72,21 +72,32 @@ export class WriteBehind {
     this.#memory = memory;
   }
 
-  /**
-   * Sends or gathers `data`, which is not used after this returns, and resolves when the program may go on. Rejects with
-   * the failure of an earlier write, and then sends nothing.
-   */
-  async write(place: WritePlace, data: Uint8Array): Promise<void> {
-    this.#tell();
-    const memory = this.#memory;
+  /** Whether one who writes so much need neither wait nor hear of a failure. */
+  mayGoOn(bytes: number): boolean {
+    const {isFull} = this.#memory;
+    return this.#failure === undefined && !isFull && this.#bytes + bytes <= FILE_BYTES;
+  }
+
+  /** Sends or gathers `data`, which is not used after this returns. */
+  take(place: WritePlace, data: Uint8Array): void {
     this.#bytes += data.length;
-    memory.bytes += data.length;
+    this.#memory.bytes += data.length;
     if (!this.#goesOn(place, data.length)) {
       if (data.length > SMALL_BYTES || this.#isFirst) this.#send(place, data, false);
       else this.#begin(place);
     }
     this.#isFirst = false;
     if (this.#gathering !== undefined) this.#gather(this.#gathering, data);
+  }
+
+  /**
+   * Takes `data`, and resolves when the program may go on. Rejects with the failure of an earlier write, and then sends
+   * nothing.
+   */
+  async write(place: WritePlace, data: Uint8Array): Promise<void> {
+    this.#tell();
+    this.take(place, data);
+    const memory = this.#memory;
     if (!memory.isFull && this.#bytes <= FILE_BYTES) return;
     memory.waits++;
     while (this.#bytes > 0 && (memory.isFull || this.#bytes > FILE_BYTES)) await memory.change();

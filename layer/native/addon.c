@@ -127,6 +127,7 @@ struct reader {
   uint32_t *filled;
   size_t slot_size, slot_count;
   int fd, is_paused;
+  int is_busy; /* the last time there was more than one */
   enum source { DEVICE, TRANSPARENT_UDP, LISTENER } source; /* in the order of native.ts */
 };
 
@@ -223,9 +224,9 @@ static ssize_t read_slot(struct reader *r, uint8_t *slot) {
   }
 }
 
-static uint32_t fill(struct reader *r) {
+static uint32_t fill(struct reader *r, size_t most) {
   uint32_t count = 0;
-  while (count < r->slot_count) {
+  while (count < most) {
     ssize_t n = read_slot(r, r->slots + count * r->slot_size);
     /* Of a FUSE device: a request that was taken back, and a mount that is gone, which would wake us for ever. */
     if (n < 0 && errno == ENOENT) continue;
@@ -243,8 +244,12 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
     uv_poll_stop(poll);
     return;
   }
+  /* Who sends one thing after the other does not wait until it is known that there is no second one. */
+  size_t most = r->is_busy ? r->slot_count : 1, all = 0;
   for (int round = 0; round < ROUNDS && r->fd >= 0 && !r->is_paused; round++) {
-    uint32_t count = fill(r);
+    uint32_t count = fill(r, most);
+    all += count;
+    r->is_busy = all > 1;
     if (!count) return;
     napi_handle_scope scope;
     napi_value callback, global, argument, ignored;
@@ -258,7 +263,8 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
       napi_fatal_exception(r->env, error);
     }
     napi_close_handle_scope(r->env, scope);
-    if (count < r->slot_count) return;
+    if (count < most) return;
+    most = r->slot_count;
   }
 }
 

@@ -25,7 +25,7 @@ function pair() {
 test('who is answered at once, and asks at once, is waited for awake', (t) => {
   const {state, vigil, ask} = pair();
   ask(8, 0.2, 0.02);
-  t.is(state.awake, 60);
+  t.is(state.awake, 100);
   vigil.began();
   t.is(state.awake, 500);
 });
@@ -42,7 +42,7 @@ test('where answers take long, only the program is waited for awake', (t) => {
   const {state, vigil, ask} = pair();
   ask(20, 0.2, 0.02);
   ask(8, 20, 0.02);
-  t.is(state.awake, 60);
+  t.is(state.awake, 100);
   vigil.began();
   t.is(state.awake, 0);
 });
@@ -61,7 +61,7 @@ test('one that is late among many changes nothing', (t) => {
   ask(20, 0.2, 0.02);
   ask(1, 7, 7);
   ask(1, 0.2, 0.02);
-  t.is(state.awake, 60);
+  t.is(state.awake, 100);
 });
 
 test('where somebody always waits, nobody stays awake for it', (t) => {

@@ -106,6 +106,21 @@ test('a failure is told by the next write, which is not sent, and by nobody else
   await file.settled();
 });
 
+test('a write may be answered before it is taken, unless there is a failure to be told, or no room', async (t) => {
+  const {client, answer} = farSide();
+  const memory = new WriteBehindMemory();
+  const file = new WriteBehind(client, 1, memory);
+  t.true(file.mayGoOn(MiB));
+  for (let index = 0; index < 8; index++) file.take(0n, large);
+  t.false(file.mayGoOn(1));
+  t.true(new WriteBehind(client, 2, memory).mayGoOn(MiB), 'another file has room');
+  answer(0, 28);
+  await new Promise(setImmediate);
+  t.false(file.mayGoOn(1));
+  await t.throwsAsync(file.write(0n, Buffer.from('x')), {message: 'errno 28'});
+  t.true(file.mayGoOn(1), 'it was told');
+});
+
 test('all is waited for at the end, and the first failure is told', async (t) => {
   const {client, answer} = farSide();
   const file = new WriteBehind(client, 1, new WriteBehindMemory());

@@ -84,6 +84,11 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
     return this.#given;
   }
 
+  /** What of it the kernel may not have. */
+  get unwritten(): Uint8Array[] {
+    return this.#queue.all();
+  }
+
   get isWritable(): boolean {
     return !this.#isEnding && !this.#isClosed;
   }

@@ -49,6 +49,19 @@ export interface Addon {
     applicationRead: number,
     applicationWritten: number,
   ): number;
+  /** `division`: layer/native/passages.h. */
+  dividePassage(
+    client: Handle,
+    read: number,
+    written: number,
+    applicationRead: number,
+    applicationWritten: number,
+    division: Uint8Array,
+    up: readonly Uint8Array[],
+    down: readonly Uint8Array[],
+    pendingUp: readonly Uint8Array[],
+    pendingDown: readonly Uint8Array[],
+  ): number;
   changePassage(client: Handle, place: number, length: number, more: number): number;
   startStandby(): number;
   setStandby(listener: number, kept: readonly number[], command: Uint8Array, mark: number): number;

@@ -61,6 +61,35 @@ export class Passage {
     socketAddon()?.settlePassage(client.handle, client.received, client.given, received, given);
   }
 
+  /** What was read and given to be written of both connections. */
+  get bytes(): number {
+    const [client, application] = [this.#client, this.#application];
+    const ofApplication = application === undefined ? 0 : application.received + application.given;
+    return client === undefined ? 0 : client.received + client.given + ofApplication;
+  }
+
+  /**
+   * The same of a connection of HTTP/2 of which something does not pass: `division` as layer/native/passages.h has it. What is
+   * `unread` of either was read, and not dealt with. What is given to be written later belongs to what is said next. False: it can't
+   * be noted.
+   */
+  divide(
+    division: Uint32Array,
+    unread: {readonly up: readonly Uint8Array[]; readonly down: readonly Uint8Array[]},
+  ): boolean {
+    const [client, application, addon] = [this.#client, this.#application, socketAddon()];
+    if (client === undefined || application === undefined || addon === undefined) return false;
+    if (client.isClosed || application.isClosed) return false;
+    const failure = addon.dividePassage(
+      ...([client.handle, client.received, client.given] as const),
+      ...([application.received, application.given] as const),
+      new Uint8Array(division.buffer, 0, division.byteLength),
+      ...([unread.up, unread.down, application.unwritten, client.unwritten] as const),
+    );
+    this.#isHeld = failure < 0;
+    return failure === 0;
+  }
+
   /**
    * The next `length` bytes that the client is to get are `more` (or fewer) than those that they stand for: all of them, where
    * they stand for none. `waiting`: bytes that come before them and were not given to the socket yet.

@@ -61,6 +61,11 @@ export class WriteQueue {
     return count;
   }
 
+  /** All pieces, as they are now. */
+  all(): Uint8Array[] {
+    return this.#pieces.slice(this.#head).map(({bytes}) => bytes);
+  }
+
   /** Notes that the kernel has taken so many bytes, and tells the pieces' owners. */
   take(count: number): void {
     let left = count;

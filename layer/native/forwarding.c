@@ -3,7 +3,7 @@
  *
  * Theory of operation. epoll tells of edges; whatever it tells of, both directions of the passage are pumped until nothing moves any more,
  * or others are to have their turn. A direction has nothing of its own but what its destination did not take: that is written first, and
- * only then something is read.
+ * only then something is read. Connections of HTTP/2 of which programs had streams pass frame by frame (forwarding-frames.c).
  */
 #define _GNU_SOURCE
 #include "standby.h"
@@ -25,6 +25,8 @@ enum { SLEEP_MS = 10000 };
 struct way {
   int from, to;
   struct flow flow;
+  struct frames *frames; /* NULL: all passes */
+  struct flow input;     /* what waits to be passed on, frame by frame */
 };
 
 static struct {
@@ -59,14 +61,23 @@ void free_flow(struct flow *flow) {
   *flow = (struct flow){.is_over = flow->is_over};
 }
 
+/* What both directions have, but for their connections. */
+static void free_ways(struct way *ways) {
+  for (int i = 0; i < 2; i++) {
+    free_flow(&ways[i].flow);
+    free_flow(&ways[i].input);
+  }
+  if (ways[0].frames) munmap(ways[0].frames, 2 * sizeof *ways[0].frames);
+}
+
 static void end_passage(int32_t place, int is_reset) {
   struct way *ways = own.ways[place];
   for (int i = 0; i < 2; i++) {
     if (is_reset) reset(ways[i].from);
     else close(ways[i].from);
-    free_flow(&ways[i].flow);
-    ways[i].from = -1;
   }
+  free_ways(ways);
+  ways[0].from = ways[1].from = -1;
   own.free_places[own.free_count++] = place;
   own.open_count--;
 }
@@ -97,22 +108,43 @@ void forward_from(int listener, void (*accept_from)(int listener)) {
   own.accept_from = accept_from;
 }
 
-void forward(int client, int application, struct flow up, struct flow down) {
+static void begin(struct way *up, struct way *down) {
+  int client = up->from, application = down->from;
   int32_t place = own.free_count ? own.free_places[--own.free_count] : -1;
   struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u32 = (uint32_t)place};
   if (place < 0 || epoll_ctl(own.epoll, EPOLL_CTL_ADD, client, &event) < 0 ||
       epoll_ctl(own.epoll, EPOLL_CTL_ADD, application, &event) < 0) {
     if (place >= 0) own.free_places[own.free_count++] = place;
-    free_flow(&up);
-    free_flow(&down);
+    free_ways((struct way[]){*up, *down});
     reset(client);
     reset(application);
     return;
   }
-  own.ways[place][0] = (struct way){.from = client, .to = application, .flow = up};
-  own.ways[place][1] = (struct way){.from = application, .to = client, .flow = down};
+  own.ways[place][0] = *up;
+  own.ways[place][1] = *down;
   own.open_count++;
   set_ready(place);
+}
+
+void forward(int client, int application, struct flow up, struct flow down) {
+  begin(&(struct way){.from = client, .to = application, .flow = up},
+        &(struct way){.from = application, .to = client, .flow = down});
+}
+
+void forward_divided(int client, int application, const struct flow *output, const struct flow *input,
+                     const struct division *division) {
+  struct frames *frames = map(2 * sizeof *frames);
+  struct way up = {.from = client, .to = application, .flow = output[0], .input = input[0], .frames = frames};
+  struct way down = {.from = application, .to = client, .flow = output[1], .input = input[1], .frames = frames + 1};
+  if (frames) {
+    frames_begin(&frames[0], &frames[1], division);
+    begin(&up, &down);
+    return;
+  }
+  up.frames = NULL;
+  free_ways((struct way[]){up, down});
+  reset(client);
+  reset(application);
 }
 
 static int is_busy(void) { return errno == EAGAIN || errno == EINTR || errno == ENOTCONN; }
@@ -138,9 +170,60 @@ static int put(struct flow *flow, const uint8_t *bytes, size_t length) {
   return 1;
 }
 
+static uint8_t piece[PIECE_BYTES];
+
+/* Writes, and has the rest wait. Returns 0 if the connection is broken. */
+static int write_out(struct way *way, const uint8_t *bytes, size_t length) {
+  if (!length) return 1;
+  ssize_t sent = send(way->to, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent < 0 && !is_busy()) return 0;
+  if (sent < 0) sent = 0;
+  return (size_t)sent == length || put(&way->flow, bytes + sent, length - (size_t)sent);
+}
+
+/* Reads what is next of a way of frames, or what waits; returns as recv(2) does. */
+static ssize_t next_input(struct way *way, const uint8_t **bytes) {
+  struct flow *input = &way->input;
+  *bytes = input->bytes ? input->bytes + input->begin : piece;
+  if (input->bytes) return (ssize_t)(input->end - input->begin < PIECE_BYTES ? input->end - input->begin : PIECE_BYTES);
+  return recv(way->from, piece, sizeof piece, MSG_DONTWAIT);
+}
+
+/* So much was passed on. Returns 0 where there is no memory for the rest. */
+static int take_input(struct way *way, const uint8_t *bytes, size_t length, size_t consumed) {
+  struct flow *input = &way->input;
+  if (!input->bytes) return consumed == length || put(input, bytes + consumed, length - consumed);
+  input->begin += consumed;
+  if (input->begin == input->end) free_flow(input);
+  return 1;
+}
+
+/* The same as `pass`, frame by frame. */
+static int pass_frames(struct way *way) {
+  static uint8_t out[OWN_FRAMES_BYTES + PIECE_BYTES + FRAMES_MORE_BYTES];
+  for (int round = 0; round < ROUNDS && !way->flow.is_over; round++) {
+    int flushed = flush(way);
+    if (flushed <= 0) return flushed;
+    const uint8_t *bytes;
+    size_t consumed = 0, length = frames_own(way->frames, out);
+    ssize_t n = next_input(way, &bytes);
+    if (n < 0 && !is_busy()) return -1;
+    if (n > 0) length += frames_pass(way->frames, bytes, (size_t)n, out + length, &consumed);
+    if (!write_out(way, out, length)) return -1;
+    if (n == 0 && !way->flow.bytes) {
+      shutdown(way->to, SHUT_WR);
+      way->flow.is_over = 1;
+    }
+    if (n <= 0) return 0;
+    if (!take_input(way, bytes, (size_t)n, consumed)) return -1;
+    if (consumed < (size_t)n) return 0;
+  }
+  return !way->flow.is_over;
+}
+
 /* Passes one direction on. Returns 1 when there may be more, 0 when it is to wait or over, -1 when the connection is broken. */
 static int pass(struct way *way) {
-  static uint8_t piece[PIECE_BYTES];
+  if (way->frames) return pass_frames(way);
   for (int round = 0; round < ROUNDS && !way->flow.is_over; round++) {
     int flushed = flush(way);
     if (flushed <= 0) return flushed;
@@ -151,12 +234,13 @@ static int pass(struct way *way) {
       way->flow.is_over = 1;
       return 0;
     }
-    ssize_t sent = send(way->to, piece, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent < 0 && !is_busy()) return -1;
-    if (sent < 0) sent = 0;
-    if (sent < n && !put(&way->flow, piece + sent, (size_t)(n - sent))) return -1;
+    if (!write_out(way, piece, (size_t)n)) return -1;
   }
   return !way->flow.is_over;
+}
+
+static int can_go_on(const struct way *way) {
+  return way->frames && !way->flow.is_over && frames_can_go_on(way->frames, way->input.bytes != NULL);
 }
 
 static void go_on(int32_t place) {
@@ -165,7 +249,7 @@ static void go_on(int32_t place) {
   int up = pass(&ways[0]), down = up < 0 ? -1 : pass(&ways[1]);
   if (up < 0 || down < 0) end_passage(place, 1);
   else if (ways[0].flow.is_over && ways[1].flow.is_over) end_passage(place, 0);
-  else if (up || down) set_ready(place);
+  else if (up || down || can_go_on(&ways[0]) || can_go_on(&ways[1])) set_ready(place);
 }
 
 static void stop_listening(void) {

@@ -16,7 +16,8 @@
  * Not all is passed as it is. An answer's head may get another line: of that it is noted where it ends, and how many bytes it is
  * longer; killed in the middle of its being written, the connection is lost. A request that goes somewhere else makes the passage
  * HELD, until an answer was written and nothing else is under way: then JavaScript says from which places on both directions are what
- * they were (settle). Of such nothing is kept meanwhile.
+ * they were (settle). Of such nothing is kept meanwhile. A connection of HTTP/2 of which programs have streams settles whenever all
+ * that was said is written, with what has to be known to go on without those streams (forwarding-frames.c).
  *
  * Places are 64 bits and begin with 0 for each socket. Nothing here allocates: when chunks are used up, bytes go missing, which whoever
  * takes over notices, and resets that connection.
@@ -93,20 +94,27 @@ static int32_t past_changes(const struct direction *d, uint64_t written) {
 
 /* ---- chunks ---- */
 
+static const struct list NO_CHUNKS = {-1, -1};
+
 /* Frees those with nothing from `place` on. */
-static void forget_chunks(struct direction *d, uint64_t place) {
-  while (d->first >= 0) {
-    const struct chunk *chunk = &estate->chunks[d->first];
+static void forget_chunks(struct list *list, uint64_t place) {
+  while (list->first >= 0) {
+    const struct chunk *chunk = &estate->chunks[list->first];
     if (chunk->from + chunk->length > place) return;
-    int32_t at = d->first;
-    d->first = estate->next_chunk[at];
+    int32_t at = list->first;
+    list->first = estate->next_chunk[at];
     estate->next_chunk[at] = estate->free_chunk;
     estate->free_chunk = at;
   }
-  d->last = -1;
+  list->last = -1;
 }
 
-static struct chunk *new_chunk(struct direction *d, uint64_t from) {
+static void forget_all(struct direction *d) {
+  forget_chunks(&d->unwritten, UINT64_MAX);
+  forget_chunks(&d->pending, UINT64_MAX);
+}
+
+static struct chunk *new_chunk(struct list *list, uint64_t from) {
   int32_t at = estate->free_chunk;
   if (at < 0) return NULL;
   estate->free_chunk = estate->next_chunk[at];
@@ -114,17 +122,23 @@ static struct chunk *new_chunk(struct direction *d, uint64_t from) {
   estate->chunks[at].from = from;
   estate->chunks[at].length = 0;
   atomic_signal_fence(memory_order_seq_cst);
-  if (d->first < 0) d->first = at;
-  else estate->next_chunk[d->last] = at;
-  d->last = at;
+  if (list->first < 0) list->first = at;
+  else estate->next_chunk[list->last] = at;
+  list->last = at;
   return &estate->chunks[at];
 }
 
-static void keep(struct direction *d, uint64_t from, const uint8_t *bytes, size_t length) {
+/* Where what is kept ends; 0: nothing is. */
+static uint64_t end_of(const struct list *list) {
+  return list->first < 0 ? 0 : estate->chunks[list->last].from + estate->chunks[list->last].length;
+}
+
+/* Returns 0 when chunks are used up. */
+static int keep(struct list *list, uint64_t from, const uint8_t *bytes, size_t length) {
   while (length) {
-    struct chunk *last = d->first < 0 ? NULL : &estate->chunks[d->last];
-    if (!last || last->from + last->length != from || last->length == sizeof last->bytes) last = new_chunk(d, from);
-    if (!last) return;
+    struct chunk *last = list->first < 0 ? NULL : &estate->chunks[list->last];
+    if (!last || last->from + last->length != from || last->length == sizeof last->bytes) last = new_chunk(list, from);
+    if (!last) return 0;
     size_t room = sizeof last->bytes - last->length, count = length < room ? length : room;
     memcpy(last->bytes + last->length, bytes, count);
     atomic_signal_fence(memory_order_seq_cst);
@@ -133,6 +147,7 @@ static void keep(struct direction *d, uint64_t from, const uint8_t *bytes, size_
     from += count;
     length -= count;
   }
+  return 1;
 }
 
 /* ---- what sockets tell ---- */
@@ -140,6 +155,10 @@ static void keep(struct direction *d, uint64_t from, const uint8_t *bytes, size_
 /* How far a direction is written; 1 in *is_unknown where only the kernel could tell. What was changed and is written is past. */
 static uint64_t place_now(struct passage *p, struct direction *d, int *is_unknown) {
   const struct side *to = d == &p->up ? &p->application : &p->client;
+  if (p->is_divided) {
+    *is_unknown = 0;
+    return d->start;
+  }
   uint64_t place = passage_place(d, to->fd >= 0, to->written, is_unknown);
   int32_t past = *is_unknown ? 0 : past_changes(d, to->written);
   if (!past) return place;
@@ -160,14 +179,17 @@ void seat_delivered(const struct seat *seat, const uint8_t *bytes) {
   if (!side) return;
   struct direction *d = side == &p->client ? &p->up : &p->down;
   uint64_t end = side->from + side->length;
-  if (p->state == HELD) forget_chunks(d, UINT64_MAX);
+  if (p->state == HELD) forget_chunks(&d->unwritten, UINT64_MAX);
   else {
     int is_unknown;
     uint64_t place = place_now(p, d, &is_unknown);
     /* In the middle of something else all of it may still be needed. */
     uint64_t needed = is_unknown || place < side->from ? side->from : place;
-    if (!is_unknown) forget_chunks(d, place);
-    if (needed < end) keep(d, needed, bytes + side->at + (needed - side->from), (size_t)(end - needed));
+    if (!is_unknown) forget_chunks(&d->unwritten, place);
+    /* Some of it may be kept already (dividePassage). */
+    uint64_t kept = end_of(&d->unwritten);
+    if (needed < kept) needed = kept;
+    if (needed < end) keep(&d->unwritten, needed, bytes + side->at + (needed - side->from), (size_t)(end - needed));
   }
   atomic_signal_fence(memory_order_seq_cst);
   side->read = end;
@@ -183,7 +205,8 @@ void seat_wrote(const struct seat *seat, size_t count) {
   int is_unknown;
   side->written += count;
   uint64_t place = place_now(p, d, &is_unknown);
-  if (!is_unknown && d->first >= 0) forget_chunks(d, place);
+  if (!is_unknown && d->unwritten.first >= 0) forget_chunks(&d->unwritten, place);
+  if (d->pending.first >= 0) forget_chunks(&d->pending, side->written);
 }
 
 /* ---- passages ---- */
@@ -198,7 +221,7 @@ static void begin_side(struct side *side, int fd) {
 }
 
 static struct direction nothing_yet(void) {
-  return (struct direction){.first = -1, .last = -1};
+  return (struct direction){.unwritten = NO_CHUNKS, .pending = NO_CHUNKS};
 }
 
 void seat_closes(struct seat *seat) {
@@ -216,8 +239,8 @@ void seat_closes(struct seat *seat) {
   atomic_signal_fence(memory_order_seq_cst);
   if (application_seats[at]) *application_seats[at] = (struct seat){0};
   application_seats[at] = NULL;
-  forget_chunks(&p->up, UINT64_MAX);
-  forget_chunks(&p->down, UINT64_MAX);
+  forget_all(&p->up);
+  forget_all(&p->down);
   free_passages[free_count++] = (int32_t)at;
 }
 
@@ -258,7 +281,9 @@ static napi_value enter_passage(napi_env env, napi_callback_info info) {
   if (!estate || !seat || seat->passage || !to) return number(env, -EINVAL);
   if (!free_count) return number(env, -ENOSPC);
   struct passage *p = &estate->passages[free_passages[free_count - 1]];
-  *p = (struct passage){.application = {.fd = -1}, .up = nothing_yet(), .down = nothing_yet()};
+  memset(p, 0, offsetof(struct passage, divisions));
+  p->application.fd = -1;
+  p->up = p->down = nothing_yet();
   p->destination_length = endpoint_to_sockaddr(&p->destination, to, to_length);
   p->source_length = from && from_length ? endpoint_to_sockaddr(&p->source, from, from_length) : 0;
   begin_side(&p->client, fd);
@@ -283,7 +308,7 @@ static napi_value join_passage(napi_env env, napi_callback_info info) {
   uint64_t place = place_now(p, &p->up, &is_unknown);
   if (is_unknown) p->state = HELD;
   if (application_seats[at]) seat_closes(application_seats[at]);
-  forget_chunks(&p->down, UINT64_MAX);
+  forget_all(&p->down);
   p->down = nothing_yet();
   p->down.out = (uint64_t)place_argument(env, args[2]);
   p->up.start = place;
@@ -320,8 +345,8 @@ static napi_value settle_passage(napi_env env, napi_callback_info info) {
   struct seat *seat = seat_argument(env, args[0], &fd);
   struct passage *p = seat ? seat->passage : NULL;
   if (!p) return number(env, 0);
-  forget_chunks(&p->up, UINT64_MAX);
-  forget_chunks(&p->down, UINT64_MAX);
+  forget_all(&p->up);
+  forget_all(&p->down);
   p->up = p->down = nothing_yet();
   p->up.start = place_argument(env, args[1]);
   p->down.out = place_argument(env, args[2]);
@@ -332,6 +357,86 @@ static napi_value settle_passage(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/* Keeps these pieces, which end at a place. Returns 0 when chunks are used up. */
+static int keep_pieces(napi_env env, napi_value pieces, struct list *list, uint64_t end) {
+  uint32_t count = 0;
+  uint64_t place = end;
+  napi_get_array_length(env, pieces, &count);
+  for (int is_measured = 0; is_measured < 2; is_measured++) {
+    for (uint32_t i = 0; i < count; i++) {
+      napi_value piece;
+      size_t length;
+      uint8_t *bytes = napi_get_element(env, pieces, i, &piece) == napi_ok ? bytes_argument(env, piece, &length) : NULL;
+      if (!bytes) continue;
+      if (!is_measured && length > place) return 0;
+      if (!is_measured) place -= length;
+      else if (!keep(list, place, bytes, length)) return 0;
+      else place += length;
+    }
+  }
+  return 1;
+}
+
+/* Where both directions of a connection that is divided are. */
+struct places {
+  uint64_t start[2], out[2]; /* up, down */
+  struct list unwritten[2], pending[2];
+};
+
+static void set_places(struct direction *d, const struct places *places, int at) {
+  d->start = places->start[at];
+  d->out = places->out[at];
+  d->change_count = 0;
+  d->unwritten = places->unwritten[at];
+  d->pending = places->pending[at];
+}
+
+/* dividePassage(client, read, written, applicationRead, applicationWritten, division, up, down, pendingUp, pendingDown) -> 0 | -errno: of a
+ * connection of HTTP/2 that is divided: what of either connection was read, and is given to be written; what whoever goes on has to know
+ * from there; as arrays of pieces, what of that was read and is not dealt with, and what the kernel may not have taken.
+ * Whenever we are killed, either all of this is noted or nothing. */
+static napi_value divide_passage(napi_env env, napi_callback_info info) {
+  napi_value args[10];
+  int fd;
+  size_t length;
+  arguments(env, info, args, 10);
+  struct seat *seat = seat_argument(env, args[0], &fd);
+  struct passage *p = seat ? seat->passage : NULL;
+  const uint8_t *words = bytes_argument(env, args[5], &length);
+  if (!p || !words || length > sizeof *p->divisions) return number(env, -EINVAL);
+  uint64_t read[] = {place_argument(env, args[1]), place_argument(env, args[3])};
+  struct places next = {.out = {place_argument(env, args[4]), place_argument(env, args[2])}};
+  int is_kept = 1;
+  for (int i = 0; i < 2; i++) {
+    next.unwritten[i] = next.pending[i] = NO_CHUNKS;
+    is_kept &= keep_pieces(env, args[6 + i], &next.unwritten[i], read[i]);
+    is_kept &= keep_pieces(env, args[8 + i], &next.pending[i], next.out[i]);
+    next.start[i] = next.unwritten[i].first < 0 ? read[i] : estate->chunks[next.unwritten[i].first].from;
+  }
+  int32_t number_of_next = p->is_divided == 1 ? 2 : 1;
+  memcpy(&p->divisions[number_of_next - 1], words, length);
+  struct direction up = p->up, down = p->down;
+  if (is_kept) {
+    atomic_signal_fence(memory_order_seq_cst);
+    p->state = HELD;
+    atomic_signal_fence(memory_order_seq_cst);
+    set_places(&p->up, &next, 0);
+    set_places(&p->down, &next, 1);
+    p->is_divided = number_of_next;
+    atomic_signal_fence(memory_order_seq_cst);
+    p->state = PASSING;
+    forget_all(&up);
+    forget_all(&down);
+    return number(env, 0);
+  }
+  p->state = HELD;
+  for (int i = 0; i < 2; i++) {
+    forget_chunks(&next.unwritten[i], UINT64_MAX);
+    forget_chunks(&next.pending[i], UINT64_MAX);
+  }
+  return number(env, -ENOSPC);
+}
+
 /* changePassage(client, place, length, more) -> 1 if it is held because of that: of what JavaScript gives the client to be written, the
  * `length` bytes from `place` on are `more` longer than what they stand for. */
 static napi_value change_passage(napi_env env, napi_callback_info info) {
@@ -340,7 +445,7 @@ static napi_value change_passage(napi_env env, napi_callback_info info) {
   arguments(env, info, args, 4);
   struct seat *seat = seat_argument(env, args[0], &fd);
   struct passage *p = seat ? seat->passage : NULL;
-  if (!p || p->state == HELD) return number(env, 0);
+  if (!p || p->state == HELD || p->is_divided) return number(env, 0);
   struct direction *d = &p->down;
   place_now(p, d, &is_unknown);
   /* A receiver who is that far behind: of more there is no account. */
@@ -364,6 +469,7 @@ void export_passages(napi_env env, napi_value exports) {
                                                            {"joinPassage", join_passage},
                                                            {"holdPassage", hold_passage},
                                                            {"settlePassage", settle_passage},
+                                                           {"dividePassage", divide_passage},
                                                            {"changePassage", change_passage},
                                                            {0}});
 }

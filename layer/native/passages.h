@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 
 enum { MOST_PASSAGES = 6144, CHUNK_BYTES = 4096, MOST_CHUNKS = 4096, MOST_KEPT = 4, MOST_CHANGES = 64 };
+/* Streams of a divided connection of HTTP/2 that whoever goes on with it must know. */
+enum { MOST_STREAMS = 64 };
 /* Nothing but bytes as they are; or something that only we know the rest of. */
 enum passage_state { PASSING, HELD };
 
@@ -29,6 +31,11 @@ struct change {
   int32_t more;
 };
 
+/* Chunks, one behind the other; -1: none. */
+struct list {
+  int32_t first, last;
+};
+
 /* One direction. A place is a number of bytes, of its source or of its destination. */
 struct direction {
   /* What was read from `start` on is written from `out` on, but for changes that are not written, in their order. */
@@ -36,18 +43,47 @@ struct direction {
   struct change changes[MOST_CHANGES];
   int32_t change_count;
   int32_t is_moving; /* start, out and changes are being set: nobody knows */
-  /* Chunks with what was read before the last delivery, and not written; -1: none. */
-  int32_t first, last;
+  struct list unwritten; /* what was read before the last delivery, and not written */
+  /* Of what was given to be written before `out`, what the kernel may not have taken. Only of what is divided. */
+  struct list pending;
+};
+
+/* One direction of a connection of HTTP/2 that is divided, at the place where it starts. */
+struct division_way {
+  uint32_t window; /* what the receiver takes of DATA */
+  uint32_t debt;   /* and what of his updates the sender must not hear of */
+  uint32_t untold; /* what the sender may send besides, and was not told of */
+  /* Of a frame of which a part was read: what is to become of the rest; how many bytes that is, and of those, before padding. */
+  uint32_t rest, left, data_left;
+  uint32_t stream, is_last; /* of a rest that is a frame of its own */
+};
+enum rest { BETWEEN_FRAMES, REST_PASSES, REST_IS_A_FRAME, REST_IS_DROPPED };
+
+/* A stream that does not pass. */
+struct division_stream {
+  uint32_t id;
+  /* The code of a reset that either end is still to get; NO_RESET: none. */
+  uint32_t tell_client, tell_application;
+};
+enum { NO_RESET = 0xffff };
+
+/* What of a connection of HTTP/2 is not the application's: forwarding-frames.c. Nothing but words, as JavaScript has it. */
+struct division {
+  struct division_way up, down;
+  uint32_t stream_count;
+  struct division_stream streams[MOST_STREAMS];
 };
 
 struct passage {
   struct side client, application;
   struct direction up, down;
+  int32_t is_divided; /* by which of the divisions, from 1 on; 0: it is not */
   int32_t state;
   int32_t is_used;
   /* Where the client was going, and where from its connection to there comes, or length 0. */
   struct sockaddr_storage destination, source;
   socklen_t destination_length, source_length;
+  struct division divisions[2]; /* the latest, and one that is being noted */
 };
 
 struct chunk {

@@ -85,10 +85,10 @@ static int dial(const struct sockaddr_storage *to, socklen_t to_length, const st
   return -1;
 }
 
-/* Copies the bytes of a direction from one place to another. Returns 0 if some of them are missing. */
-static int recover(const struct direction *d, const struct side *from, uint64_t begin, uint64_t end, uint8_t *to) {
+/* Copies bytes from one place to another; `from`: what was just read may have the rest. Returns 0 if some of them are missing. */
+static int recover(const struct list *list, const struct side *from, uint64_t begin, uint64_t end, uint8_t *to) {
   uint64_t place = begin;
-  for (int32_t at = d->first, count = 0; at >= 0 && at < MOST_CHUNKS && count < MOST_CHUNKS; at = estate->next_chunk[at], count++) {
+  for (int32_t at = list->first, count = 0; at >= 0 && at < MOST_CHUNKS && count < MOST_CHUNKS; at = estate->next_chunk[at], count++) {
     const struct chunk *chunk = &estate->chunks[at];
     if (place < chunk->from || place >= chunk->from + chunk->length || place >= end) continue;
     uint64_t last = chunk->from + chunk->length < end ? chunk->from + chunk->length : end;
@@ -99,13 +99,25 @@ static int recover(const struct direction *d, const struct side *from, uint64_t 
   if (place == end) return 1;
   size_t room;
   const uint8_t *memory = sockets_memory(&room);
-  if (!from->is_live || place < from->from || end - from->from > room - from->at) return 0;
+  if (!from || !from->is_live || place < from->from || end - from->from > room - from->at) return 0;
   memcpy(to + (place - begin), memory + from->at + (place - from->from), (size_t)(end - place));
   return 1;
 }
 
-/* What was read of `from` and not written to `to`, into the flow. Returns 0 if it can't be known. */
-static int inherit(const struct direction *d, const struct side *from, const struct side *to, struct flow *flow) {
+/* The same, into a flow. */
+static int recover_flow(const struct list *list, const struct side *from, uint64_t begin, uint64_t end, struct flow *flow) {
+  if (begin == end) return 1;
+  if (begin > end || end - begin > sizeof estate->chunks) return 0;
+  size_t length = (size_t)(end - begin);
+  if (!(flow->bytes = map(length))) return 0;
+  flow->size = flow->end = length;
+  return recover(list, from, begin, end, flow->bytes);
+}
+
+/* What was read of `from` and not written to `to`, into the flow; of what is divided, into `output` what is written before that. Returns
+ * 0 if it can't be known. */
+static int inherit(const struct direction *d, const struct side *from, const struct side *to, struct flow *flow,
+                   struct flow *output) {
   uint64_t read, ignored, written = 0;
   int is_unknown;
   if (!passage_counts(from->fd, &read, &ignored)) return 0;
@@ -114,28 +126,29 @@ static int inherit(const struct direction *d, const struct side *from, const str
     if (!passage_counts(to->fd, &ignored, &written)) return 0;
     written -= to->acknowledged;
   }
+  if (output) return recover_flow(&d->pending, NULL, written, d->out, output) && recover_flow(&d->unwritten, from, d->start, read, flow);
   uint64_t place = passage_place(d, to->fd >= 0, written, &is_unknown);
-  if (is_unknown || place > read || read - place > sizeof estate->chunks) return 0;
-  if (place == read) return 1;
-  size_t length = (size_t)(read - place);
-  if (!(flow->bytes = map(length))) return 0;
-  flow->size = flow->end = length;
-  return recover(d, from, place, read, flow->bytes);
+  return !is_unknown && recover_flow(&d->unwritten, from, place, read, flow);
 }
 
 static void take_over(const struct passage *p) {
-  struct flow up = {0}, down = {0};
+  struct flow up = {0}, down = {0}, up_output = {0}, down_output = {0};
   const struct side none = {.fd = -1}, *application = p->application.fd >= 0 ? &p->application : &none;
-  int is_known = p->state == PASSING && inherit(&p->up, &p->client, application, &up);
-  if (is_known && application->fd >= 0) is_known = inherit(&p->down, application, &p->client, &down);
+  const struct division *division = p->is_divided ? &p->divisions[p->is_divided - 1] : NULL;
+  int is_known = p->state == PASSING && inherit(&p->up, &p->client, application, &up, division ? &up_output : NULL);
+  if (is_known && application->fd >= 0)
+    is_known = inherit(&p->down, application, &p->client, &down, division ? &down_output : NULL);
   int fd = application->fd;
   if (is_known && fd < 0) fd = dial(&p->destination, p->destination_length, &p->source, p->source_length);
   if (is_known && fd >= 0) {
-    forward(p->client.fd, fd, up, down);
+    if (division) forward_divided(p->client.fd, fd, (struct flow[]){up_output, down_output}, (struct flow[]){up, down}, division);
+    else forward(p->client.fd, fd, up, down);
     return;
   }
   free_flow(&up);
   free_flow(&down);
+  free_flow(&up_output);
+  free_flow(&down_output);
   reset(p->client.fd);
   reset(fd);
 }

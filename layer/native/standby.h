@@ -15,6 +15,32 @@ struct flow {
 void forget_memory(void);
 void take_name(const char *name);
 
+/* forwarding-frames.c */
+struct division;
+/* One direction of a connection of HTTP/2, as far as it has been passed on. */
+struct frames {
+  const struct division *division;
+  struct frames *back; /* the other direction */
+  int is_down;
+  /* Of DATA: what the receiver takes; what of his updates the sender must not hear of; and what the sender was not told of. */
+  uint32_t window, debt, untold;
+  uint8_t head[13];         /* of the next frame, with the payload of a WINDOW_UPDATE */
+  uint32_t head_length;
+  uint32_t left, padding_left; /* of a frame's payload; and of padding behind it that is dropped */
+  int is_dropped, has_reset;
+};
+/* What `frames_own` writes at most. */
+enum { OWN_FRAMES_BYTES = 1024, FRAMES_MORE_BYTES = 16 };
+/* Both directions of a connection, at the places where a division tells of them. */
+void frames_begin(struct frames *up, struct frames *down, const struct division *division);
+/* Writes what is said on our own account, if this is the place; returns its length. */
+size_t frames_own(struct frames *f, uint8_t *out);
+/* Reads `length` bytes, as far as *consumed, and writes what is passed on of them, which is at most FRAMES_MORE_BYTES more; returns how
+ * much that is. It stops at DATA for which the receiver has no room. */
+size_t frames_pass(struct frames *f, const uint8_t *in, size_t length, uint8_t *out, size_t *consumed);
+/* Something has changed since it stopped, or there is something to say. */
+int frames_can_go_on(const struct frames *f, int is_waiting);
+
 /* forwarding.c */
 /* Memory of zeros; NULL: there is none. */
 void *map(size_t size);
@@ -27,6 +53,9 @@ void forward_from(int listener, void (*accept_from)(int listener));
 /* Passes on what comes from either to the other, until both directions are over; first what waits for them. Both are its own from
  * now on, and so are the flows. */
 void forward(int client, int application, struct flow up, struct flow down);
+/* The same of HTTP/2 that is divided: first the output (up, down), then what the division says of the input, and what is behind it. */
+void forward_divided(int client, int application, const struct flow *output, const struct flow *input,
+                     const struct division *division);
 /* Returns when nothing is left, or after `most_ms`. Who listens does so for `listen_ms`. */
 void forward_until_over(int64_t listen_ms, int64_t most_ms);
 #endif

@@ -118,6 +118,17 @@ for (const scenario of ['killed', 'killedBesideStolen']) {
   });
 }
 
+here(
+  'connections of HTTP/2 of which programs had requests go on without an agent that is killed',
+  async (t) => {
+    t.deepEqual(await run('killedDivided'), {
+      byProgram: ['a'],
+      streams: ['application'],
+      isOwn: true,
+    });
+  },
+);
+
 here('an agent does not linger in a pod that is gone', async (t) => {
   t.deepEqual(await run('podGone'), {isSame: true, said: '', left: 0});
 });

@@ -21,7 +21,7 @@ import {
   MAX_31,
   REFUSED_STREAM,
 } from './protocol.ts';
-import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED} from './settings.ts';
+import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED, TABLE_BYTES} from './settings.ts';
 
 /** What was made of an answer's head. */
 interface ChangedHead {
@@ -51,7 +51,8 @@ export class ApplicationEnd implements ConnectionEvents {
     const stream = streams.ofApplication.get(streamId);
     if (stream === undefined || !stream.isDownOpen) {
       const {fields} = block;
-      if (isVerbatim) client.passHead(streamId, {fields, more: undefined, block, isLast});
+      if (isVerbatim || streams.isEndedByClient(streamId))
+        client.passHead(streamId, {fields, more: undefined, block, isLast});
       else client.skipHead();
       return;
     }
@@ -172,7 +173,7 @@ export class ApplicationEnd implements ConnectionEvents {
     if (unacknowledged.length >= MAX_UNACKNOWLEDGED) throw new Http2Error(ENHANCE_YOUR_CALM);
     if (application === undefined) return;
     client.output.greeting = undefined;
-    limitTables(application.reader);
+    limitTables(application.reader, this.#client.isTableForbidden ? 0 : TABLE_BYTES);
     client.output.pass(application.reader, 0);
     unacknowledged.push(settings);
   }

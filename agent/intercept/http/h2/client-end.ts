@@ -18,6 +18,7 @@ import {
   ENHANCE_YOUR_CALM,
   FLOW_CONTROL_ERROR,
   HAS_PRIORITY,
+  HEADER_TABLE_SIZE,
   MAX_31,
   PING,
   PRIORITY,
@@ -28,7 +29,7 @@ import {
 } from './protocol.ts';
 import {RateLimit} from './rate-limit.ts';
 import type {Routing} from './routing.ts';
-import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED} from './settings.ts';
+import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED, TABLE_BYTES} from './settings.ts';
 import type {Stream} from './streams.ts';
 
 /** Resets of streams that are not the application's: Node's limits (CVE-2023-44487). */
@@ -46,10 +47,29 @@ export class ClientEnd implements ConnectionEvents {
   readonly #routing: Routing;
   readonly #resets = new RateLimit(RESET_BURST, RESETS_PER_SECOND);
   #onProbed: (() => void) | undefined;
+  #isTableForbidden = false;
 
   constructor(parts: Parts, routing: Routing) {
     this.#parts = parts;
     this.#routing = routing;
+  }
+
+  /** Nothing that we have said waits for an answer. */
+  get isQuiet(): boolean {
+    return this.#onProbed === undefined && !this.unacknowledged.includes(undefined);
+  }
+
+  /** The client was asked to do without a table of compression. */
+  get isTableForbidden(): boolean {
+    return this.#isTableForbidden;
+  }
+
+  /** Asks him that, from now on, since the application does not have what he has there. */
+  forbidTable(): void {
+    if (this.#isTableForbidden) return;
+    this.#isTableForbidden = true;
+    this.#parts.client.output.settings([[HEADER_TABLE_SIZE, 0]]);
+    this.unacknowledged.push(undefined);
   }
 
   // ---- streams ----
@@ -90,6 +110,7 @@ export class ClientEnd implements ConnectionEvents {
     const {application, client, streams} = this.#parts;
     application?.skipHead();
     streams.isAligned = false;
+    streams.noteLate(streamId);
     client.output.reset(streamId, code);
   }
 
@@ -157,6 +178,7 @@ export class ClientEnd implements ConnectionEvents {
     }
     if (stream === undefined) return;
     if (stream.applicationId === 0 && !this.#resets.take()) throw new Http2Error(ENHANCE_YOUR_CALM);
+    if (stream.applicationId > 0) streams.noteEnded(id);
     streams.resetApplication(stream, code);
   }
 
@@ -195,7 +217,7 @@ export class ClientEnd implements ConnectionEvents {
       return;
     }
     if (this.owedAcks.length >= MAX_UNACKNOWLEDGED) throw new Http2Error(ENHANCE_YOUR_CALM);
-    limitTables(client.reader);
+    limitTables(client.reader, TABLE_BYTES);
     toApplication.pass(client.reader, 0);
     this.owedAcks.push(settings);
   }

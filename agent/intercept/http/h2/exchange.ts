@@ -111,6 +111,11 @@ export class Exchange implements AnswerEvents, Sink {
     return this.#saved !== undefined;
   }
 
+  /** Somebody was asked, who may have done something. */
+  get isAsked(): boolean {
+    return this.#isAsked;
+  }
+
   /** Nothing more happens to it. */
   get isOver(): boolean {
     return this.#isOver;

@@ -32,6 +32,11 @@ export class Exchanges implements ExchangeHost {
     return this.#keptBytes;
   }
 
+  /** What the client may send besides, and was not told of. */
+  get owedBytes(): number {
+    return this.#owedBytes;
+  }
+
   /** Returns a stream's exchange, from when on its windows are ours; if it has none, its head is the one that was read last. */
   of(stream: Stream, request: Request): Exchange {
     if (stream.exchange !== undefined) return stream.exchange;
@@ -46,6 +51,7 @@ export class Exchanges implements ExchangeHost {
       receiveWindow: application?.windowBytes ?? DEFAULT_WINDOW_BYTES,
       saveLimit: context.options.maxBodyBytes,
     });
+    streams.exchanged.add(stream);
     return stream.exchange;
   }
 
@@ -56,7 +62,7 @@ export class Exchanges implements ExchangeHost {
 
   /** Goes on with what waited for room that there may be now. */
   turn(): void {
-    const {streams, up, client, toApplication} = this.#parts;
+    const {streams, up} = this.#parts;
     if (this.#owedBytes > 0 && !this.isFull) {
       up.giveBack(this.#owedBytes);
       this.#owedBytes = 0;
@@ -64,13 +70,11 @@ export class Exchanges implements ExchangeHost {
     if (this.isRequestWaiting) {
       this.isRequestWaiting = false;
       for (const {exchange} of streams.ofApplication.values()) exchange?.onRoom();
-      toApplication?.flush();
     }
     if (this.#isAnswerWaiting) {
       this.#isAnswerWaiting = false;
       for (const {exchange} of streams.ofClient.values()) exchange?.flushAnswer();
     }
-    client.output.flush();
   }
 
   // ---- what an exchange asks ----

@@ -79,6 +79,20 @@ export class FrameReader {
     return this.#restBytes + this.left === 0;
   }
 
+  /** Of a DATA frame of which a part was told of: what is still to come before padding, and whether it ends the stream. */
+  get dataLeft(): number {
+    return this.#dataLeft;
+  }
+
+  get isEndOfStream(): boolean {
+    return this.#isEndOfStream;
+  }
+
+  /** What is kept of a frame that is not whole. */
+  get kept(): Buffer {
+    return this.#rest.subarray(0, this.#restBytes);
+  }
+
   /** The memory that is kept of a frame that is not whole. */
   get keptBytes(): number {
     return this.#restBytes > 0 ? this.#rest.length : 0;
@@ -100,7 +114,7 @@ export class FrameReader {
 
   /** Returns what is kept, which is nobody's any more. */
   takeKept(): Buffer {
-    const kept = this.#rest.subarray(0, this.#restBytes);
+    const {kept} = this;
     this.#forgetRest();
     return kept;
   }
@@ -295,4 +309,11 @@ export interface FrameHeader {
   readonly type: number;
   readonly flags: number;
   readonly streamId: number;
+}
+
+/** The head of a frame, by itself. */
+export function frameHeader(header: FrameHeader): Buffer {
+  const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
+  writeFrameHeader(bytes, 0, header);
+  return bytes;
 }

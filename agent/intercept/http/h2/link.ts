@@ -4,7 +4,8 @@
  *
  * Header blocks of another connection can pass as they are, since their sender's table is then the receiver's (RFC 7541, section
  * 2.2). Heads of ours in between are encoded without a table, which changes none. With the first block that does not pass,
- * and would have changed the table, that ends: our encoder begins with the table that the receiver has.
+ * and would have changed the table, that ends: our encoder begins with the table that the receiver has. It begins again when the
+ * sender has given up its table, and ours has, too.
  */
 
 import type {StreamSocket} from '../../../../sockets/types.ts';
@@ -99,8 +100,12 @@ export class Link {
   readonly #said: ConnectionEvents;
   readonly #events: LinkEvents;
   #encoder = new Encoder();
+  /** Hears when blocks don't pass as they are any more. */
+  onTablesDiffer: (() => void) | undefined;
   /** Blocks of this connection pass as they are: the other side's table is that of who sends them. */
   #source: Link | undefined;
+  /** They did. */
+  #formerSource: Link | undefined;
   /** The least that the other side has said of its table since a block was passed on. */
   #tableLimit = MAX_31;
   /** The other side has begun as RFC 9113, section 3.4 wants it. */
@@ -154,6 +159,18 @@ export class Link {
   get keptBytes(): number {
     const kept = this.reader.keptBytes + bytesOf(this.#withheld);
     return kept + bytesOf(this.#heldFrames) + bytesOf(this.#waiting);
+  }
+
+  /** Heads pass as they are, nothing of ours waits for the end of a frame, and nothing for what we think. */
+  get isQuiet(): boolean {
+    const {socket, output} = this;
+    const isPassing = this.#source !== undefined && this.#onMore === undefined && !this.#isDeaf;
+    return isPassing && !socket.isClosed && output.asideBytes === 0;
+  }
+
+  /** What was read and not told of. */
+  unread(): Buffer[] {
+    return [...this.#withheld, this.reader.kept];
   }
 
   /** Reads bytes, which may be lent. */
@@ -277,8 +294,23 @@ export class Link {
     const source = this.#source;
     if (source?.blocks.hasChangedTable !== true) return;
     this.#source = undefined;
+    this.#formerSource = source;
     this.#encoder = new Encoder(source.blocks.tableBefore);
     this.#encoder.limitTable(this.#tableLimit);
+    this.onTablesDiffer?.();
+  }
+
+  /**
+   * If the source has no table any more, the other side gives up its own with the next block, and they are the same again. Returns
+   * whether that is so now.
+   */
+  #passBlocksAgain(): boolean {
+    const source = this.#formerSource;
+    if (source === undefined || source.blocks.maxTableBytes > 0) return false;
+    this.#formerSource = undefined;
+    this.#tableLimit = MAX_31;
+    this.passBlocksOf(source);
+    return true;
   }
 
   /** Sends fields; those of a block are encoded once for as long as that stays the same. */
@@ -288,8 +320,8 @@ export class Link {
     extras?: HeadersExtras,
   ): void {
     const {fields, block, isLast} = head;
+    const limit = this.#passBlocksAgain() ? 0 : this.#unsaidLimit();
     const encoder = this.#encoder;
-    const limit = this.#unsaidLimit();
     if (limit !== undefined) {
       this.output.headers(streamId, encoder.encode(fields, limit), isLast, extras);
       return;

@@ -54,6 +54,8 @@ export class Output {
    * have yet.
    */
   onLonger: ((length: number, more: number, waiting: number) => void) | undefined;
+  /** Nothing leaves before `flush`, how much ever it is. */
+  isWhole = false;
   readonly #socket: StreamSocket;
   #gathered: Buffer | undefined;
   /** What of it is already the socket's, and what is used. */
@@ -96,12 +98,18 @@ export class Output {
     return this.#asideBytes;
   }
 
+  /** Gives the socket what was gathered. */
+  gather(): void {
+    if (!this.#isDirty) return;
+    this.#endRun();
+    this.#give();
+  }
+
   /** Gives the kernel what was gathered. Nothing that was lent is needed afterwards. */
   flush(): void {
     if (!this.#isDirty) return;
-    this.#endRun();
+    this.gather();
     this.#isDirty = false;
-    this.#give();
     this.#flushSocket();
     if (this.#gathered !== undefined && spare.length < MAX_SPARE) spare.push(this.#gathered);
     this.#gathered = undefined;
@@ -281,7 +289,8 @@ export class Output {
       this.#gathered = spare.pop() ?? Buffer.allocUnsafeSlow(GATHER_BYTES);
     } else if (this.#at + bytes > GATHER_BYTES) {
       this.#give();
-      this.#flushSocket();
+      if (this.isWhole) this.#gathered = Buffer.allocUnsafeSlow(GATHER_BYTES);
+      else this.#flushSocket();
       this.#at = this.#given = 0;
     }
     return this.#gathered;

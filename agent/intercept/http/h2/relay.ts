@@ -56,6 +56,7 @@ import {
 import {Routing} from './routing.ts';
 import {OWN_SETTINGS, TABLE_BYTES} from './settings.ts';
 import {Streams} from './streams.ts';
+import {Succession} from './succession.ts';
 import {Way} from './way.ts';
 
 /** How long what waits for the end of a connection may wait without becoming less. */
@@ -75,6 +76,7 @@ export class Http2Relay implements Parts {
   readonly changes: LastingChanges;
   readonly #routing: Routing;
   readonly #clientEnd: ClientEnd;
+  readonly #succession: Succession;
   readonly #over = Promise.withResolvers<void>();
   /** What the application has said before it is known what it speaks; undefined: it is known. */
   #greeting: Buffer | undefined = NOTHING;
@@ -101,6 +103,7 @@ export class Http2Relay implements Parts {
     this.exchanges = new Exchanges(this);
     this.#routing = new Routing(this);
     this.#clientEnd = new ClientEnd(this, this.#routing);
+    this.#succession = new Succession(this, this.#clientEnd);
     const events = {
       ...turns,
       onBytes: (bytes: Buffer) => this.#onClientBytes(bytes),
@@ -128,6 +131,7 @@ export class Http2Relay implements Parts {
     if (this.application === undefined) this.divide();
     else {
       this.application.passBlocksOf(this.client);
+      this.application.onTablesDiffer = () => this.#clientEnd.forbidTable();
       this.client.passBlocksOf(this.application);
     }
   }
@@ -198,6 +202,8 @@ export class Http2Relay implements Parts {
     this.#isVerbatim = false;
     this.context.counters.dividedConnections++;
     this.context.connection.passage.hold();
+    this.client.output.isWhole = true;
+    if (this.application !== undefined) this.application.output.isWhole = true;
   }
 
   get toApplication(): Output | undefined {
@@ -222,12 +228,23 @@ export class Http2Relay implements Parts {
   #turn(): void {
     if (this.#isTurning) return;
     this.#isTurning = true;
-    this.toApplication?.flush();
-    this.client.output.flush();
+    this.#flush();
     this.exchanges.turn();
+    this.#flush();
     this.programs.turn();
     this.#setReading();
     this.#isTurning = false;
+  }
+
+  #flush(): void {
+    const {toApplication, client} = this;
+    if (!this.#isVerbatim && !this.#isRaw) {
+      toApplication?.gather();
+      client.output.gather();
+      this.#succession.note(this.#isEnding);
+    }
+    toApplication?.flush();
+    client.output.flush();
   }
 
   /**

@@ -18,11 +18,10 @@ export const OWN_SETTINGS: readonly Setting[] = [
   [MAX_HEADER_LIST_SIZE, HEAD_BYTES],
 ];
 
-/** Makes a table that is larger than what we read along as large as that, in the frame itself. */
-export function limitTables({bytes, start, end}: FrameReader): void {
+/** Makes a table that is larger than `most` as large as that, in the frame itself. */
+export function limitTables({bytes, start, end}: FrameReader, most: number): void {
   for (let at = start; at < end; at += 6) {
     const isTable = bytes[at] === 0 && bytes[at + 1] === HEADER_TABLE_SIZE;
-    if (isTable && readUint32(bytes, at + 2) >>> 0 > TABLE_BYTES)
-      writeUint32(bytes, at + 2, TABLE_BYTES);
+    if (isTable && readUint32(bytes, at + 2) >>> 0 > most) writeUint32(bytes, at + 2, most);
   }
 }

@@ -11,6 +11,9 @@ import type {Exchange} from './exchange.ts';
 import type {Parts} from './parts.ts';
 import {CANCEL, MAX_31} from './protocol.ts';
 
+/** How many of the latest are remembered. */
+const MOST_LATE = 32;
+
 export class Stream {
   /** The client's number, and the application's; 0: the application does not have it. */
   readonly id: number;
@@ -35,6 +38,10 @@ export class Streams {
   /** By the client's numbers, and by the application's. */
   readonly ofClient = new Map<number, Stream>();
   readonly ofApplication = new Map<number, Stream>();
+  /** Those that do not simply pass. */
+  readonly exchanged = new Set<Stream>();
+  /** The latest that were, or were refused, and are over: the client may still say something of them. */
+  readonly lateIds: number[] = [];
   /** The largest number that the client has used. */
   lastId = 0;
   /** The largest that is looked at: by the application, and, as the client was told, at all. */
@@ -47,6 +54,10 @@ export class Streams {
   readonly #parts: Parts;
   readonly #onIdle: () => void;
   #lastApplicationId = -1;
+  /** Those that have another number for the application. */
+  readonly #renumbered = new Set<Stream>();
+  /** The latest of the application's that the client has ended. */
+  readonly #endedIds: number[] = [];
 
   /** `onIdle` hears when the last one is over. */
   constructor(parts: Parts, onIdle: () => void) {
@@ -58,6 +69,26 @@ export class Streams {
   isIdle(id: number): boolean {
     if (id % 2 === 0) return id > this.lastPushed;
     return id > this.lastId && id <= this.lastOfClient;
+  }
+
+  /** The application has all that it has, and will have what comes next, by the client's numbers. */
+  get haveOneNumber(): boolean {
+    return this.#renumbered.size === 0 && this.#lastApplicationId <= this.lastId;
+  }
+
+  /** What the application still says of a stream is the client's to leave aside: he has ended it. */
+  isEndedByClient(id: number): boolean {
+    return this.haveOneNumber && this.#endedIds.includes(id);
+  }
+
+  /** The client has ended a stream of the application's. */
+  noteEnded(id: number): void {
+    push(this.#endedIds, id);
+  }
+
+  /** The application does not have a stream that the client has begun. */
+  noteLate(id: number): void {
+    push(this.lateIds, id);
   }
 
   /** Takes in a stream that the application pushes. Its number is the same for both. */
@@ -77,7 +108,10 @@ export class Streams {
     if (id > this.lastOfApplication) return false;
     this.#lastApplicationId = id;
     stream.applicationId = id;
-    if (id !== stream.id) this.isAligned = false;
+    if (id !== stream.id) {
+      this.isAligned = false;
+      this.#renumbered.add(stream);
+    }
     this.ofClient.set(stream.id, stream);
     this.ofApplication.set(id, stream);
     return true;
@@ -106,7 +140,15 @@ export class Streams {
   forgetIfOver(stream: Stream): void {
     if (stream.isDownOpen) return;
     if (stream.isSent) this.ofApplication.delete(stream.applicationId);
-    if (!stream.isUpOpen && this.ofClient.delete(stream.id)) this.#tellIfIdle();
+    const isOver = !stream.isUpOpen && this.ofClient.delete(stream.id);
+    if (!this.ofClient.has(stream.id) && !this.ofApplication.has(stream.applicationId))
+      this.#ended(stream);
+    if (isOver) this.#tellIfIdle();
+  }
+
+  #ended(stream: Stream): void {
+    this.#renumbered.delete(stream);
+    if (this.exchanged.delete(stream) && stream.applicationId === 0) this.noteLate(stream.id);
   }
 
   /** Ends a stream without a word; `code` is for a program that has it. */
@@ -117,6 +159,7 @@ export class Streams {
     if (stream.applicationId > 0) this.#parts.up.forget(stream.applicationId);
     stream.exchange?.cancel(code);
     if (stream.isUpOpen) for (const copy of stream.copies) copy.cancel();
+    this.#ended(stream);
     this.#tellIfIdle();
   }
 
@@ -147,4 +190,8 @@ export class Streams {
   #tellIfIdle(): void {
     if (this.ofClient.size === 0) this.#onIdle();
   }
+}
+
+function push(ids: number[], id: number): void {
+  if (ids.push(id) > MOST_LATE) ids.shift();
 }

@@ -14,9 +14,9 @@
  *     window + debt = credit + held + what the sender was not told of
  */
 
-import type {FrameReader} from './frames.ts';
+import {type FrameReader, frameHeader} from './frames.ts';
 import type {Output} from './output.ts';
-import {DEFAULT_FRAME_BYTES, DEFAULT_WINDOW_BYTES, END_STREAM, MAX_31} from './protocol.ts';
+import {DATA, DEFAULT_FRAME_BYTES, DEFAULT_WINDOW_BYTES, END_STREAM, MAX_31} from './protocol.ts';
 
 /** Something that has to wait: DATA, or what must not overtake it. */
 interface Held {
@@ -56,6 +56,16 @@ export class Way {
   /** Bytes that wait here. */
   get heldBytes(): number {
     return this.#heldBytes;
+  }
+
+  /** What of the receiver's next updates the sender must not hear of. */
+  get debt(): number {
+    return this.#debt;
+  }
+
+  /** What the sender may send besides, and was not told of. */
+  get untold(): number {
+    return this.#untold;
   }
 
   /** What DATA from elsewhere may have now. */
@@ -135,6 +145,18 @@ export class Way {
   /** DATA waits, whosever it is. */
   get isHolding(): boolean {
     return this.#held.length > 0;
+  }
+
+  /** DATA that waits, as frames; undefined where it is more than that. */
+  heldFrames(): Buffer[] | undefined {
+    const isData = this.#held.every(
+      ({write, flowBytes, data}) => write === undefined && flowBytes === data.length,
+    );
+    if (!isData) return undefined;
+    return this.#held.flatMap(({streamId, data, isLast}) => {
+      const flags = isLast ? END_STREAM : 0;
+      return [frameHeader({length: data.length, type: DATA, flags, streamId}), data];
+    });
   }
 
   /** What belongs behind the stream's DATA, or (0) what concerns the connection, has to wait. */

@@ -243,6 +243,22 @@ async function survives(filtered: boolean): Promise<unknown> {
   };
 }
 
+/** It is killed while connections of HTTP/2 have requests of programs, and of others. */
+async function survivesDivided(): Promise<unknown> {
+  const agent = await new AgentProcess().ready();
+  await agent.subscribe({port: HTTP2, filter: from('a')}, await serveHttp2('a')).first;
+  const streams = askOverHttp2(HTTP2, who('a'));
+  const {seen, seenWithHeaders: own} = streams;
+  await until(() => total(seen) > 300 && total(own) > 100);
+  const byProgram = Object.keys(own);
+  await agent.kill();
+  const [before, ownBefore] = [total(seen), total(own)];
+  await until(() => total(seen) > before + 1_000 && total(own) > ownBefore + 100);
+  await streams.stop();
+  await until(() => tables() === 0);
+  return {byProgram, streams: Object.keys(seen), isOwn: Object.keys(own).includes('application')};
+}
+
 const scenarios: Record<string, () => Promise<unknown>> = {
   async filters() {
     const a = await stealing('a');
@@ -567,6 +583,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
 
   killed: () => survives(false),
   killedBesideStolen: () => survives(true),
+  killedDivided: survivesDivided,
   lingers: () => lingers(({agent}) => agent.leave()),
   cutOff: () => lingers(({agent}) => agent.cut()),
   terminated: () => lingers(({agent}) => void agent.child.kill('SIGTERM')),

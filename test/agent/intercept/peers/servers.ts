@@ -8,6 +8,7 @@ import {
   createServer as createHttp2Server,
 } from 'node:http2';
 import {type AddressInfo, connect, createServer as createTcpServer, type Server} from 'node:net';
+import {setImmediate as immediately} from 'node:timers/promises';
 
 async function listening(server: Server, port: number): Promise<number> {
   server.listen(port, '127.0.0.1');
@@ -23,11 +24,13 @@ export function serveHttp(name: string, port = 0): Promise<number> {
   );
 }
 
-/** The same by HTTP/2. (Node ends a session, in the end, whose requests it answers before it has read them.) */
+/** The same by HTTP/2, behind what it was sent. (Node ends a session whose requests it answers before it has read them.) */
 export function serveHttp2(name: string, port = 0): Promise<number> {
   return listening(
     createHttp2Server((request, response) => {
-      request.resume().on('end', () => response.end(name));
+      const body: Buffer[] = [];
+      request.on('data', (bytes: Buffer) => body.push(bytes));
+      request.on('end', () => response.end(Buffer.concat([...body, Buffer.from(name)])));
     }),
     port,
   );
@@ -148,30 +151,48 @@ export async function askHttp2(
   }
 }
 
-/** Asks without a pause over two connections of HTTP/2, by eight streams at a time; counts answers and failures. */
-export function askOverHttp2(port: number) {
+/**
+ * Asks without a pause over two connections of HTTP/2, by eight streams at a time; counts answers and failures: of every third lane,
+ * whose requests have these headers, by themselves.
+ */
+export function askOverHttp2(port: number, headers?: Record<string, string>) {
   const seen: Record<string, number> = {};
+  const seenWithHeaders: Record<string, number> = {};
   let isOver = false;
   const sessions = [1, 2].map(() => connectHttp2(`http://127.0.0.1:${port}`));
   for (const session of sessions) session.on('error', () => undefined);
-  const ask = async (session: ClientHttp2Session, count: number): Promise<string> => {
+  const ask = async (
+    session: ClientHttp2Session,
+    count: number,
+    more: Record<string, string>,
+  ): Promise<string> => {
     try {
-      const stream = session.request({':method': 'POST', 'x-count': `${count}`, cookie: 'a=b'});
-      stream.end(Buffer.alloc(count % 3 === 0 ? 70_000 : 10, 'x'));
-      return Buffer.concat(await stream.toArray()).toString();
+      const fields = {':method': 'POST', 'x-count': `${count}`, cookie: 'a=b', ...more};
+      const stream = session.request(fields);
+      const body = 'x'.repeat(count % 3 === 0 ? 170_000 : 10);
+      stream.end(body);
+      const answer = Buffer.concat(await stream.toArray()).toString();
+      return answer.startsWith(body) ? answer.slice(body.length) : `other: ${answer.length}`;
     } catch (error) {
+      // A session that is over says so at once, again and again.
+      await immediately();
       return (error as NodeJS.ErrnoException).code ?? String(error);
     }
   };
-  const lane = async (session: ClientHttp2Session): Promise<void> => {
+  const lane = async (session: ClientHttp2Session, at: number): Promise<void> => {
+    const isWithHeaders = headers !== undefined && at % 3 === 0;
+    const into = isWithHeaders ? seenWithHeaders : seen;
     for (let count = 0; !isOver; count++) {
-      const end = await ask(session, count);
-      seen[end] = (seen[end] ?? 0) + 1;
+      const end = await ask(session, count, isWithHeaders ? headers : {});
+      into[end] = (into[end] ?? 0) + 1;
     }
   };
-  const lanes = sessions.flatMap((session) => Array.from({length: 8}, () => lane(session)));
+  const lanes = sessions.flatMap((session) =>
+    Array.from({length: 8}, (_, at) => lane(session, at)),
+  );
   return {
     seen,
+    seenWithHeaders,
     async stop(): Promise<void> {
       isOver = true;
       await Promise.all(lanes);

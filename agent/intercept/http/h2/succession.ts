@@ -1,0 +1,151 @@
+/**
+ * What another process has to know to go on with a connection that is divided, should this one be killed: without the streams that
+ * programs have, which nobody answers then, and else as it is (layer/native/forwarding-frames.c).
+ *
+ * Theory of operation. What is said leaves at the end of a turn. Before it does, it is noted as a whole, with what was read by then, and
+ * what has to be known besides: which streams do not pass, what is left of a frame, and what flow control owes. DATA that waits for a
+ * window counts as not read. Whoever goes on says what the kernel does not have of it, and reads on from there. Frames that were read
+ * since, nobody has done anything with; they are read anew.
+ *
+ * A process that knows as little can't encode heads, or give streams other numbers. So the client is asked to do without a table of
+ * compression once that is not the application's any more (`ClientEnd.forbidTable`). Until it does, with streams that have other numbers,
+ * and while we end it, the connection would be lost.
+ */
+
+import type {Passage} from '../../../../sockets/passage.ts';
+import type {ClientEnd} from './client-end.ts';
+import {frameHeader} from './frames.ts';
+import type {Link} from './link.ts';
+import type {Parts} from './parts.ts';
+import {CANCEL, DATA, END_STREAM, INTERNAL_ERROR, MAX_31, REFUSED_STREAM} from './protocol.ts';
+import type {Stream} from './streams.ts';
+import type {Way} from './way.ts';
+
+/** As layer/native/passages.h has them. */
+const MOST_STREAMS = 64;
+const NO_RESET = 0xffff;
+const [BETWEEN_FRAMES, REST_PASSES, REST_IS_A_FRAME, REST_IS_DROPPED] = [0, 1, 2, 3];
+const WAY_WORDS = 8;
+const STREAM_WORDS = 3;
+const STREAMS_AT = 2 * WAY_WORDS + 1;
+/** What may wait for a receiver's window: more than that is not copied again and again. */
+const HELD_BYTES = 131_072;
+
+/** A division, for as long as it takes to note it. */
+const words = new Uint32Array(STREAMS_AT + MOST_STREAMS * STREAM_WORDS);
+
+/** One direction. */
+interface Direction {
+  readonly link: Link;
+  readonly to: Link;
+  readonly way: Way;
+  readonly isUp: boolean;
+}
+
+export class Succession {
+  readonly #parts: Parts;
+  readonly #client: ClientEnd;
+  readonly #passage: Passage;
+  /** What was said and heard when it was noted last. */
+  #notedBytes = -1;
+
+  constructor(parts: Parts, client: ClientEnd) {
+    this.#parts = parts;
+    this.#client = client;
+    this.#passage = parts.context.connection.passage;
+  }
+
+  /** The turn of a divided connection is over, and what was said is the sockets'. `isEnding`: we end it. */
+  note(isEnding: boolean): void {
+    const {bytes} = this.#passage;
+    if (bytes === this.#notedBytes) return;
+    this.#notedBytes = bytes;
+    if (isEnding || !this.#divide()) this.#passage.hold();
+  }
+
+  /** Returns whether another process could go on. */
+  #divide(): boolean {
+    const {application, client, up: upWay, down: downWay} = this.#parts;
+    if (application === undefined || !this.#canGoOn(application, client)) return false;
+    const count = this.#writeStreams();
+    const up = this.#writeWay(0, {link: client, to: application, way: upWay, isUp: true});
+    const ofDown = {link: application, to: client, way: downWay, isUp: false};
+    const down = this.#writeWay(WAY_WORDS, ofDown);
+    if (count < 0 || up === undefined || down === undefined) return false;
+    return this.#passage.divide(words.subarray(0, STREAMS_AT + count * STREAM_WORDS), {up, down});
+  }
+
+  #canGoOn(application: Link, client: Link): boolean {
+    const {streams, toApplication} = this.#parts;
+    return (
+      toApplication !== undefined &&
+      application.isQuiet &&
+      client.isQuiet &&
+      streams.haveOneNumber &&
+      streams.lastOfClient === MAX_31 &&
+      streams.lastOfApplication === MAX_31 &&
+      this.#client.isQuiet
+    );
+  }
+
+  /** Returns how many there are; -1 when it is too many. */
+  #writeStreams(): number {
+    const {streams} = this.#parts;
+    let count = 0;
+    const write = (id: number, forClient: number, forApplication: number): void => {
+      if (count < MOST_STREAMS)
+        words.set([id, forClient, forApplication], STREAMS_AT + count * STREAM_WORDS);
+      count++;
+    };
+    for (const stream of streams.exchanged) {
+      if (stream.isSent && !stream.isUpOpen && stream.applicationId > 0) continue;
+      const isKnown = streams.ofApplication.has(stream.applicationId);
+      const forClient = codeOf(stream, streams.ofClient.has(stream.id));
+      write(stream.id, forClient, isKnown ? CANCEL : NO_RESET);
+    }
+    if (count > MOST_STREAMS) return -1;
+    for (const id of streams.lateIds) {
+      if (count === MOST_STREAMS) break;
+      write(id, NO_RESET, NO_RESET);
+    }
+    words[STREAMS_AT - 1] = count;
+    return count;
+  }
+
+  /** Returns what was read and not passed on, as frames and a part of one; undefined where that is not all. */
+  #writeWay(at: number, direction: Direction): Buffer[] | undefined {
+    const {link, way, isUp} = direction;
+    const {left, dataLeft, streamId, isEndOfStream} = link.reader;
+    const held = way.heldBytes > HELD_BYTES ? undefined : way.heldFrames();
+    if (held === undefined) return undefined;
+    let rest = this.#restOf(direction);
+    if (held.length > 0 && left > 0) {
+      // The rest of a frame comes behind what waits, as a frame of its own.
+      if (rest !== REST_IS_A_FRAME || left > dataLeft) return undefined;
+      const flags = isEndOfStream ? END_STREAM : 0;
+      held.push(frameHeader({length: dataLeft, type: DATA, flags, streamId}));
+      rest = BETWEEN_FRAMES;
+    }
+    const untold = way.untold + (isUp ? this.#parts.exchanges.owedBytes : 0);
+    const windows = [Math.max(way.window, 0), way.debt, untold];
+    words.set([...windows, rest, left, dataLeft, streamId, isEndOfStream ? 1 : 0], at);
+    return [...held, ...link.unread()];
+  }
+
+  /** What becomes of the rest of a frame of which a part was read. */
+  #restOf({link, to, isUp}: Direction): number {
+    const {left, streamId} = link.reader;
+    if (left === 0) return BETWEEN_FRAMES;
+    if (to.output.isOpen) return REST_PASSES;
+    const {ofClient, ofApplication} = this.#parts.streams;
+    const stream = (isUp ? ofClient : ofApplication).get(streamId);
+    const isPassed = isUp ? stream?.exchange === undefined : stream?.isDownOpen === true;
+    return stream !== undefined && isPassed ? REST_IS_A_FRAME : REST_IS_DROPPED;
+  }
+}
+
+/** What the client is to be told of a stream that nobody answers any more. */
+function codeOf({exchange}: Stream, isOpen: boolean): number {
+  if (!isOpen) return NO_RESET;
+  return exchange?.isAsked === true ? INTERNAL_ERROR : REFUSED_STREAM;
+}

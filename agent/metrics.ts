@@ -6,6 +6,7 @@
  */
 
 import {DatagramSocket} from '../sockets/datagram-socket.ts';
+import {standbyCounts} from '../sockets/standby.ts';
 import type {MuxCounters} from '../tunnel/mux-types.ts';
 import type {StreamKind} from '../tunnel/types.ts';
 import type {Capacity} from './capacity.ts';
@@ -193,6 +194,28 @@ function renderIncoming({connections, lingering, captured, slowCopies}: Incoming
       ['{reason="lost"}', captured.cutOff],
       ['{reason="slow"}', slowCopies],
     ]),
+    ...renderStandby(),
+  ];
+}
+
+function renderStandby(): string[] {
+  const {passing, held, bytes, refusedConnections, refusedBytes} = standbyCounts();
+  return [
+    gauge(`${PREFIX}standby_connections`, 'What would happen to them if the agent was killed.', [
+      ['{end="goes on"}', passing],
+      ['{end="breaks"}', held],
+    ]),
+    gauge(`${PREFIX}standby_memory_bytes`, 'What is kept of them for that.', bytes),
+    counter(
+      `${PREFIX}standby_connections_refused_total`,
+      'Connections that would break, being one too many.',
+      refusedConnections,
+    ),
+    counter(
+      `${PREFIX}standby_refused_bytes_total`,
+      'What could not be kept, so that connections would break.',
+      refusedBytes,
+    ),
   ];
 }
 

@@ -63,6 +63,7 @@ export interface Addon {
     pendingDown: readonly Uint8Array[],
   ): number;
   changePassage(client: Handle, place: number, length: number, more: number): number;
+  passageCounts(counts: Uint8Array): number;
   startStandby(): number;
   setStandby(listener: number, kept: readonly number[], command: Uint8Array, mark: number): number;
   startDatagrams(slots: Uint8Array, notes: Uint8Array): number;

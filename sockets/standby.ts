@@ -31,6 +31,25 @@ export function startStandby(): number | undefined {
   return pid;
 }
 
+/** What it would go on with. */
+export interface StandbyCounts {
+  /** Connections that would go on now, and those that would not, as something of them is only known here. */
+  readonly passing: number;
+  readonly held: number;
+  /** Kept for that, which the kernels don't have. */
+  readonly bytes: number;
+  /** Connections, and bytes, for which there was no room so far. */
+  readonly refusedConnections: number;
+  readonly refusedBytes: number;
+}
+
+export function standbyCounts(): StandbyCounts {
+  const counts = new Float64Array(5);
+  socketAddon()?.passageCounts(new Uint8Array(counts.buffer));
+  const [passing = 0, held = 0, bytes = 0, refusedConnections = 0, refusedBytes = 0] = counts;
+  return {passing, held, bytes, refusedConnections, refusedBytes};
+}
+
 /** Says what it needs now. */
 export function setStandby({listener, kept, command, mark}: StandbyNeeds): void {
   socketAddon()?.setStandby(listener, kept, encoder.encode(command), mark);

@@ -40,6 +40,9 @@
 
 struct estate *estate;
 
+/* Connections and bytes for which there was no room. */
+static uint64_t refused_passages, refused_bytes;
+
 static uint64_t place_argument(napi_env env, napi_value value) {
   int64_t result = 0;
   napi_get_value_int64(env, value, &result);
@@ -138,7 +141,10 @@ static int keep(struct list *list, uint64_t from, const uint8_t *bytes, size_t l
   while (length) {
     struct chunk *last = list->first < 0 ? NULL : &estate->chunks[list->last];
     if (!last || last->from + last->length != from || last->length == sizeof last->bytes) last = new_chunk(list, from);
-    if (!last) return 0;
+    if (!last) {
+      refused_bytes += length;
+      return 0;
+    }
     size_t room = sizeof last->bytes - last->length, count = length < room ? length : room;
     memcpy(last->bytes + last->length, bytes, count);
     atomic_signal_fence(memory_order_seq_cst);
@@ -279,7 +285,10 @@ static napi_value enter_passage(napi_env env, napi_callback_info info) {
   struct seat *seat = seat_argument(env, args[0], &fd);
   uint8_t *to = bytes_argument(env, args[1], &to_length), *from = bytes_argument(env, args[2], &from_length);
   if (!estate || !seat || seat->passage || !to) return number(env, -EINVAL);
-  if (!free_count) return number(env, -ENOSPC);
+  if (!free_count) {
+    refused_passages++;
+    return number(env, -ENOSPC);
+  }
   struct passage *p = &estate->passages[free_passages[free_count - 1]];
   memset(p, 0, offsetof(struct passage, divisions));
   p->application.fd = -1;
@@ -462,6 +471,24 @@ static napi_value change_passage(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/* passageCounts(counts): connections that would go on; those that would not; bytes that are kept for that; and how many of either
+ * found no room so far. As five numbers; all 0 where there is no account. */
+static napi_value passage_counts_of_all(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  size_t room;
+  double counts[5] = {0, 0, 0, (double)refused_passages, (double)refused_bytes};
+  arguments(env, info, args, 1);
+  uint8_t *to = bytes_argument(env, args[0], &room);
+  if (!to || room < sizeof counts) return number(env, -EINVAL);
+  for (int32_t at = 0; estate && at < MOST_PASSAGES; at++)
+    if (estate->passages[at].is_used) counts[estate->passages[at].state == PASSING ? 0 : 1]++;
+  int32_t free_chunks = 0;
+  for (int32_t at = estate ? estate->free_chunk : -1; at >= 0; at = estate->next_chunk[at]) free_chunks++;
+  if (estate) counts[2] = (double)(MOST_CHUNKS - free_chunks) * sizeof estate->chunks->bytes;
+  memcpy(to, counts, sizeof counts);
+  return number(env, 0);
+}
+
 void export_passages(napi_env env, napi_value exports) {
   export_functions(env, exports, (const struct exported[]){{"sharedMemory", shared_memory},
                                                            {"openPassages", open_passages},
@@ -471,5 +498,6 @@ void export_passages(napi_env env, napi_value exports) {
                                                            {"settlePassage", settle_passage},
                                                            {"dividePassage", divide_passage},
                                                            {"changePassage", change_passage},
+                                                           {"passageCounts", passage_counts_of_all},
                                                            {0}});
 }

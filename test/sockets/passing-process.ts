@@ -1,6 +1,6 @@
 /**
  * A process that passes connections to its listener on to 127.0.0.1:PORT, with another one that stands by: prints its port and the pid of
- * that one.
+ * that one, and what it has an account of whenever it is asked by SIGUSR2.
  */
 
 import {once} from 'node:events';
@@ -9,7 +9,7 @@ import {pass} from '../../agent/intercept/pass.ts';
 import {connectSocket} from '../../sockets/connect.ts';
 import {adoptSocket} from '../../sockets/native-socket.ts';
 import {Passage} from '../../sockets/passage.ts';
-import {startStandby} from '../../sockets/standby.ts';
+import {standbyCounts, startStandby} from '../../sockets/standby.ts';
 
 const port = Number(process.argv[2]);
 const destination = {address: new Uint8Array([127, 0, 0, 1]), port};
@@ -33,6 +33,7 @@ const server = createServer(
     };
   },
 );
+process.on('SIGUSR2', () => process.stdout.write(`${JSON.stringify(standbyCounts())}\n`));
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
 process.stdout.write(`${(server.address() as AddressInfo).port} ${pid}\n`);

@@ -8,6 +8,7 @@ import {type AddressInfo, connect, createServer, type Socket} from 'node:net';
 import {setTimeout as delay, setImmediate as immediately} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import test, {type ExecutionContext} from 'ava';
+import type {StandbyCounts} from '../../sockets/standby.ts';
 import {signal} from '../helpers/processes.ts';
 
 const PASSING = fileURLToPath(new URL('passing-process.ts', import.meta.url));
@@ -61,6 +62,8 @@ interface Passing {
   /** Kills it; resolves when it is dead. */
   readonly kill: () => Promise<void>;
   readonly standby: number;
+  /** What it has an account of. */
+  readonly counts: () => Promise<StandbyCounts>;
 }
 
 async function startPassing(t: ExecutionContext, port: number): Promise<Passing> {
@@ -74,7 +77,11 @@ async function startPassing(t: ExecutionContext, port: number): Promise<Passing>
     signal(child, 'SIGKILL');
     t.is((await once(child, 'exit'))[1], 'SIGKILL');
   };
-  return {port: own ?? 0, kill, standby: standby ?? 0};
+  const counts = async (): Promise<StandbyCounts> => {
+    child.kill('SIGUSR2');
+    return JSON.parse(String((await once(child.stdout, 'data'))[0])) as StandbyCounts;
+  };
+  return {port: own ?? 0, kill, standby: standby ?? 0, counts};
 }
 
 for (const seed of [1, 2, 3, 4]) {
@@ -115,6 +122,12 @@ for (const seed of [1, 2, 3, 4]) {
       );
     });
     await delay(1000 + (next() % 200));
+    // Some of those who read are slow, and what waits for them is kept.
+    let counts = await passing.counts();
+    while (counts.bytes === 0) counts = await passing.counts();
+    const {bytes, ...others} = counts;
+    t.true(bytes <= 16 * 1_048_576);
+    t.deepEqual(others, {passing: 24, held: 0, refusedConnections: 0, refusedBytes: 0});
     await passing.kill();
     await delay(300);
     t.is(

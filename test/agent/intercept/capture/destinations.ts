@@ -67,6 +67,8 @@ for (const host of ['127.0.0.1', '::1']) {
 sh(`ip link add eth0 type veth peer name other; ip link set eth0 up
   ip addr add 10.9.0.2/24 dev eth0; ip addr add fd09::2/64 dev eth0 nodad`);
 const isOwn = (host: string): boolean => isOwnAddress(parseAddress(host) as Uint8Array);
+// The kernel makes the route of an address of IPv6 some time later.
+while (!isOwn('fd09::2')) await delay(5);
 const own = ['10.9.0.2', 'fd09::2', '127.9.9.9', '::1'].map(isOwn);
 const others = ['10.9.0.1', 'fd09::1', '192.0.2.1', '2001:db8::1', '::'].map(isOwn);
 const isSomebodyElses = destinations.of(

@@ -52,8 +52,8 @@ export class ApplicationEnd implements ConnectionEvents {
     if (stream === undefined || !stream.isDownOpen) {
       const {fields} = block;
       if (isVerbatim || streams.isEndedByClient(streamId))
-        client.passHead(streamId, {fields, more: undefined, block, isLast});
-      else client.skipHead();
+        client.heads.pass(streamId, {fields, more: undefined, block, isLast});
+      else client.heads.skip();
       return;
     }
     const isAnswer = isFinalAnswer(block);
@@ -61,8 +61,8 @@ export class ApplicationEnd implements ConnectionEvents {
     const fields = isAnswer ? this.#changed(block) : block.fields;
     const head = {fields, more: isAnswer ? this.#more : undefined, block, isLast};
     if (down.isHeld(stream.id)) {
-      client.skipHead();
-      down.follow(stream.id, isLast, () => client.sendHead(stream.id, head));
+      client.heads.skip();
+      down.follow(stream.id, isLast, () => client.heads.send(stream.id, head));
       return;
     }
     const extras = padding < 0 ? undefined : {padding};
@@ -98,7 +98,7 @@ export class ApplicationEnd implements ConnectionEvents {
     if (areMany && isVerbatim) throw new Http2Error(ENHANCE_YOUR_CALM);
     streams.lastPushed = Math.max(streams.lastPushed, promisedId);
     if (id === 0 || areMany) {
-      client.skipHead();
+      client.heads.skip();
       application.output.reset(promisedId, REFUSED_STREAM);
       return;
     }

@@ -102,13 +102,13 @@ export class ClientEnd implements ConnectionEvents {
     if (isOurs) this.#parts.divide();
     if (this.#parts.isVerbatim) {
       const {fields} = block;
-      application?.passHead(streamId, {fields, more: undefined, block, isLast});
-    } else application?.skipHead();
+      application?.heads.pass(streamId, {fields, more: undefined, block, isLast});
+    } else application?.heads.skip();
   }
 
   #refuse(streamId: number, code: number): void {
     const {application, client, streams} = this.#parts;
-    application?.skipHead();
+    application?.heads.skip();
     streams.isAligned = false;
     streams.noteLate(streamId);
     client.output.reset(streamId, code);
@@ -119,20 +119,20 @@ export class ClientEnd implements ConnectionEvents {
     const {exchange, applicationId} = stream;
     const {fields} = block;
     if (!stream.isUpOpen && !isVerbatim) {
-      application?.skipHead();
+      application?.heads.skip();
       streams.resetBoth(stream, STREAM_CLOSED);
       return;
     }
     if (stream.isUpOpen) for (const copy of stream.copies) copy.end(fields);
     if (isLast) stream.isUpOpen = false;
     if (exchange !== undefined) {
-      application?.skipHead();
+      application?.heads.skip();
       if (isLast) exchange.onTrailers(fields);
       else streams.resetBoth(stream, PROTOCOL_ERROR);
     } else if (up.isHeld(applicationId)) {
-      application?.skipHead();
+      application?.heads.skip();
       up.follow(applicationId, isLast, () =>
-        application?.sendHead(applicationId, {fields, block, isLast}),
+        application?.heads.send(applicationId, {fields, block, isLast}),
       );
     } else {
       const head = {fields, more: undefined, block, isLast, extras: this.#extras()};

@@ -42,7 +42,7 @@ export class Exchanges implements ExchangeHost {
     if (stream.exchange !== undefined) return stream.exchange;
     const {client, application, context, streams} = this.#parts;
     this.#parts.divide();
-    application?.skipHead();
+    application?.heads.skip();
     stream.isUpOpen = !request.isWhole;
     streams.ofClient.set(stream.id, stream);
     stream.exchange = new Exchange(this, stream.id, {
@@ -97,7 +97,7 @@ export class Exchanges implements ExchangeHost {
 
   sendHead({streamId}: Exchange, fields: readonly Field[], isLast: boolean): void {
     const {client, streams} = this.#parts;
-    client.sendHead(streamId, {fields, isLast});
+    client.heads.send(streamId, {fields, isLast});
     if (isLast) streams.answered(streams.ofClient.get(streamId));
   }
 

@@ -1,19 +1,13 @@
 /**
  * One connection of HTTP/2, as frames: reads and checks what the other side says, and keeps what belongs to the connection
  * alone, the compression of headers both ways and what the other side takes. What frames mean for streams is its owner's.
- *
- * Header blocks of another connection can pass as they are, since their sender's table is then the receiver's (RFC 7541, section
- * 2.2). Heads of ours in between are encoded without a table, which changes none. With the first block that does not pass,
- * and would have changed the table, that ends: our encoder begins with the table that the receiver has. It begins again when the
- * sender has given up its table, and ours has, too.
  */
 
 import type {StreamSocket} from '../../../../sockets/types.ts';
 import {type Block, Blocks, Http2Error} from './blocks.ts';
-import {FrameReader, readUint32, writeUint32} from './frames.ts';
-import {Encoder, NO_TABLE} from './hpack/encoder.ts';
-import type {Field} from './hpack/field.ts';
-import {type HeadersExtras, Output} from './output.ts';
+import {FrameReader, readUint32} from './frames.ts';
+import {Heads} from './heads.ts';
+import {Output} from './output.ts';
 import {
   ACK,
   CONTINUATION,
@@ -79,19 +73,10 @@ export interface LinkEvents {
   onMistake(error: unknown): void;
 }
 
-/** What a relay adds to a block that it passes on, and how it sends the block if it has to encode it anew. */
-export interface PassedHead {
-  /** Those of the block, and what is added. */
-  readonly fields: readonly Field[];
-  /** What is added, encoded without a table. */
-  readonly more: Uint8Array | undefined;
-  readonly block: Block;
-  readonly isLast: boolean;
-}
-
 export class Link {
   readonly socket: StreamSocket;
   readonly output: Output;
+  readonly heads: Heads;
   readonly blocks: Blocks;
   readonly reader: FrameReader;
   /** What the other side has said, and is in force: how much of a stream it takes unread, and how many streams. */
@@ -99,20 +84,10 @@ export class Link {
   maxStreams = MAX_31;
   readonly #said: ConnectionEvents;
   readonly #events: LinkEvents;
-  #encoder = new Encoder();
-  /** Hears when blocks don't pass as they are any more. */
-  onTablesDiffer: (() => void) | undefined;
-  /** Blocks of this connection pass as they are: the other side's table is that of who sends them. */
-  #source: Link | undefined;
-  /** They did. */
-  #formerSource: Link | undefined;
-  /** The least that the other side has said of its table since a block was passed on. */
-  #tableLimit = MAX_31;
   /** The other side has begun as RFC 9113, section 3.4 wants it. */
   #hasSettings = false;
   #isDeaf = false;
   #hasEnded = false;
-  /** Frames of a block that is not whole, as they came. */
   #withheld: Buffer[] = [];
   /** A frame was told of, and whoever heard of it has not returned. */
   #isTelling = false;
@@ -130,6 +105,7 @@ export class Link {
   ) {
     this.socket = socket;
     this.output = new Output(socket);
+    this.heads = new Heads(this.output);
     this.blocks = new Blocks(tableBytes);
     this.#said = said;
     this.#events = events;
@@ -155,6 +131,11 @@ export class Link {
     };
   }
 
+  /** Frames of a block that is not whole, as they came. */
+  get withheld(): readonly Buffer[] {
+    return this.#withheld;
+  }
+
   /** Bytes that are kept, of what the other side has said. */
   get keptBytes(): number {
     const kept = this.reader.keptBytes + bytesOf(this.#withheld);
@@ -164,7 +145,7 @@ export class Link {
   /** Heads pass as they are, nothing of ours waits for the end of a frame, and nothing for what we think. */
   get isQuiet(): boolean {
     const {socket, output} = this;
-    const isPassing = this.#source !== undefined && this.#onMore === undefined && !this.#isDeaf;
+    const isPassing = this.heads.arePassing && this.#onMore === undefined && !this.#isDeaf;
     return isPassing && !socket.isClosed && output.asideBytes === 0;
   }
 
@@ -256,112 +237,18 @@ export class Link {
     if (this.#onMore !== undefined) this.#wait(Buffer.from(chunk.subarray(reader.consumed)));
   }
 
-  // ---- heads ----
-
-  /** Passes on the blocks of another connection as they are, from the first one, as long as that can be. */
-  passBlocksOf(source: Link): void {
-    this.#source = source;
-    this.#encoder = new Encoder(NO_TABLE);
-  }
-
-  /**
-   * Passes on the block that its source has read last: as it came, as long as all of its blocks are passed on so; then anew,
-   * with the extras that it had.
-   */
-  passHead(streamId: number, head: PassedHead, extras?: HeadersExtras): void {
-    const source = this.#source;
-    if (source === undefined) {
-      this.sendHead(streamId, head, extras);
-      return;
-    }
-    this.#tableLimit = MAX_31;
-    for (const frame of source.#withheld) {
-      if (streamId !== source.blocks.streamId) writeUint32(frame, 5, streamId);
-      this.output.write(frame);
-    }
-    if (head.more === undefined) this.output.pass(source.reader, streamId);
-    else this.output.passLonger(source.reader, streamId, head.more);
-  }
-
-  /** Passes on the frames of a block as they came. */
-  passFrames(frames: readonly Buffer[]): void {
-    this.#tableLimit = MAX_31;
-    for (const frame of frames) this.output.write(frame);
-  }
-
-  /** The block that its source has read last is not passed on, at least not here. */
-  skipHead(): void {
-    const source = this.#source;
-    if (source?.blocks.hasChangedTable !== true) return;
-    this.#source = undefined;
-    this.#formerSource = source;
-    this.#encoder = new Encoder(source.blocks.tableBefore);
-    this.#encoder.limitTable(this.#tableLimit);
-    this.onTablesDiffer?.();
-  }
-
-  /**
-   * If the source has no table any more, the other side gives up its own with the next block, and they are the same again. Returns
-   * whether that is so now.
-   */
-  #passBlocksAgain(): boolean {
-    const source = this.#formerSource;
-    if (source === undefined || source.blocks.maxTableBytes > 0) return false;
-    this.#formerSource = undefined;
-    this.#tableLimit = MAX_31;
-    this.passBlocksOf(source);
-    return true;
-  }
-
-  /** Sends fields; those of a block are encoded once for as long as that stays the same. */
-  sendHead(
-    streamId: number,
-    head: {readonly fields: readonly Field[]; readonly block?: Block; readonly isLast: boolean},
-    extras?: HeadersExtras,
-  ): void {
-    const {fields, block, isLast} = head;
-    const limit = this.#passBlocksAgain() ? 0 : this.#unsaidLimit();
-    const encoder = this.#encoder;
-    if (limit !== undefined) {
-      this.output.headers(streamId, encoder.encode(fields, limit), isLast, extras);
-      return;
-    }
-    const {generation} = encoder;
-    const known = block?.encoded;
-    if (known !== undefined && known.fields === fields && known.generation === generation) {
-      this.output.headers(streamId, known.bytes, isLast, extras);
-      return;
-    }
-    const bytes = encoder.encode(fields);
-    if (block !== undefined && encoder.generation === generation)
-      block.encoded = {fields, generation, bytes: Buffer.from(bytes)};
-    this.output.headers(streamId, bytes, isLast, extras);
-  }
-
-  /** What the source's table has to become, which the next block must say, be it the source's or one of ours in between. */
-  #unsaidLimit(): number | undefined {
-    const source = this.#source;
-    if (source === undefined || this.#tableLimit >= source.blocks.maxTableBytes) return undefined;
-    return this.#tableLimit;
-  }
-
   // ---- settings ----
 
   /** Has settings of the other side in force; returns what every stream may be sent more. */
   apply(settings: readonly Setting[]): number {
     const before = this.windowBytes;
     for (const [id, value] of settings) {
-      if (id === HEADER_TABLE_SIZE) this.#limitTable(value);
+      if (id === HEADER_TABLE_SIZE) this.heads.limitTable(value);
       else if (id === MAX_CONCURRENT_STREAMS) this.maxStreams = value;
       else if (id === INITIAL_WINDOW_SIZE) this.windowBytes = value;
       else if (id === MAX_FRAME_SIZE) this.output.maxFrameBytes = value;
     }
     return this.windowBytes - before;
-  }
-
-  #limitTable(bytes: number): void {
-    if (this.#source !== undefined) this.#tableLimit = Math.min(this.#tableLimit, bytes);
-    else this.#encoder.limitTable(bytes);
   }
 
   /** Does what may turn out to be the other side's mistake, or one of ours. */

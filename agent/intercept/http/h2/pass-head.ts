@@ -1,6 +1,7 @@
 /** A header block on its way through the relay, behind what waits on that way. */
 
-import type {Link, PassedHead} from './link.ts';
+import type {PassedHead} from './heads.ts';
+import type {Link} from './link.ts';
 import type {HeadersExtras} from './output.ts';
 import type {Way} from './way.ts';
 
@@ -14,9 +15,9 @@ export function passHead(
   head: PassedHead & {readonly extras?: HeadersExtras | undefined},
 ): void {
   if (!way.isHeld(0)) {
-    link.passHead(streamId, head, head.extras);
+    link.heads.pass(streamId, head, head.extras);
     return;
   }
-  link.skipHead();
-  link.sendHead(streamId, head, head.extras);
+  link.heads.skip();
+  link.heads.send(streamId, head, head.extras);
 }

@@ -179,7 +179,7 @@ export class ProgramConnection implements ConnectionEvents, LinkEvents {
   }
 
   sendTrailers(stream: ProgramStream, fields: readonly Field[]): void {
-    this.#link.sendHead(stream.id, {fields, isLast: true});
+    this.#link.heads.send(stream.id, {fields, isLast: true});
     this.#upOver(stream);
   }
 
@@ -217,7 +217,7 @@ export class ProgramConnection implements ConnectionEvents, LinkEvents {
       stream.id = this.#lastId;
       stream.window = this.#link.windowBytes;
       this.#streams.set(stream.id, stream);
-      this.#link.sendHead(stream.id, {fields: stream.fields, isLast: stream.isUpOver});
+      this.#link.heads.send(stream.id, {fields: stream.fields, isLast: stream.isUpOver});
       if (!stream.isUpOver) stream.events.onRoom();
     }
   }

@@ -130,9 +130,9 @@ export class Http2Relay implements Parts {
     );
     if (this.application === undefined) this.divide();
     else {
-      this.application.passBlocksOf(this.client);
-      this.application.onTablesDiffer = () => this.#clientEnd.forbidTable();
-      this.client.passBlocksOf(this.application);
+      this.application.heads.passBlocksOf(this.client);
+      this.application.heads.onTablesDiffer = () => this.#clientEnd.forbidTable();
+      this.client.heads.passBlocksOf(this.application);
     }
   }
 

@@ -205,7 +205,7 @@ export class Routing {
       return;
     }
     if (application === undefined || toApplication === undefined || !streams.give(stream)) {
-      if (exchange === undefined) application?.skipHead();
+      if (exchange === undefined) application?.heads.skip();
       streams.isAligned = false;
       streams.ofClient.set(stream.id, stream);
       streams.resetClient(stream, REFUSED_STREAM);
@@ -220,7 +220,7 @@ export class Routing {
       passHead({link: application, way: up}, applicationId, {...head, extras});
       return;
     }
-    application.sendHead(applicationId, head, extras);
+    application.heads.send(applicationId, head, extras);
     stream.applicationWindow = application.windowBytes;
     if (exchange.windowUpdates > 0)
       toApplication.windowUpdate(applicationId, exchange.windowUpdates);
@@ -235,11 +235,11 @@ export class Routing {
     stream.isUpOpen = !isWhole;
     streams.give(stream);
     if (this.#hold !== undefined) {
-      application.passFrames(this.#hold.frames);
+      application.heads.passFrames(this.#hold.frames);
       return;
     }
     const head = {fields: block.fields, more: undefined, block, isLast: isWhole};
-    application.passHead(stream.id, head);
+    application.heads.pass(stream.id, head);
   }
 }
 
@@ -272,7 +272,7 @@ class ApplicationSink implements Sink {
   }
 
   sendTrailers(fields: Block['fields']): void {
-    this.#application.sendHead(this.#stream.applicationId, {fields, isLast: true});
+    this.#application.heads.send(this.#stream.applicationId, {fields, isLast: true});
     this.#parts.streams.sent(this.#stream);
   }
 }

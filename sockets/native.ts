@@ -65,6 +65,7 @@ export interface Addon {
   changePassage(client: Handle, place: number, length: number, more: number): number;
   passageCounts(counts: Uint8Array): number;
   startStandby(): number;
+  standbyIsOver(): number;
   setStandby(listener: number, kept: readonly number[], command: Uint8Array, mark: number): number;
   startDatagrams(slots: Uint8Array, notes: Uint8Array): number;
   openDatagrams(family: number, isShared: boolean): number;

@@ -1,6 +1,6 @@
 /** The process that goes on with what passes through this one when it is killed: layer/native/standby.c. */
 
-import {errnoError, socketAddon} from './native.ts';
+import {type Addon, errnoError, socketAddon} from './native.ts';
 
 /** What it needs besides the connections, which it has. */
 export interface StandbyNeeds {
@@ -25,10 +25,20 @@ export function startStandby(): number | undefined {
   const failure = addon.openPassages();
   if (failure < 0) throw errnoError('mmap', failure);
   setStandby(NOTHING_LEFT);
+  return start(addon);
+}
+
+function start(addon: Addon): number {
   const started = addon.startStandby();
   if (started < 0) throw errnoError('clone', started);
   pid = started;
-  return pid;
+  return started;
+}
+
+/** Starts another one if somebody has killed it; returns undefined if nobody has. Throws what clone(2) fails with. */
+export function renewStandby(): number | undefined {
+  const addon = socketAddon();
+  return addon?.standbyIsOver() === 1 ? start(addon) : undefined;
 }
 
 /** What it would go on with. */

@@ -29,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "napi-arguments.h"
@@ -259,6 +260,8 @@ static _Noreturn void stand_by(pid_t parent) {
   _exit(0);
 }
 
+static pid_t standby;
+
 /* startStandby() -> pid | -errno: a process that goes on with what `openPassages` has an account of. */
 static napi_value start_standby(napi_env env, napi_callback_info info) {
   (void)info;
@@ -272,7 +275,16 @@ static napi_value start_standby(napi_env env, napi_callback_info info) {
   int failure = errno;
   if (!pid) stand_by(self);
   pthread_sigmask(SIG_SETMASK, &former, NULL);
+  if (pid > 0) standby = pid;
   return number(env, pid < 0 ? -failure : pid);
+}
+
+/* standbyIsOver() -> whether it has ended before us, once for each that was started. */
+static napi_value standby_is_over(napi_env env, napi_callback_info info) {
+  (void)info;
+  int is_over = standby > 0 && waitpid(standby, NULL, WNOHANG | __WCLONE) == standby;
+  if (is_over) standby = 0;
+  return number(env, is_over);
 }
 
 static int32_t element(napi_env env, napi_value array, uint32_t at) {
@@ -306,5 +318,7 @@ static napi_value set_standby(napi_env env, napi_callback_info info) {
 }
 
 void export_standby(napi_env env, napi_value exports) {
-  export_functions(env, exports, (const struct exported[]){{"startStandby", start_standby}, {"setStandby", set_standby}, {0}});
+  export_functions(env, exports, (const struct exported[]){{"startStandby", start_standby},
+                                                           {"standbyIsOver", standby_is_over},
+                                                           {"setStandby", set_standby}, {0}});
 }

@@ -129,6 +129,14 @@ here(
   },
 );
 
+here('if it is the process that stands by that is killed, another one does', async (t) => {
+  t.deepEqual(await run('standbyKilled'), {
+    passed: [true, true],
+    end: 'bye\n',
+    isAnother: true,
+  });
+});
+
 here('an agent does not linger in a pod that is gone', async (t) => {
   t.deepEqual(await run('podGone'), {isSame: true, said: '', left: 0});
 });

@@ -259,6 +259,21 @@ async function survivesDivided(): Promise<unknown> {
   return {byProgram, streams: Object.keys(seen), isOwn: Object.keys(own).includes('application')};
 }
 
+/** The process that stands by is killed first. */
+async function standbyKilled(): Promise<unknown> {
+  const agent = await new AgentProcess().ready();
+  await agent.subscribe({port: TCP, filter: from('a')}, await program('a')).first;
+  const raw = await echoing(TCP, '', /^application\n/);
+  const standbys = (): number[] =>
+    [...agent.log.matchAll(/"standing by","pid":(\d+)/g)].map(([, pid]) => Number(pid));
+  const [first = 0] = standbys();
+  process.kill(first, 'SIGKILL');
+  await until(() => standbys().length > 1);
+  await agent.kill();
+  const passed = [await raw.again('one'), await raw.again('two')];
+  return {passed, end: await raw.end(), isAnother: standbys()[1] !== first};
+}
+
 const scenarios: Record<string, () => Promise<unknown>> = {
   async filters() {
     const a = await stealing('a');
@@ -584,6 +599,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
   killed: () => survives(false),
   killedBesideStolen: () => survives(true),
   killedDivided: survivesDivided,
+  standbyKilled,
   lingers: () => lingers(({agent}) => agent.leave()),
   cutOff: () => lingers(({agent}) => agent.cut()),
   terminated: () => lingers(({agent}) => void agent.child.kill('SIGTERM')),

@@ -9,6 +9,8 @@ import {NativeSocket} from './native-socket.ts';
 import type {SocketEndpoint, StreamSocket} from './types.ts';
 
 const NO_SOURCE = new Uint8Array(0);
+/** What may wait for kernels that are full when something is noted: more than that is not copied again and again. */
+const PENDING_BYTES = 524_288;
 
 /** Where a client was going, and the address that a connection to there comes from. */
 export interface PassageRoute {
@@ -80,6 +82,7 @@ export class Passage {
     const [client, application, addon] = [this.#client, this.#application, socketAddon()];
     if (client === undefined || application === undefined || addon === undefined) return false;
     if (client.isClosed || application.isClosed) return false;
+    if (client.bufferedBytes + application.bufferedBytes > PENDING_BYTES) return false;
     const failure = addon.dividePassage(
       ...([client.handle, client.received, client.given] as const),
       ...([application.received, application.given] as const),

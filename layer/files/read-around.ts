@@ -2,11 +2,12 @@
  * Reads what is around a small piece from anywhere in a file, since whoever wanted that (a database, an index) often comes back
  * to what is near.
  *
- * Theory of operation. Over a long way some 64 KiB cost hardly more than the 4 KiB that are wanted: the way does, not the
- * bytes. How much more is measured, for it depends on the link and on what else is on it: pieces that were read alone are compared
- * with blocks. A block that costs little more (LITTLE) may be twice as long the next time, one that costs more than what it
- * saves, which is as many pieces as were found in blocks of late, half as long; when the shortest costs too much, or a piece
- * may take less than QUICK_MS, pieces are read alone, and a block is tried now and then. In a file where TRIES_MAX blocks in a row were of no use, none is read for a while either.
+ * Theory of operation. A piece is read alone, and a block around it right after it, which nobody waits for: it comes while
+ * the next piece is on its way. That costs nobody anything as long as it is there before the answer to that one could be, after
+ * twice the time that a piece takes. How long both take is measured, for it depends on the link and on what else is on it. A
+ * block that comes soon (SOON) may be twice as long the next time, one that comes late (LATE) half as long; when the shortest is late, none is
+ * read for a while; neither where a piece may take less than QUICK_MS. In a file where TRIES_MAX blocks in a row were of
+ * no use, none is read for a while either.
  *
  * A block is believed for a second from when it was asked for, and then for as long as the file's version (its size, and when it was
  * written to), no older than a second, is still the one that it was when the block was asked for. The kernel believes its
@@ -22,17 +23,15 @@ const BLOCK_FIRST = 65_536;
 const BLOCKS_MAX = 256;
 /** The longest piece. */
 const PIECE_MAX = 16_384;
-const QUICK_MS = 0.5;
-/** What a block may cost of what a piece costs if it is of no use, by so many SAMPLES of each. */
-const LITTLE = 1.05;
+const QUICK_MS = 1;
+/** How many times as long as a piece a block takes that may be longer, and that should be shorter. */
+const SOON = 1.1;
+const LATE = 1.3;
+/** Of each so many are looked at. */
 const SAMPLES = 8;
-/** Over how many blocks it is averaged how many pieces are found in one. */
-const USE_SAMPLES = 32;
 /** Pieces that are read alone before a block is tried; after it was in vain, twice as many, and so on. */
 const REST_MIN = 4;
 const REST_MAX = 1024;
-/** Every so many pieces one is read alone, to know what that costs now. */
-const ALONE_EVERY = 32;
 const TRIES_MAX = 64;
 const BELIEVED_MS = 1000;
 
@@ -89,30 +88,11 @@ export class ReadAroundMemory {
   /** Pieces that are read alone until a block is tried. */
   #rest = REST_MIN;
   #nextRest = REST_MIN;
-  #turn = 0;
-  /** Pieces that are found in a block, on average, and since the last one was asked for. */
-  #use = 0;
-  #found = 0;
 
-  /** How long the next block is to be; 0: the piece is to be read alone. */
+  /** How long the block around the next piece is to be; 0: none. */
   next(): number {
-    this.#turn = (this.#turn + 1) % ALONE_EVERY;
     if (this.#rest > 0) this.#rest--;
-    const isAlone = this.#rest > 0 || this.#turn === 0 || this.#alone.least < QUICK_MS;
-    return isAlone ? 0 : this.#blockBytes;
-  }
-
-  /** Notes that a block is asked for. */
-  noteAsked(): void {
-    this.asked++;
-    this.#use += (this.#found - this.#use) / USE_SAMPLES;
-    this.#found = 0;
-  }
-
-  /** Notes that a piece is in a block. */
-  noteHit(): void {
-    this.hits++;
-    this.#found++;
+    return this.#rest > 0 || this.#alone.least < QUICK_MS ? 0 : this.#blockBytes;
   }
 
   noteAlone(ms: number): void {
@@ -124,13 +104,12 @@ export class ReadAroundMemory {
     if (length !== this.#blockBytes) return; // of a length that is given up
     this.#block.add(ms);
     const ratio = this.#block.median / this.#alone.median;
-    const worth = LITTLE + this.#use;
-    if (this.#block.count < SAMPLES && ratio < 2 * worth) return;
-    if (ratio <= LITTLE) {
+    if (this.#block.count < SAMPLES && ratio < 2 * LATE) return;
+    if (ratio <= SOON) {
       this.#nextRest = REST_MIN;
       this.#resize(Math.min(BLOCK_MAX, 2 * length));
-    } else if (ratio > worth && length > BLOCK_MIN) this.#resize(length / 2);
-    else if (ratio > worth) {
+    } else if (ratio > LATE && length > BLOCK_MIN) this.#resize(length / 2);
+    else if (ratio > LATE) {
       this.#rest = this.#nextRest;
       this.#nextRest = Math.min(REST_MAX, 2 * this.#nextRest);
       this.#block = new Cost();
@@ -180,7 +159,7 @@ export class ReadAround {
       return undefined;
     }
     this.#tries = 0;
-    this.#memory.noteHit();
+    this.#memory.hits++;
     return this.#wholePart(block, offset, length);
   }
 
@@ -192,18 +171,15 @@ export class ReadAround {
     return undefined;
   }
 
-  /** Reads a piece from somewhere, with what is around it if that is worth it. */
+  /** Reads a piece from somewhere, and then what is around it if that is worth it. */
   async read(offset: number, length: number): Promise<Reading> {
     const start = this.#now();
-    const block = length <= PIECE_MAX ? this.#around(offset, length) : undefined;
-    if (block !== undefined) {
-      const found = await part(block, offset, length);
-      this.#memory.noteBlock(block.length, this.#now() - start);
-      return found;
-    }
-    const bytes = await this.#read(offset, length);
-    if (length <= PIECE_MAX) this.#memory.noteAlone(this.#now() - start);
-    return readingOf(bytes);
+    const piece = this.#read(offset, length);
+    if (length > PIECE_MAX) return readingOf(await piece);
+    this.#readAround(offset, length);
+    const reading = readingOf(await piece);
+    this.#memory.noteAlone(this.#now() - start);
+    return reading;
   }
 
   /** Forgets all: the file was written to, or is closed. */
@@ -211,32 +187,33 @@ export class ReadAround {
     for (const block of this.#blocks.values()) this.#drop(block);
   }
 
-  #around(offset: number, length: number): Block | undefined {
+  #readAround(offset: number, length: number): void {
     if (this.#rest > 0) {
       this.#rest--;
-      return undefined;
+      return;
     }
     const bytes = this.#memory.next();
     const start = bytes === 0 ? 0 : offset - (offset % bytes);
-    if (bytes === 0 || offset + length > start + bytes) return undefined;
+    if (bytes === 0 || offset + length > start + bytes) return;
     this.#tries++;
     if (this.#tries === TRIES_MAX) {
       this.#tries = 0;
       this.#rest = REST_MAX;
     }
-    return this.#ask(start, bytes);
+    this.#ask(start, bytes);
   }
 
-  #ask(start: number, length: number): Block {
+  #ask(start: number, length: number): void {
     const memory = this.#memory;
     const {version} = this.#version();
+    const askedAt = this.#now();
     const block: Block = {
-      ...{owner: this, start, length, version, askedAt: this.#now()},
+      ...{owner: this, start, length, version, askedAt},
       bytes: this.#read(start, length),
       uses: 0,
       isDropped: false,
     };
-    memory.noteAsked();
+    memory.asked++;
     for (let at = start; at < start + length; at += BLOCK_MIN) {
       const other = this.#blocks.get(at / BLOCK_MIN);
       if (other !== undefined) this.#drop(other);
@@ -245,9 +222,11 @@ export class ReadAround {
     memory.blocks.add(block);
     const [oldest] = memory.blocks;
     if (memory.blocks.size > BLOCKS_MAX && oldest !== undefined) oldest.owner.#drop(oldest);
-    // Whoever waits for it hears of a failure; the next one asks again.
-    block.bytes.catch(() => this.#drop(block));
-    return block;
+    block.bytes.then(
+      () => memory.noteBlock(length, this.#now() - askedAt),
+      // Whoever waits for it hears of a failure; the next one asks again.
+      () => this.#drop(block),
+    );
   }
 
   #isGood({version, askedAt}: Block): boolean {

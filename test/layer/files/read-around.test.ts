@@ -10,8 +10,8 @@ const large = pattern(4_000_000);
 /** Reading takes so long, ms, for so many bytes. */
 type Link = (bytes: number) => number;
 const far: Link = (bytes) => 20 + bytes / 1_000_000;
-const narrow: Link = (bytes) => 20 + bytes / 1000;
-const middling: Link = (bytes) => 1 + bytes / 300_000;
+const narrow: Link = (bytes) => 20 + bytes / 100;
+const middling: Link = (bytes) => 2 + bytes / 100_000;
 const near: Link = (bytes) => 0.1 + bytes / 1_000_000;
 
 /** A file at the end of a link, and what was asked of it. */
@@ -22,13 +22,25 @@ function file(
 ) {
   const asked: {offset: number; length: number}[] = [];
   const state = {bytes, now: 0, version: 'one', checkedAt: 0};
+  const waiting: {due: number; come: () => void}[] = [];
+  /** The next answer comes. */
+  const tick = (): void => {
+    waiting.sort((one, other) => one.due - other.due);
+    const next = waiting.shift();
+    state.now = Math.max(state.now, next?.due ?? 0);
+    next?.come();
+  };
   const ahead = new ReadAhead(
     async (offset, length) => {
       asked.push({offset, length});
       const bytes = state.bytes.subarray(offset, offset + length);
       const buffer = takeBuffer(bytes.length);
       buffer.set(bytes);
-      state.now += link(length);
+      const due = state.now + link(length);
+      await new Promise<void>((come) => {
+        waiting.push({due, come});
+        setImmediate(tick);
+      });
       return buffer;
     },
     {
@@ -64,7 +76,7 @@ test('over a long way, what is around a small piece comes with it', async (t) =>
   const {asked, read, scatter} = file(large, far);
   await scatter(29);
   const before = asked.length;
-  t.true(before <= 29);
+  t.true(before < 58);
   t.true((asked.at(-1)?.length ?? 0) >= 65_536);
   const at = 1 + ((28 * 11) % 29);
   for (const offset of [20_480, 36_864, 8192]) {
@@ -84,24 +96,23 @@ test('where the bytes cost more than the way, pieces are read alone', async (t) 
   t.true(more.length < 40, `${more.length} of ${asked.length}`);
 });
 
-test('a block that costs a little more is read if pieces are found in it, and else alone', async (t) => {
-  const useless = file(large, middling);
-  for (let round = 0; round < 30; round++) {
-    await useless.scatter(29);
-    useless.ahead.clear(); // the next pieces are far from these
+test('a block is as long as one that comes before the next piece can', async (t) => {
+  const {asked, ahead, scatter} = file(large, middling);
+  for (let round = 0; round < 10; round++) {
+    await scatter(29);
+    ahead.clear();
   }
-  t.true(useless.asked.filter(({length}) => length > 32_768).length < 20);
+  const lengths = asked.slice(100).map(({length}) => length);
+  t.true(lengths.every((length) => length === 4096 || length === 32_768));
+  t.is(asked.slice(100, 110).filter(({length}) => length > 4096).length, 5);
+});
 
-  const {asked, read, state} = file(large, middling);
-  for (let round = 0; round < 30; round++) {
-    for (let index = 0; index < 29; index++) {
-      const block = 1 + ((index * 11) % 29);
-      for (const place of [1, 7, 13, 19, 26]) await read(block * 131_072 + place * 4096);
-    }
-    state.now += 2000; // nothing is believed any more
-  }
-  t.true((asked.at(-1)?.length ?? 0) >= 65_536);
-  t.true(asked.length < 0.6 * 30 * 29 * 5, `${asked.length}`);
+test('nobody waits for what is around his piece', async (t) => {
+  const {state, scatter, read} = file(large, (bytes) => (bytes > 4096 ? 30 : 20));
+  await scatter(20);
+  const start = state.now;
+  await read(30 * 131_072);
+  t.is(state.now, start + 20);
 });
 
 test('where pieces come at once, they are read alone', async (t) => {
@@ -151,13 +162,13 @@ test('a block is believed for a second, and as long as the version is known to b
   t.deepEqual(await read(start), Buffer.from(state.bytes.slice(start, start + 4096)));
 });
 
-test('at its end a file is as long as it is, by one request', async (t) => {
+test('at its end a file is as long as it is, by a piece and a block', async (t) => {
   const {asked, state, read, scatter} = file(large, far);
   await scatter(20);
   const end = large.length - 100;
   asked.length = 0;
   t.is((await read(end)).length, 100);
-  t.is(asked.length, 1);
+  t.is(asked.length, 2);
   state.bytes = Buffer.concat([large, Buffer.alloc(5000, 'x')]);
   t.is((await read(end)).length, 4096, 'it has grown');
 });

@@ -85,7 +85,7 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
   }
 
   /** What of it the kernel may not have. */
-  get unwritten(): Uint8Array[] {
+  get unwritten(): readonly Uint8Array[] {
     return this.#queue.all();
   }
 

@@ -56,7 +56,7 @@ export interface Addon {
     written: number,
     applicationRead: number,
     applicationWritten: number,
-    division: Uint8Array,
+    division: Uint32Array,
     up: readonly Uint8Array[],
     down: readonly Uint8Array[],
     pendingUp: readonly Uint8Array[],

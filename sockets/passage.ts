@@ -71,23 +71,26 @@ export class Passage {
   }
 
   /**
-   * The same of a connection of HTTP/2 of which something does not pass: `division` as layer/native/passages.h has it. What is
-   * `unread` of either was read, and not dealt with. What is given to be written later belongs to what is said next. False: it can't
-   * be noted.
+   * The same of a connection of HTTP/2 of which something does not pass: `division` as layer/native/passages.h has it. What was read of the
+   * client (`up`) and the application, and is not dealt with, is in pieces. What is given to be written later belongs to what is
+   * said next. False: it can't be noted.
    */
-  divide(
-    division: Uint32Array,
-    unread: {readonly up: readonly Uint8Array[]; readonly down: readonly Uint8Array[]},
-  ): boolean {
+  divide(division: Uint32Array, up: readonly Uint8Array[], down: readonly Uint8Array[]): boolean {
     const [client, application, addon] = [this.#client, this.#application, socketAddon()];
     if (client === undefined || application === undefined || addon === undefined) return false;
     if (client.isClosed || application.isClosed) return false;
     if (client.bufferedBytes + application.bufferedBytes > PENDING_BYTES) return false;
     const failure = addon.dividePassage(
-      ...([client.handle, client.received, client.given] as const),
-      ...([application.received, application.given] as const),
-      new Uint8Array(division.buffer, 0, division.byteLength),
-      ...([unread.up, unread.down, application.unwritten, client.unwritten] as const),
+      client.handle,
+      client.received,
+      client.given,
+      application.received,
+      application.given,
+      division,
+      up,
+      down,
+      application.unwritten,
+      client.unwritten,
     );
     this.#isHeld = failure < 0;
     return failure === 0;

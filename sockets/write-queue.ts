@@ -35,6 +35,7 @@ function release({pooled}: Piece): void {
 }
 
 const NOTHING = new Uint8Array(0);
+const NO_PIECES: readonly Uint8Array[] = [];
 
 export class WriteQueue {
   readonly #pieces: Piece[] = [];
@@ -62,8 +63,12 @@ export class WriteQueue {
   }
 
   /** All pieces, as they are now. */
-  all(): Uint8Array[] {
-    return this.#pieces.slice(this.#head).map(({bytes}) => bytes);
+  all(): readonly Uint8Array[] {
+    if (this.#bytes === 0) return NO_PIECES;
+    const all: Uint8Array[] = [];
+    for (let at = this.#head; at < this.#pieces.length; at++)
+      all.push(this.#pieces[at]?.bytes ?? NOTHING);
+    return all;
   }
 
   /** Notes that the kernel has taken so many bytes, and tells the pieces' owners. */

@@ -7,9 +7,8 @@ import type {HeaderChange} from '../response-head.ts';
 import {type Block, Http2Error} from './blocks.ts';
 import type {ClientEnd} from './client-end.ts';
 import type {FrameReader} from './frames.ts';
-import {fieldsOf, isFinalAnswer} from './head.ts';
+import {changedFields, fieldsOf, isFinalAnswer} from './head.ts';
 import {Encoder, NO_TABLE} from './hpack/encoder.ts';
-import type {Field} from './hpack/field.ts';
 import type {ConnectionEvents, Setting} from './link.ts';
 import type {Parts} from './parts.ts';
 import {passHead} from './pass-head.ts';
@@ -23,18 +22,11 @@ import {
 } from './protocol.ts';
 import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED, TABLE_BYTES} from './settings.ts';
 
-/** What was made of an answer's head. */
-interface ChangedHead {
-  readonly changes: readonly HeaderChange[];
-  readonly fields: readonly Field[];
-}
-
 export class ApplicationEnd implements ConnectionEvents {
   readonly #parts: Parts;
   readonly #client: ClientEnd;
-  /** What is added to answers, as fields and encoded, while the changes are these. */
+  /** What is added to answers, encoded, while the changes are these. */
   #changes: readonly HeaderChange[] = [];
-  #added: readonly Field[] = [];
   #more: Uint8Array | undefined;
 
   constructor(parts: Parts, client: ClientEnd) {
@@ -58,7 +50,7 @@ export class ApplicationEnd implements ConnectionEvents {
     }
     const isAnswer = isFinalAnswer(block);
     if (isAnswer) this.#setChanges();
-    const fields = isAnswer ? this.#changed(block) : block.fields;
+    const fields = isAnswer ? changedFields(block, this.#changes) : block.fields;
     const head = {fields, more: isAnswer ? this.#more : undefined, block, isLast};
     if (down.isHeld(stream.id)) {
       client.heads.skip();
@@ -74,18 +66,7 @@ export class ApplicationEnd implements ConnectionEvents {
     const changes = this.#parts.changes.of('application');
     if (changes === this.#changes) return;
     this.#changes = changes;
-    this.#added = fieldsOf(changes);
-    this.#more = changes.length === 0 ? undefined : new Encoder(NO_TABLE).encode(this.#added);
-  }
-
-  /** The fields with what is added. */
-  #changed(block: Block): readonly Field[] {
-    if (this.#added.length === 0) return block.fields;
-    const known = block.found as ChangedHead | undefined;
-    if (known?.changes === this.#changes) return known.fields;
-    const fields = [...block.fields, ...this.#added];
-    block.found = {changes: this.#changes, fields} satisfies ChangedHead;
-    return fields;
+    this.#more = changes.length === 0 ? undefined : new Encoder(NO_TABLE).encode(fieldsOf(changes));
   }
 
   onPush(block: Block): void {

@@ -46,6 +46,13 @@ export class Http2Error extends Error {
   }
 }
 
+export interface EncodedBlock {
+  readonly encoder: object;
+  readonly generation: number;
+  readonly fields: readonly Field[];
+  readonly bytes: Buffer;
+}
+
 /** A block that was decoded, and room for what others find out about it. */
 export class Block {
   readonly fields: readonly Field[];
@@ -55,9 +62,8 @@ export class Block {
   readonly inserted: readonly Field[];
   /** By whoever reads requests, or passes it on (`head.ts`, `link.ts`). */
   found: unknown;
-  encoded:
-    | {readonly fields: readonly Field[]; readonly generation: number; readonly bytes: Buffer}
-    | undefined;
+  /** What it was encoded to, by an encoder whose table was of a generation. */
+  encoded: EncodedBlock | undefined;
 
   constructor({fields, isTooLarge, inserted}: FieldList) {
     this.fields = fields;

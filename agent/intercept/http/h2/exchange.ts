@@ -12,7 +12,7 @@ import type {Block} from './blocks.ts';
 import {BodyQueue, type Sink} from './body-queue.ts';
 import type {RequestCopy} from './copies.ts';
 import type {FrameReader} from './frames.ts';
-import {fieldsOf} from './head.ts';
+import {changedFields} from './head.ts';
 import type {Field} from './hpack/field.ts';
 import type {AnswerEvents, ProgramConnection, ProgramStream} from './program-connection.ts';
 import {
@@ -35,7 +35,8 @@ export interface ExchangeHost {
   /** There is no memory to keep requests in. */
   readonly isFull: boolean;
   readonly changes: readonly HeaderChange[];
-  sendHead(exchange: Exchange, fields: readonly Field[], isLast: boolean): void;
+  /** `block`: where the fields are from, if they are always the same for it. */
+  sendHead(exchange: Exchange, fields: readonly Field[], isLast: boolean, block?: Block): void;
   sendData(exchange: Exchange, bytes: Uint8Array, isLast: boolean): void;
   /** Ends the stream. */
   reset(exchange: Exchange, code: number): void;
@@ -276,7 +277,8 @@ export class Exchange implements AnswerEvents, Sink {
     this.#note();
   }
 
-  onHead({fields}: Block, isLast: boolean): void {
+  onHead(block: Block, isLast: boolean): void {
+    const {fields} = block;
     if (this.#hasAnswer) {
       this.#answer.end(fields);
       return;
@@ -289,7 +291,7 @@ export class Exchange implements AnswerEvents, Sink {
     this.#hasAnswer = true;
     this.#saved = undefined;
     this.#note();
-    this.#host.sendHead(this, [...fields, ...fieldsOf(this.#host.changes)], isLast);
+    this.#host.sendHead(this, changedFields(block, this.#host.changes), isLast, block);
     if (!isLast) this.#answer.start(this);
   }
 

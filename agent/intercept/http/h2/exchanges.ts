@@ -4,6 +4,7 @@
 
 import {held} from '../../pass.ts';
 import type {HeaderChange} from '../response-head.ts';
+import type {Block} from './blocks.ts';
 import {Exchange, type ExchangeHost, type Request} from './exchange.ts';
 import type {Field} from './hpack/field.ts';
 import {WRITE_BYTES} from './limits.ts';
@@ -95,9 +96,9 @@ export class Exchanges implements ExchangeHost {
     return this.#parts.changes.of('program');
   }
 
-  sendHead({streamId}: Exchange, fields: readonly Field[], isLast: boolean): void {
+  sendHead({streamId}: Exchange, fields: readonly Field[], isLast: boolean, block?: Block): void {
     const {client, streams} = this.#parts;
-    client.heads.send(streamId, {fields, isLast});
+    client.heads.send(streamId, block === undefined ? {fields, isLast} : {fields, isLast, block});
     if (isLast) streams.answered(streams.ofClient.get(streamId));
   }
 

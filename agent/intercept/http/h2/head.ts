@@ -67,6 +67,22 @@ export function isFinalAnswer({fields}: Block): boolean {
   return first?.name === ':status' && !first.value.startsWith('1');
 }
 
+/** What was made of an answer's head. */
+interface ChangedHead {
+  readonly changes: readonly HeaderChange[];
+  readonly fields: readonly Field[];
+}
+
+/** The fields of an answer, with what is added to them: the same, as long as the block and the changes are. */
+export function changedFields(block: Block, changes: readonly HeaderChange[]): readonly Field[] {
+  if (changes.length === 0) return block.fields;
+  const known = block.found as ChangedHead | undefined;
+  if (known?.changes === changes) return known.fields;
+  const fields = [...block.fields, ...fieldsOf(changes)];
+  block.found = {changes, fields} satisfies ChangedHead;
+  return fields;
+}
+
 /**
  * Returns the fields of changes, which come behind those of an answer. What an application has said of caches stays before them
  * then; in one list with it, `no-store` holds (RFC 9110, section 5.3; RFC 9111, section 5.2.2.5).

@@ -123,13 +123,14 @@ export class Heads {
     }
     const {generation} = encoder;
     const known = block?.encoded;
-    if (known !== undefined && known.fields === fields && known.generation === generation) {
+    const isSame = known?.encoder === encoder && known.generation === generation;
+    if (isSame && known.fields === fields) {
       this.#output.headers(streamId, known.bytes, isLast, extras);
       return;
     }
     const bytes = encoder.encode(fields);
     if (block !== undefined && encoder.generation === generation)
-      block.encoded = {fields, generation, bytes: Buffer.from(bytes)};
+      block.encoded = {encoder, generation, fields, bytes: Buffer.from(bytes)};
     this.#output.headers(streamId, bytes, isLast, extras);
   }
 

@@ -73,6 +73,8 @@ export interface LinkEvents {
   onMistake(error: unknown): void;
 }
 
+const NOTHING_READ: readonly Buffer[] = [];
+
 export class Link {
   readonly socket: StreamSocket;
   readonly output: Output;
@@ -150,7 +152,8 @@ export class Link {
   }
 
   /** What was read and not told of. */
-  unread(): Buffer[] {
+  get unread(): readonly Buffer[] {
+    if (this.#withheld.length === 0 && this.reader.isBetweenFrames) return NOTHING_READ;
     return [...this.#withheld, this.reader.kept];
   }
 

@@ -11,7 +11,7 @@ import type {Exchange} from './exchange.ts';
 import type {Parts} from './parts.ts';
 import {CANCEL, MAX_31} from './protocol.ts';
 
-/** How many of the latest are remembered. */
+/** How many of the latest are remembered; 0: there were not so many. */
 const MOST_LATE = 32;
 
 export class Stream {
@@ -41,7 +41,7 @@ export class Streams {
   /** Those that do not simply pass. */
   readonly exchanged = new Set<Stream>();
   /** The latest that were, or were refused, and are over: the client may still say something of them. */
-  readonly lateIds: number[] = [];
+  readonly lateIds = new Uint32Array(MOST_LATE);
   /** The largest number that the client has used. */
   lastId = 0;
   /** The largest that is looked at: by the application, and, as the client was told, at all. */
@@ -57,7 +57,9 @@ export class Streams {
   /** Those that have another number for the application. */
   readonly #renumbered = new Set<Stream>();
   /** The latest of the application's that the client has ended. */
-  readonly #endedIds: number[] = [];
+  readonly #endedIds = new Uint32Array(MOST_LATE);
+  #lateCount = 0;
+  #endedCount = 0;
 
   /** `onIdle` hears when the last one is over. */
   constructor(parts: Parts, onIdle: () => void) {
@@ -83,12 +85,12 @@ export class Streams {
 
   /** The client has ended a stream of the application's. */
   noteEnded(id: number): void {
-    push(this.#endedIds, id);
+    this.#endedIds[this.#endedCount++ % MOST_LATE] = id;
   }
 
   /** The application does not have a stream that the client has begun. */
   noteLate(id: number): void {
-    push(this.lateIds, id);
+    this.lateIds[this.#lateCount++ % MOST_LATE] = id;
   }
 
   /** Takes in a stream that the application pushes. Its number is the same for both. */
@@ -190,8 +192,4 @@ export class Streams {
   #tellIfIdle(): void {
     if (this.ofClient.size === 0) this.#onIdle();
   }
-}
-
-function push(ids: number[], id: number): void {
-  if (ids.push(id) > MOST_LATE) ids.shift();
 }

@@ -34,6 +34,13 @@ const HELD_BYTES = 131_072;
 /** A division, for as long as it takes to note it. */
 const words = new Uint32Array(STREAMS_AT + MOST_STREAMS * STREAM_WORDS);
 
+function writeStream(number: number, id: number, forClient: number, forApplication: number): void {
+  const at = STREAMS_AT + number * STREAM_WORDS;
+  words[at] = id;
+  words[at + 1] = forClient;
+  words[at + 2] = forApplication;
+}
+
 /** One direction. */
 interface Direction {
   readonly link: Link;
@@ -67,12 +74,11 @@ export class Succession {
   #divide(): boolean {
     const {application, client, up: upWay, down: downWay} = this.#parts;
     if (application === undefined || !this.#canGoOn(application, client)) return false;
-    const count = this.#writeStreams();
+    if (!this.#writeStreams()) return false;
     const up = this.#writeWay(0, {link: client, to: application, way: upWay, isUp: true});
     const ofDown = {link: application, to: client, way: downWay, isUp: false};
     const down = this.#writeWay(WAY_WORDS, ofDown);
-    if (count < 0 || up === undefined || down === undefined) return false;
-    return this.#passage.divide(words.subarray(0, STREAMS_AT + count * STREAM_WORDS), {up, down});
+    return up !== undefined && down !== undefined && this.#passage.divide(words, up, down);
   }
 
   #canGoOn(application: Link, client: Link): boolean {
@@ -88,32 +94,26 @@ export class Succession {
     );
   }
 
-  /** Returns how many there are; -1 when it is too many. */
-  #writeStreams(): number {
-    const {streams} = this.#parts;
+  /** Returns whether there are not too many. */
+  #writeStreams(): boolean {
+    const {ofClient, ofApplication, exchanged, lateIds} = this.#parts.streams;
     let count = 0;
-    const write = (id: number, forClient: number, forApplication: number): void => {
-      if (count < MOST_STREAMS)
-        words.set([id, forClient, forApplication], STREAMS_AT + count * STREAM_WORDS);
-      count++;
-    };
-    for (const stream of streams.exchanged) {
-      if (stream.isSent && !stream.isUpOpen && stream.applicationId > 0) continue;
-      const isKnown = streams.ofApplication.has(stream.applicationId);
-      const forClient = codeOf(stream, streams.ofClient.has(stream.id));
-      write(stream.id, forClient, isKnown ? CANCEL : NO_RESET);
+    for (const stream of exchanged) {
+      const {id, applicationId} = stream;
+      if (stream.isSent && !stream.isUpOpen && applicationId > 0) continue;
+      if (count === MOST_STREAMS) return false;
+      const isKnown = applicationId > 0 && ofApplication.has(applicationId);
+      writeStream(count++, id, codeOf(stream, ofClient.has(id)), isKnown ? CANCEL : NO_RESET);
     }
-    if (count > MOST_STREAMS) return -1;
-    for (const id of streams.lateIds) {
-      if (count === MOST_STREAMS) break;
-      write(id, NO_RESET, NO_RESET);
+    for (const id of lateIds) {
+      if (count < MOST_STREAMS && id > 0) writeStream(count++, id, NO_RESET, NO_RESET);
     }
     words[STREAMS_AT - 1] = count;
-    return count;
+    return true;
   }
 
   /** Returns what was read and not passed on, as frames and a part of one; undefined where that is not all. */
-  #writeWay(at: number, direction: Direction): Buffer[] | undefined {
+  #writeWay(at: number, direction: Direction): readonly Uint8Array[] | undefined {
     const {link, way, isUp} = direction;
     const {left, dataLeft, streamId, isEndOfStream} = link.reader;
     const held = way.heldBytes > HELD_BYTES ? undefined : way.heldFrames();
@@ -126,10 +126,15 @@ export class Succession {
       held.push(frameHeader({length: dataLeft, type: DATA, flags, streamId}));
       rest = BETWEEN_FRAMES;
     }
-    const untold = way.untold + (isUp ? this.#parts.exchanges.owedBytes : 0);
-    const windows = [Math.max(way.window, 0), way.debt, untold];
-    words.set([...windows, rest, left, dataLeft, streamId, isEndOfStream ? 1 : 0], at);
-    return [...held, ...link.unread()];
+    words[at] = Math.max(way.window, 0);
+    words[at + 1] = way.debt;
+    words[at + 2] = way.untold + (isUp ? this.#parts.exchanges.owedBytes : 0);
+    words[at + 3] = rest;
+    words[at + 4] = left;
+    words[at + 5] = dataLeft;
+    words[at + 6] = streamId;
+    words[at + 7] = isEndOfStream ? 1 : 0;
+    return held.length === 0 ? link.unread : [...held, ...link.unread];
   }
 
   /** What becomes of the rest of a frame of which a part was read. */

@@ -149,6 +149,7 @@ export class Way {
 
   /** DATA that waits, as frames; undefined where it is more than that. */
   heldFrames(): Buffer[] | undefined {
+    if (this.#held.length === 0) return [];
     const isData = this.#held.every(
       ({write, flowBytes, data}) => write === undefined && flowBytes === data.length,
     );

@@ -36,6 +36,7 @@ static struct {
   uint8_t *is_ready;
   int epoll, listener; /* -1: nobody listens any more */
   void (*accept_from)(int listener);
+  int64_t heard_at; /* when somebody came to the listener last */
 } own;
 
 static int64_t now_ms(void) {
@@ -262,7 +263,10 @@ static void wait_for_events(int wait_ms) {
   int count = epoll_wait(own.epoll, events, EVENTS, wait_ms);
   for (int i = 0; i < count; i++) {
     if (events[i].data.u32 < MOST_PASSAGES) set_ready((int32_t)events[i].data.u32);
-    else if (own.listener >= 0) own.accept_from(own.listener);
+    else if (own.listener >= 0) {
+      own.accept_from(own.listener);
+      own.heard_at = now_ms();
+    }
   }
 }
 
@@ -278,12 +282,16 @@ static void take_turns(void) {
   }
 }
 
-void forward_until_over(int64_t listen_ms, int64_t most_ms) {
+static int64_t least(int64_t one, int64_t other) { return one < other ? one : other; }
+
+void forward_until_over(int64_t quiet_ms, int64_t listen_ms, int64_t most_ms) {
   int64_t began = now_ms();
+  own.heard_at = began;
   for (int64_t passed = 0; passed < most_ms; passed = now_ms() - began) {
-    if (passed >= listen_ms) stop_listening();
+    int64_t rest = least(listen_ms - passed, own.heard_at + quiet_ms - (began + passed));
+    if (rest <= 0) stop_listening();
     if (own.listener < 0 && !own.open_count) return;
-    int64_t rest = own.listener >= 0 ? listen_ms - passed : SLEEP_MS;
+    if (own.listener < 0) rest = SLEEP_MS;
     wait_for_events(own.ready_count ? 0 : (int)rest);
     take_turns();
   }

@@ -37,8 +37,9 @@
 #include "socket.h"
 #include "standby.h"
 
-/* How long connections may still come to our listeners, ms: until a command has worked; until the rules have expired (rules.ts). */
-enum { COMMAND_MS = 1000, EXPIRY_MS = 10000 };
+/* How long connections may still come to our listener, ms: until the rules have expired (rules.ts); where they were told to go, none has
+ * come for a while before. */
+enum { QUIET_MS = 2000, EXPIRY_MS = 10000 };
 /* How long passages may go on, ms, as when an agent ends (interceptor.ts). */
 enum { LINGER_MS = 3600000 };
 /* Connections that are accepted at a time, at most (listener.c). */
@@ -244,7 +245,7 @@ static void go_on_without_us(void) {
   for (int32_t at = 0; at < MOST_PASSAGES; at++)
     if (estate->passages[at].is_used) take_over(&estate->passages[at]);
   for (int32_t i = 0; i < untouched_count; i++) pass_from_the_beginning(untouched[i]);
-  forward_until_over(is_commanded ? COMMAND_MS : EXPIRY_MS, LINGER_MS);
+  forward_until_over(is_commanded ? QUIET_MS : EXPIRY_MS, EXPIRY_MS, LINGER_MS);
 }
 
 static _Noreturn void stand_by(pid_t parent) {

@@ -56,6 +56,6 @@ void forward(int client, int application, struct flow up, struct flow down);
 /* The same of HTTP/2 that is divided: first the output (up, down), then what the division says of the input, and what is behind it. */
 void forward_divided(int client, int application, const struct flow *output, const struct flow *input,
                      const struct division *division);
-/* Returns when nothing is left, or after `most_ms`. Who listens does so for `listen_ms`. */
-void forward_until_over(int64_t listen_ms, int64_t most_ms);
+/* Returns when nothing is left, or after `most_ms`. Who listens does so until nobody has come for `quiet_ms`, and for `listen_ms` at most. */
+void forward_until_over(int64_t quiet_ms, int64_t listen_ms, int64_t most_ms);
 #endif

@@ -220,6 +220,8 @@ void seat_wrote(const struct seat *seat, size_t count) {
 /* Of each passage, the application's seat. */
 static struct seat *application_seats[MOST_PASSAGES];
 static int32_t free_passages[MOST_PASSAGES], free_count;
+/* Those behind were never used: nobody is to touch their memory. */
+static int32_t ever_used;
 
 static void begin_side(struct side *side, int fd) {
   *side = (struct side){.fd = fd};
@@ -289,7 +291,9 @@ static napi_value enter_passage(napi_env env, napi_callback_info info) {
     refused_passages++;
     return number(env, -ENOSPC);
   }
-  struct passage *p = &estate->passages[free_passages[free_count - 1]];
+  int32_t at = free_passages[free_count - 1];
+  struct passage *p = &estate->passages[at];
+  if (ever_used <= at) ever_used = at + 1;
   memset(p, 0, offsetof(struct passage, divisions));
   p->application.fd = -1;
   p->up = p->down = nothing_yet();
@@ -480,7 +484,7 @@ static napi_value passage_counts_of_all(napi_env env, napi_callback_info info) {
   arguments(env, info, args, 1);
   uint8_t *to = bytes_argument(env, args[0], &room);
   if (!to || room < sizeof counts) return number(env, -EINVAL);
-  for (int32_t at = 0; estate && at < MOST_PASSAGES; at++)
+  for (int32_t at = 0; at < ever_used; at++)
     if (estate->passages[at].is_used) counts[estate->passages[at].state == PASSING ? 0 : 1]++;
   int32_t free_chunks = 0;
   for (int32_t at = estate ? estate->free_chunk : -1; at >= 0; at = estate->next_chunk[at]) free_chunks++;

@@ -18,7 +18,6 @@ import {
 } from './http/types.ts';
 import type {LettingGo} from './letting-go.ts';
 import {type Mirror, mirrorFor} from './mirror.ts';
-
 import {pass} from './pass.ts';
 import {type Subscription, type Subscriptions, warn} from './subscriptions.ts';
 import {connectClient, type Ends, opener} from './tunnel-socket.ts';

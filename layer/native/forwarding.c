@@ -240,8 +240,9 @@ static int pass(struct way *way) {
   return !way->flow.is_over;
 }
 
+/* Without an event. Where something waits for the destination, there will be one. */
 static int can_go_on(const struct way *way) {
-  return way->frames && !way->flow.is_over && frames_can_go_on(way->frames, way->input.bytes != NULL);
+  return way->frames && !way->flow.is_over && !way->flow.bytes && frames_can_go_on(way->frames, way->input.bytes != NULL);
 }
 
 static void go_on(int32_t place) {

@@ -4,7 +4,7 @@
  * the machine itself (AnyIP), and the addresses of interfaces that have no carrier, or not yet. One request and one answer,
  * which is there when the request was sent.
  *
- * Needs no capability. Failures come back as negative errnos; agent/native.ts turns them into errors.
+ * Needs no capability. Failures come back as negative errnos.
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
@@ -25,6 +25,8 @@ static int routes(void) {
   return fd;
 }
 
+static uint32_t asked;
+
 static int ask(const uint8_t *address, size_t length) {
   struct {
     struct nlmsghdr head;
@@ -33,7 +35,8 @@ static int ask(const uint8_t *address, size_t length) {
     uint8_t address[16];
   } m = {.head = {.nlmsg_len = (uint32_t)(NLMSG_LENGTH(sizeof m.route) + RTA_LENGTH(length)),
                   .nlmsg_type = RTM_GETROUTE,
-                  .nlmsg_flags = NLM_F_REQUEST},
+                  .nlmsg_flags = NLM_F_REQUEST,
+                  .nlmsg_seq = ++asked},
          .route = {.rtm_family = length == 16 ? AF_INET6 : AF_INET, .rtm_dst_len = (unsigned char)(8 * length)},
          .attribute = {.rta_len = (unsigned short)RTA_LENGTH(length), .rta_type = RTA_DST}};
   memcpy(m.address, address, length);
@@ -43,11 +46,13 @@ static int ask(const uint8_t *address, size_t length) {
 
 static int receive(void) {
   static uint8_t answer[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
-  ssize_t n;
-  while ((n = recv(routes(), answer, sizeof answer, MSG_DONTWAIT)) < 0 && errno == EINTR) {}
-  if (n < 0) return -errno;
   const struct nlmsghdr *head = (const void *)answer;
-  if (!NLMSG_OK(head, (size_t)n)) return -EIO;
+  do {
+    ssize_t n;
+    while ((n = recv(routes(), answer, sizeof answer, MSG_DONTWAIT)) < 0 && errno == EINTR) {}
+    if (n < 0) return -errno;
+    if (!NLMSG_OK(head, (size_t)n)) return -EIO;
+  } while (head->nlmsg_seq != asked); /* of a question that went wrong */
   /* It leads nowhere, or is forbidden: whichever the error says, it does not lead here. */
   if (head->nlmsg_type == NLMSG_ERROR) return 0;
   if (head->nlmsg_type != RTM_NEWROUTE || head->nlmsg_len < NLMSG_LENGTH(sizeof(struct rtmsg))) return -EIO;

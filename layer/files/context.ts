@@ -15,6 +15,8 @@ export interface FilesContext {
   changed(): void;
   /** Tells the kernel that its attributes of a node are old. */
   outdated(node: FileNode): void;
+  /** Gives the kernel's cache all bytes of a file, of which nothing may be open (kernel-cache.ts). */
+  give(node: FileNode, content: Uint8Array): void;
   readonly now: () => number;
   /** Whom the pod's files are looked at as. */
   readonly identity: Identity;

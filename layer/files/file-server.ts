@@ -18,12 +18,14 @@ import {FileError, type Identity} from './file-client.ts';
 import {
   MAX_REQUEST_BYTES,
   MINOR_OF_MAPPED_DIRECT_IO,
+  MINOR_OF_ZEROED_ENDS,
   NOTIFY_INVALIDATE,
+  NOTIFY_STORE,
   OLDEST_MINOR,
   OUT_HEADER_BYTES,
   VERSION,
 } from './fuse/protocol.ts';
-import {emitCount, emitInit, emitOutdated, writeHeader} from './fuse/reply.ts';
+import {emitCount, emitInit, emitOutdated, emitStored, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {lifetimes} from './lifetimes.ts';
 import {Nodes} from './nodes.ts';
@@ -50,8 +52,8 @@ export interface FileServerOptions {
   /** Bytes that are read at first from a file of the pod; 0: never ahead. */
   readonly firstBytes: number;
   readonly now: () => number;
-  /** Writes one reply to the device: a head and parts. */
-  readonly write: (head: Uint8Array, parts: readonly Uint8Array[]) => void;
+  /** Writes one reply to the device: a head and parts. Returns 0 or a negative errno. */
+  readonly write: (head: Uint8Array, parts: readonly Uint8Array[]) => number;
   /** Hears of each program that begins to wait, and of its answer. */
   readonly vigil?: Pick<Vigil, 'began' | 'ended'>;
 }
@@ -68,6 +70,10 @@ export interface FileServerCounters {
   badAnswers: number;
   /** Failed by a fault of ours. */
   bugs: number;
+  /** READs, and files that the kernel's cache was given, and did not want: it had forgotten them. */
+  reads: number;
+  given: number;
+  unwanted: number;
 }
 
 interface Running {
@@ -83,6 +89,9 @@ export class FileServer implements Disposable {
     interrupted: 0,
     badAnswers: 0,
     bugs: 0,
+    reads: 0,
+    given: 0,
+    unwanted: 0,
   };
   readonly #options: FileServerOptions;
   readonly #tree = new FileTree();
@@ -110,6 +119,7 @@ export class FileServer implements Disposable {
         this.#files.changed();
       },
       outdated: (node: FileNode) => this.#invalidate(node.id),
+      give: (node: FileNode, content: Uint8Array) => this.#give(node.id, content),
       handle: (number: number) => this.#files.handle(number),
       changing: (node: FileNode) => this.#files.changing(node),
     };
@@ -193,6 +203,7 @@ export class FileServer implements Disposable {
     let reading: Reading | undefined;
     try {
       if (request.name === 'read') {
+        this.counters.reads++;
         reading = await this.#files.read(request);
         ({parts} = reading);
       } else parts = [await this.#do(request)];
@@ -287,14 +298,26 @@ export class FileServer implements Disposable {
       return;
     }
     this.#files.mayBypass = request.minor >= MINOR_OF_MAPPED_DIRECT_IO;
+    this.#files.mayGive = request.minor >= MINOR_OF_ZEROED_ENDS;
     this.#reply(request.unique, 0, [emitInit(request)]);
   }
 
   #invalidate(node: number): void {
-    const body = emitOutdated(node);
-    // A message that answers nothing has a kind in the place of an errno.
-    writeHeader(this.#head, 0, -NOTIFY_INVALIDATE, body.length);
-    this.#options.write(this.#head, [body]);
+    this.#notify(NOTIFY_INVALIDATE, [emitOutdated(node)]);
+  }
+
+  #give(node: number, content: Uint8Array): void {
+    this.counters.given++;
+    const result = this.#notify(NOTIFY_STORE, [emitStored(node, content.length), content]);
+    if (result !== 0) this.counters.unwanted++;
+  }
+
+  /** Sends a message that answers nothing, which has a kind in the place of an errno. Returns 0 or a negative errno. */
+  #notify(kind: number, parts: readonly Uint8Array[]): number {
+    let length = 0;
+    for (const part of parts) length += part.length;
+    writeHeader(this.#head, 0, -kind, length);
+    return this.#options.write(this.#head, parts);
   }
 
   #interrupt(unique: number): void {

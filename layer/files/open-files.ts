@@ -16,6 +16,7 @@ import {FileError} from './file-client.ts';
 import {OPEN_FLAG} from './fuse/protocol.ts';
 import {emitCount, emitEntry, emitOffset, emitOpened} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
+import {mayBeGiven} from './kernel-cache.ts';
 import {lifetimes} from './lifetimes.ts';
 import type {OpenDirectory} from './open-directory.ts';
 import {ReadAhead, ReadAheadMemory} from './read-ahead.ts';
@@ -51,7 +52,7 @@ const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin
 export interface OpenFilesOptions {
   readonly context: Pick<
     FilesContext,
-    'tree' | 'sources' | 'scaffold' | 'snapshots' | 'changed' | 'outdated'
+    'tree' | 'sources' | 'scaffold' | 'snapshots' | 'changed' | 'outdated' | 'give'
   >;
   /** Bytes that are read at first (`feature.fs.readonly_file_buffer`). */
   readonly firstBytes: number;
@@ -86,6 +87,8 @@ export class OpenFiles implements Disposable {
    * to bypass it: before its first write to each file that it caches, the kernel asks for its capabilities.
    */
   mayBypass = false;
+  /** Whether the kernel's cache may be given what comes with an opening (Linux 6.12). */
+  mayGive = false;
 
   constructor(options: OpenFilesOptions) {
     this.#options = options;
@@ -150,9 +153,13 @@ export class OpenFiles implements Disposable {
     if (isWriting) this.#changed(path, spot);
     if (spot.source === 'pod' && node.source === 'pod') {
       const attributes = fields.slice(4, 4 + ATTRIBUTE_BYTES);
-      this.#refresh(node, attributes);
+      const isAsTold = this.#refresh(node, attributes);
       if (isUnchanged) {
         node.opened = {attributes, askedAt, changes: this.#context.snapshots.changes};
+        const content = wholeContent(fields);
+        if (this.mayGive && isAsTold && content !== undefined && mayBeGiven(node, flags)) {
+          this.#context.give(node, content);
+        }
       }
     }
     const handle = this.#keepFile(node, spot.source, {flags, fields});
@@ -166,13 +173,14 @@ export class OpenFiles implements Disposable {
     );
   }
 
-  /** Who opens a file sees it as it is, whatever the kernel believes: as with NFS. */
-  #refresh(node: FileNode, attributes: Uint8Array): void {
+  /** Who opens a file sees it as it is, whatever the kernel believes: as with NFS. Returns whether it believes that. */
+  #refresh(node: FileNode, attributes: Uint8Array): boolean {
     const version = versionOf(attributes);
     node.checkedAt = this.#options.now();
-    if (node.version === version) return;
+    if (node.version === version) return true;
     node.version = version;
     this.#context.outdated(node);
+    return false;
   }
 
   #changed(path: string, {source}: Spot): void {
@@ -335,11 +343,10 @@ export class OpenFiles implements Disposable {
     // What is on this machine is read ahead by its own kernel.
     const firstBytes = source === 'pod' ? this.#options.firstBytes : 0;
     const size = Number(sizeOf(fields.subarray(4)));
-    const content = fields.subarray(4 + ATTRIBUTE_BYTES);
     const ahead = new ReadAhead(read, {
       firstBytes,
       size,
-      content: content.length > 0 && content.length === size ? content : undefined,
+      content: wholeContent(fields),
       memory: this.#ahead,
       around: {memory: this.#around, version: () => node},
       now: this.#options.now,
@@ -376,6 +383,13 @@ export class OpenFiles implements Disposable {
   #client({source}: {readonly source: Spot['source']}) {
     return this.#context.sources.client(source);
   }
+}
+
+/** All bytes of a file, where they came with its opening. */
+function wholeContent(fields: Uint8Array): Uint8Array | undefined {
+  const content = fields.subarray(4 + ATTRIBUTE_BYTES);
+  const isWhole = content.length > 0 && BigInt(content.length) === sizeOf(fields.subarray(4));
+  return isWhole ? content : undefined;
 }
 
 function numberAt(fields: Uint8Array): number {

@@ -196,7 +196,7 @@ async function mount(
     now: () => performance.now(),
     vigil: new Vigil({now: () => performance.now(), stayAwake}),
     // A request that was taken back meanwhile can't be answered: ENOENT.
-    write: (head, parts) => void device.write(head, head.length, parts, parts.length),
+    write: (head, parts) => device.write(head, head.length, parts, parts.length),
   });
   const device = fuseDevice.open({
     fd,

@@ -2,7 +2,12 @@
 
 import type {FileClient} from '../../layer/files/file-client.ts';
 import {FileServer} from '../../layer/files/file-server.ts';
-import {IN_HEADER_BYTES, OPCODE, type Opcode} from '../../layer/files/fuse/protocol.ts';
+import {
+  IN_HEADER_BYTES,
+  NOTIFY_STORE,
+  OPCODE,
+  type Opcode,
+} from '../../layer/files/fuse/protocol.ts';
 import {filePolicy} from '../../layer/files/policy.ts';
 import {Sources} from '../../layer/files/sources.ts';
 
@@ -21,6 +26,7 @@ export interface FuseKernel extends Disposable {
   readonly strays: number;
   /** Nodes whose attributes are said to be old. */
   readonly outdated: readonly number[];
+  readonly given: readonly Given[];
   /** Answers by the number of the request, of `send`. */
   readonly errnos: ReadonlyMap<number, number>;
   /** Sends a request with a number of one's own. */
@@ -29,14 +35,22 @@ export interface FuseKernel extends Disposable {
   ask(name: Opcode, body?: Uint8Array, node?: number): Promise<FuseAnswer>;
 }
 
-/** A server all of whose files are in `files`, far from this machine's. */
+/** What the kernel's cache is given of a node, and how much of it is said to come. */
+export interface Given {
+  readonly node: number;
+  readonly length: number;
+  readonly content: Buffer;
+}
+
+/** A server all of whose files are in `files`, far from this machine's. `onGiven`: what it is told that gives to the cache. */
 export function fuseKernel(
   files: FileClient,
-  {firstBytes = 128_000, now = () => performance.now()} = {},
+  {firstBytes = 128_000, now = () => performance.now(), onGiven = 0} = {},
 ): FuseKernel {
   const waiting = new Map<number, (answer: FuseAnswer) => void>();
   const errnos = new Map<number, number>();
   const outdated: number[] = [];
+  const given: Given[] = [];
   let last = 1_000_000;
   let strays = 0;
   const policy = filePolicy({...none, mode: 'write'}, around);
@@ -50,8 +64,10 @@ export function fuseKernel(
       const reply = Buffer.concat([head, ...parts]);
       const unique = Number(reply.readBigUInt64LE(8));
       if (unique === 0) {
-        outdated.push(Number(reply.readBigUInt64LE(16)));
-        return;
+        const node = Number(reply.readBigUInt64LE(16));
+        if (reply.readInt32LE(4) !== NOTIFY_STORE) outdated.push(node);
+        else given.push({node, length: reply.readUInt32LE(32), content: reply.subarray(40)});
+        return onGiven;
       }
       if (reply.readUInt32LE(0) !== reply.length) throw new Error('a reply has a wrong length');
       if (errnos.has(unique)) strays++;
@@ -59,6 +75,7 @@ export function fuseKernel(
       errnos.set(unique, errno);
       waiting.get(unique)?.({errno, body: reply.subarray(head.length)});
       waiting.delete(unique);
+      return 0;
     },
   });
   const send = (opcode: number, unique: number, body: Uint8Array, node = 1): void => {
@@ -75,6 +92,7 @@ export function fuseKernel(
     server,
     errnos,
     outdated,
+    given,
     get strays() {
       return strays;
     },

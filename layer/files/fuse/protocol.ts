@@ -54,6 +54,9 @@ export const OLDEST_MINOR = 28;
 /** From Linux 6.6 on, what is written past the cache makes void what that has of it, and what is not cached may be mapped. */
 export const MINOR_OF_MAPPED_DIRECT_IO = 39;
 
+/** From Linux 6.12 on, what is stored is followed by zeros up to the end of its last page, and not by what was in that memory. */
+export const MINOR_OF_ZEROED_ENDS = 41;
+
 /** What both sides can, of INIT. */
 export const INIT_FLAG = {
   asyncRead: 1 << 0,
@@ -88,6 +91,8 @@ export const O_APPEND = 0o2000;
 
 /** FUSE_NOTIFY_INVAL_INODE: what the kernel has of a node is old. */
 export const NOTIFY_INVALIDATE = 2;
+/** FUSE_NOTIFY_STORE: what the kernel's cache is to have of a node. */
+export const NOTIFY_STORE = 4;
 
 /** What SETATTR changes. */
 export const SETATTR = {

@@ -143,6 +143,15 @@ export function emitOutdated(node: number): Uint8Array {
   return bytes;
 }
 
+/** Says that so many bytes follow that a node begins with (struct fuse_notify_store_out). */
+export function emitStored(node: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(24);
+  const view = viewOf(bytes);
+  view.setBigUint64(0, BigInt(node), true);
+  view.setUint32(16, length, true);
+  return bytes;
+}
+
 /** Entries of a directory, as many as fit. */
 export class DirectoryReply {
   readonly #bytes: Uint8Array;

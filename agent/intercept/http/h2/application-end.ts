@@ -18,6 +18,7 @@ import {
   ENHANCE_YOUR_CALM,
   FLOW_CONTROL_ERROR,
   MAX_31,
+  NO_ERROR,
   REFUSED_STREAM,
 } from './protocol.ts';
 import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED, TABLE_BYTES} from './settings.ts';
@@ -113,12 +114,17 @@ export class ApplicationEnd implements ConnectionEvents {
   }
 
   onReset(id: number, code: number): void {
-    const {streams, client, application, isVerbatim} = this.#parts;
+    const {streams, client, application, down, isVerbatim} = this.#parts;
     const stream = streams.ofApplication.get(id);
     if (isVerbatim) {
       if (application !== undefined) client.output.pass(application.reader, id);
       if (stream !== undefined) streams.forget(stream, code);
-    } else if (stream !== undefined) streams.resetClient(stream, code);
+    } else if (stream !== undefined) {
+      const reset = (): void => streams.resetClient(stream, code);
+      // Who has answered, and needs no more of the request, does not take his answer back (RFC 9113, section 8.1).
+      if (code === NO_ERROR && down.isHeld(stream.id)) down.follow(stream.id, false, reset);
+      else reset();
+    }
   }
 
   onWindowUpdate(id: number, bytes: number): void {

@@ -279,14 +279,17 @@ export class ClientEnd implements ConnectionEvents {
   }
 
   onPing(payload: Buffer, isAck: boolean): void {
-    const {client, toApplication} = this.#parts;
+    const {client, toApplication, down} = this.#parts;
     if (isAck && this.#onProbed !== undefined && PROBE.equals(payload)) {
       this.#onProbed();
       this.#onProbed = undefined;
       return;
     }
-    if (toApplication !== undefined) toApplication.pass(client.reader, 0);
-    else if (!isAck) client.output.frame(PING, ACK, 0, payload);
+    // A client of gRPC measures by it what it gets, and a server ends one whose PINGs come without its having sent anything.
+    const isOurs = toApplication === undefined || down.hasSentElse;
+    if (isAck || !isOurs) toApplication?.pass(client.reader, 0);
+    else client.output.frame(PING, ACK, 0, payload);
+    if (!isAck) down.hasSentElse = false;
   }
 
   onGoaway(): void {

@@ -33,6 +33,8 @@ interface Held {
 export class Way {
   /** What the receiver takes. */
   window = DEFAULT_WINDOW_BYTES;
+  /** DATA from elsewhere has gone to the receiver since somebody set this to false. */
+  hasSentElse = false;
   readonly #from: () => Output | undefined;
   readonly #to: Output | undefined;
   readonly #onHeldEnd: (streamId: number) => void;
@@ -109,6 +111,7 @@ export class Way {
 
   /** DATA from elsewhere goes to the receiver. */
   sentElse(bytes: number): void {
+    this.hasSentElse = true;
     this.window -= bytes;
     const paid = Math.min(bytes, this.#untold);
     this.#untold -= paid;
@@ -193,8 +196,8 @@ export class Way {
   #writeHeld(): void {
     for (let first = this.#held[0]; first !== undefined; first = this.#held[0]) {
       if (first.write === undefined && !this.#writeData(first)) break;
-      first.write?.();
       this.#held.shift();
+      first.write?.();
       if (first.isLast) this.#onHeldEnd(first.streamId);
     }
   }

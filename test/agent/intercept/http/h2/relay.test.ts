@@ -401,15 +401,19 @@ test('a stolen stream that its program does not read leaves the others all they 
   for (let at = 0; at < 3; at++) t.is((await server.next()).payload.length, 16_000);
 });
 
-test('what a program answers is paid from the client’s window, which the application then has less of', async (t) => {
-  const large = createServer();
-  large.on('stream', (stream: ServerHttp2Stream) => {
+/** A program whose answers are of 60,000 bytes. */
+async function large(t: ExecutionContext): Promise<HttpSubscription> {
+  const server = createServer();
+  server.on('stream', (stream: ServerHttp2Stream) => {
     stream.on('error', () => {});
     stream.respond({':status': 200});
     stream.end(Buffer.alloc(60_000));
   });
-  const mine = subscription(await listen(t, large), {filter: wantsHeader('^x-user: me$')});
-  const {client, server} = await joined(t, [mine]);
+  return subscription(await listen(t, server), {filter: wantsHeader('^x-user: me$')});
+}
+
+test('what a program answers is paid from the client’s window, which the application then has less of', async (t) => {
+  const {client, server} = await joined(t, [await large(t)]);
   client.send(HEADERS, END_HEADERS | END_STREAM, 1, MINE);
   client.send(HEADERS, END_HEADERS | END_STREAM, 3, GET_ROOT);
   t.is((await server.next()).stream, 3);
@@ -432,6 +436,41 @@ test('what a program answers is paid from the client’s window, which the appli
   t.is(bytes, 64_000);
   // 60,000 were the program's, and the rest is its.
   t.deepEqual(plain(await server.until(WINDOW_UPDATE)), sent(WINDOW_UPDATE, 0, 0, word(1000)));
+});
+
+test('an application that needs no more of a request, having answered it, does not take back what waits', async (t) => {
+  const {client, server} = await joined(t, [await large(t)]);
+  client.send(HEADERS, END_HEADERS | END_STREAM, 1, MINE);
+  client.send(HEADERS, END_HEADERS, 3, POST_ROOT);
+  t.is((await server.next()).stream, 3);
+  for (let bytes = 0; bytes < 60_000; ) bytes += (await client.until(DATA)).payload.length;
+  server.send(HEADERS, END_HEADERS, 3, OK);
+  server.send(DATA, 0, 3, Buffer.alloc(16_000));
+  server.send(HEADERS, END_HEADERS | END_STREAM, 3, Buffer.from('\0\x01a\x01b', 'latin1'));
+  server.send(RST_STREAM, 0, 3, word(0));
+  // What follows is not a stream's that is over, and has been heard.
+  server.send(PING, 0, 0, Buffer.from('overtake'));
+  await client.until(PING);
+  client.send(WINDOW_UPDATE, 0, 0, word(61_000));
+  const rest = await client.until(DATA);
+  t.is(rest.payload.length, 16_000 - 5535);
+  const trailers = await client.next();
+  t.deepEqual([trailers.type, trailers.flags], [HEADERS, END_HEADERS | END_STREAM]);
+  t.deepEqual(plain(await client.next()), sent(RST_STREAM, 0, 3, word(0)));
+});
+
+test('a PING behind what a program has said is answered here: the application would count it', async (t) => {
+  const {client, server} = await joined(t, [await stealsMine(t)]);
+  const ping = async (text: string) => {
+    client.send(PING, 0, 0, Buffer.from(text));
+    return (await server.until(PING)).payload.toString();
+  };
+  t.is(await ping('before..'), 'before..');
+  client.send(HEADERS, END_HEADERS | END_STREAM, 1, MINE);
+  t.is(String((await client.until(DATA)).payload), 'program');
+  client.send(PING, 0, 0, Buffer.from('measures'));
+  t.deepEqual(plain(await client.until(PING)), sent(PING, ACK, 0, Buffer.from('measures')));
+  t.is(await ping('is there'), 'is there', 'the next one is not about that');
 });
 
 test('without an application programs answer, and everything else is refused', async (t) => {

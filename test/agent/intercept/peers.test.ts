@@ -5,15 +5,18 @@ import {release} from 'node:os';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
-import {needing, programs, root} from '../../helpers/needs.ts';
+import {needing, programs, pythonModule, root} from '../../helpers/needs.ts';
 
-const program = fileURLToPath(new URL('peers/pod.ts', import.meta.url));
 const here = needing(test, programs('nft')).serial;
 const withSetpriv = needing(test, programs('nft', 'setpriv')).serial;
+const withGrpc = needing(test, programs('nft'), pythonModule('grpc')).serial;
+const withLoad = needing(test, programs('nft', 'h2load', 'nginx')).serial;
 const asRoot = needing(test, programs('nft', 'setpriv'), root()).serial;
 
-/** Runs a scenario of `pod.ts`; returns what it saw. */
+/** Runs a scenario of `pod.ts`, or one that is a program of its own; returns what it saw. */
 async function run<Seen>(scenario: string, namespaces = '-Urnpf'): Promise<Seen> {
+  const isProgram = scenario.endsWith('.ts');
+  const program = new URL(`peers/${isProgram ? scenario : 'pod.ts'}`, import.meta.url);
   const script = 'ip link set lo up && exec "$0" --disable-warning=ExperimentalWarning "$@"';
   const argv = [
     ...namespaces.split(' '),
@@ -22,7 +25,7 @@ async function run<Seen>(scenario: string, namespaces = '-Urnpf'): Promise<Seen>
     '-c',
     script,
     process.execPath,
-    program,
+    fileURLToPath(program),
     scenario,
   ];
   const {stdout} = await promisify(execFile)('unshare', argv, {
@@ -128,6 +131,34 @@ here(
     });
   },
 );
+
+interface Calls extends Record<'before' | 'ownBefore' | 'after' | 'ownAfter', object> {
+  peers: number;
+}
+
+withGrpc('gRPC: calls that are no program’s go on without an agent that is killed', async (t) => {
+  const {ownBefore, ...others} = await run<Calls>('grpc-killed.ts');
+  const ends = Object.keys(ownBefore);
+  t.true(ends.includes('program'));
+  const lost = /^(program|application|UNAVAILABLE|INTERNAL|CANCELLED)$/;
+  t.deepEqual(
+    ends.filter((end) => !lost.test(end)),
+    [],
+  );
+  const {before, after, ownAfter, peers} = others;
+  t.deepEqual([before, after, ownAfter].map(Object.keys), Array(3).fill(['application']));
+  t.is(peers, 1, 'all over one connection');
+});
+
+withLoad('h2load and nginx: requests that are no program’s go on without it', async (t) => {
+  t.deepEqual(await run('h2load-killed.ts'), {
+    lost: 0,
+    untold: 0,
+    areMany: false,
+    areBothAsked: true,
+    connections: 4,
+  });
+});
 
 here('if it is the process that stands by that is killed, another one does', async (t) => {
   t.deepEqual(await run('standbyKilled'), {

@@ -169,9 +169,12 @@ export class Decoder {
 
   /** Section 4.4. */
   #insert(field: Field): void {
+    const bytes = sizeOf(field);
+    // Too large for the table, it would empty it.
+    if (bytes > this.#maxTableBytes && this.#tableBytes === 0) return;
     this.#generation++;
     this.#table.push(field);
-    this.#tableBytes += sizeOf(field);
+    this.#tableBytes += bytes;
     this.#evict();
   }
 

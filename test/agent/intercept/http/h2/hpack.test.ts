@@ -167,6 +167,23 @@ test('what a block comes to has a limit, and the table is right all the same', (
   t.deepEqual(read(decoder, Buffer.from(encoder.encode([next, large]))).fields, [next, large]);
 });
 
+test('a field that is larger than the table changes one that is not empty, and no other', (t) => {
+  const decoder = new Decoder(10_000);
+  const put = hex('40 0161 0162');
+  const isChangedBy = (block: Buffer): boolean => {
+    decoder.mark();
+    read(decoder, block);
+    return decoder.hasChanged;
+  };
+  t.true(isChangedBy(hex('3f0b')), 'of 42 bytes');
+  t.true(isChangedBy(put));
+  t.true(isChangedBy(hex('40 0c 616161616161616161616161 0162')), 'it is empty now');
+  t.throws(() => read(decoder, hex('be')), {instanceOf: HpackError});
+  t.true(isChangedBy(hex('20')), 'there is none');
+  t.false(isChangedBy(put), 'gRPC has its fields put there all the same');
+  t.throws(() => read(decoder, hex('be')), {instanceOf: HpackError});
+});
+
 const text = fc.oneof(
   fc.constantFrom('', 'x', 'content-type', 'cookie', ':path', 'GET', 'x-user', '\u00ff\u0000'),
   fc.string({unit: fc.integer({min: 0, max: 255}).map((byte) => String.fromCharCode(byte))}),

@@ -3,6 +3,7 @@ import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {useClusterWorld} from '../helpers/cluster-world.ts';
 import {type Running, waitFor} from '../helpers/e2e.ts';
 import {allProcesses, signal} from '../helpers/processes.ts';
+import {askFromPod, serveInPod, serving} from './h2c.ts';
 
 const test = clusterTest(ava);
 const cluster = useCluster(test);
@@ -256,6 +257,40 @@ for (const [kind, flags] of kinds) {
       t.is(firstProcesses().length, others + 1, 'its container runs for what passes through it');
       t.regex(await other.finish(), /^connected\nHTTP\/1.1 200 OK\r\n/);
       await waitFor('its container to end', () => firstProcesses().length === others);
+      await waitFor('its Job to go', async () => (await jobsAndPods()) === 0);
+    },
+  );
+}
+
+for (const [kind, flags] of kinds) {
+  test.serial(
+    `by ${kind}: a connection of HTTP/2 of which some requests are the program’s goes on when the agent is killed`,
+    async (t) => {
+      await serveInPod(t, cluster);
+      const before = agents();
+      const running = world.startExec([process.execPath, '-e', serving('first')], {
+        target: 'pod/h2c',
+        flags: ['-n', 'demo', ...flags],
+        env: {
+          MIRRORD_AGENT_TCP_STEAL_TRAFFIC: 'true',
+          MIRRORD_HTTP_HEADER_FILTER: '^x-who: first$',
+        },
+      });
+      t.teardown(() => running.child.kill('SIGTERM'));
+      await running.said(/listening\n/);
+      const client = await askFromPod(t, cluster, 'first');
+      const [agent] = agents().filter((pid) => !before.includes(pid));
+      signal({pid: agent}, 'SIGKILL');
+      t.not((await running.ended).status, 0);
+      const {seen, long} = await client.finish();
+      const [others, own, othersSince, ownSince] = seen;
+      t.is(long, 'one two application');
+      t.deepEqual([others, othersSince, ownSince], Array(3).fill(['application']));
+      t.true(own?.includes('first'));
+      t.deepEqual(
+        own?.filter((by) => !/^(first|application|ERR_HTTP2_STREAM_ERROR)$/.test(by)),
+        [],
+      );
       await waitFor('its Job to go', async () => (await jobsAndPods()) === 0);
     },
   );

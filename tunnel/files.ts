@@ -24,6 +24,8 @@
  *     append     uint32 handle, bytes -> uint32 count; at the end of the file, wherever that is then
  *     writeall, appendall
  *                as write and append, but they fail if not all could be written
+ *     writemany  uint32 handle, any number of (uint64 offset, uint32 count, so many bytes); all are written that can be, and
+ *                the first failure counts
  *     close      uint32 handle
  *     fsync      uint32 handle, uint8 data only
  *     opendir    path, uint32 length -> uint32 handle, uint8 whether all entries follow, the first entries; without
@@ -84,6 +86,7 @@ export const FILE_OPERATION = {
   appendall: 30,
   tmpfile: 31,
   name: 32,
+  writemany: 33,
 } as const;
 
 export type FileOperation = keyof typeof FILE_OPERATION;
@@ -91,7 +94,7 @@ export type FileOperation = keyof typeof FILE_OPERATION;
 /** Of open's flags, besides Linux': not to follow a link at the end of the path. */
 export const OPEN_NO_FOLLOW = 1 << 30;
 /** The version that `hello` answers with. */
-export const FILES_VERSION = 2;
+export const FILES_VERSION = 3;
 /** Bytes of a file in one request or answer. */
 export const FILE_DATA_BYTES = 1_048_576;
 /** What comes besides: two paths, an attribute. */
@@ -118,6 +121,7 @@ export const FILE_ANSWER_BYTES: Readonly<Record<FileOperation, readonly [number,
   append: [4, 4],
   writeall: [4, 4],
   appendall: [4, 4],
+  writemany: none,
   close: none,
   fsync: none,
   opendir: [4, FILE_DATA_BYTES],

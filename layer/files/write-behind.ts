@@ -9,7 +9,7 @@
  *
  * Who opened the file to be sure (O_SYNC, O_DSYNC, O_DIRECT) waits for each write.
  *
- * Small writes in order become one, of GATHER_BYTES at most; what is not in order goes out together all the same, as soon as
+ * Small writes become one request, of GATHER_BYTES at most, those in order one piece of it. It goes out as soon as
  * anything else is asked of the pod, or after a millisecond (FileClient). Only one file gathers at a time. The first write of a
  * file goes at once, since most small files have no second, and who closes them waits.
  */
@@ -23,6 +23,9 @@ const TOTAL_BYTES = 67_108_864;
 /** What is gathered, and how large a write is that is worth it. */
 const GATHER_BYTES = 131_072;
 const SMALL_BYTES = 32_768;
+/** What a piece has before it: uint64 offset, uint32 length. And room for so many of them. */
+const HEAD_BYTES = 12;
+const HEADS_BYTES = 4096;
 
 /** What all files have under way, together. */
 export class WriteBehindMemory {
@@ -32,7 +35,8 @@ export class WriteBehindMemory {
   /** Failures that were told later than by the write. */
   failures = 0;
   /** Where a file gathers what it writes. */
-  readonly gathered = new Uint8Array(GATHER_BYTES);
+  readonly gathered = new Uint8Array(GATHER_BYTES + HEADS_BYTES);
+  readonly view = new DataView(this.gathered.buffer);
   readonly #waiting: (() => void)[] = [];
 
   get isFull(): boolean {
@@ -55,6 +59,18 @@ export class WriteBehindMemory {
 /** Where something is written: at an offset, or at the end of the file. */
 export type WritePlace = bigint | 'end';
 
+/** What is gathered: pieces with a head each, or what goes to the end, without. */
+interface Gathering {
+  readonly isAppend: boolean;
+  /** With the heads. */
+  length: number;
+  /** Without them. */
+  bytes: number;
+  /** Where the head of the last piece is, and the place behind what it will write. */
+  headAt: number;
+  next: bigint;
+}
+
 export class WriteBehind {
   readonly #memory: WriteBehindMemory;
   readonly #client: FileClient;
@@ -63,7 +79,7 @@ export class WriteBehind {
   #failure: FileError | undefined;
   #isFirst = true;
   /** What this file gathers now. */
-  #gathering: {readonly place: WritePlace; length: number} | undefined;
+  #gathering: Gathering | undefined;
 
   /** `remote`: the handle of the file. */
   constructor(client: FileClient, remote: number, memory: WriteBehindMemory) {
@@ -82,12 +98,19 @@ export class WriteBehind {
   take(place: WritePlace, data: Uint8Array): void {
     this.#bytes += data.length;
     this.#memory.bytes += data.length;
-    if (!this.#goesOn(place, data.length)) {
-      if (data.length > SMALL_BYTES || this.#isFirst) this.#send(place, data, false);
-      else this.#begin(place);
-    }
+    const isSmall = data.length <= SMALL_BYTES && !this.#isFirst;
     this.#isFirst = false;
-    if (this.#gathering !== undefined) this.#gather(this.#gathering, data);
+    if (this.#goesOn(place, data)) return;
+    if (isSmall && this.#addPiece(place, data)) return;
+    if (!isSmall) {
+      this.#send(place, data);
+      return;
+    }
+    this.#client.hold(() => this.#release());
+    const isAppend = place === 'end';
+    this.#gathering = {isAppend, length: 0, bytes: 0, headAt: 0, next: 0n};
+    if (isAppend) this.#add(this.#gathering, data);
+    else this.#addPiece(place, data);
   }
 
   /**
@@ -110,37 +133,57 @@ export class WriteBehind {
     this.#tell();
   }
 
-  #goesOn(place: WritePlace, bytes: number): boolean {
+  /** Adds what goes on where the last piece ends, if there is room. */
+  #goesOn(place: WritePlace, data: Uint8Array): boolean {
     const now = this.#gathering;
-    if (now === undefined || now.length + bytes > GATHER_BYTES) return false;
-    if (now.place === 'end' || place === 'end') return now.place === place;
-    return now.place + BigInt(now.length) === place;
+    if (now === undefined || now.bytes + data.length > GATHER_BYTES) return false;
+    if (place === 'end' ? !now.isAppend : now.isAppend || now.next !== place) return false;
+    this.#add(now, data);
+    return true;
   }
 
-  #begin(place: WritePlace): void {
-    this.#client.hold(() => this.#release());
-    this.#gathering = {place, length: 0};
+  /** Begins a piece, if there is room. */
+  #addPiece(place: WritePlace, data: Uint8Array): boolean {
+    const now = this.#gathering;
+    if (now === undefined || now.isAppend || place === 'end') return false;
+    const {gathered, view} = this.#memory;
+    if (now.length + HEAD_BYTES + data.length > gathered.length) return false;
+    now.headAt = now.length;
+    view.setBigUint64(now.headAt, place, true);
+    view.setUint32(now.headAt + 8, 0, true);
+    now.length += HEAD_BYTES;
+    now.next = place;
+    this.#add(now, data);
+    return true;
   }
 
-  #gather(gathering: {length: number}, data: Uint8Array): void {
-    this.#memory.gathered.set(data, gathering.length);
-    gathering.length += data.length;
-    if (gathering.length === GATHER_BYTES) this.#client.release();
+  #add(now: Gathering, data: Uint8Array): void {
+    const {gathered, view} = this.#memory;
+    gathered.set(data, now.length);
+    now.length += data.length;
+    now.bytes += data.length;
+    if (!now.isAppend) {
+      now.next += BigInt(data.length);
+      view.setUint32(now.headAt + 8, now.length - now.headAt - HEAD_BYTES, true);
+    }
+    if (now.bytes >= GATHER_BYTES) this.#client.release();
   }
 
   #release(): void {
-    const gathering = this.#gathering;
-    if (gathering === undefined) return;
+    const now = this.#gathering;
+    if (now === undefined) return;
     this.#gathering = undefined;
-    this.#send(gathering.place, this.#memory.gathered.subarray(0, gathering.length), true);
+    const ask = new FileRequest(now.isAppend ? 'appendall' : 'writemany').u32(this.#remote);
+    const gathered = this.#memory.gathered.subarray(0, now.length);
+    void this.#follow(this.#client.request(ask, gathered, true), now.bytes);
   }
 
-  #send(place: WritePlace, data: Uint8Array, mayWait: boolean): void {
+  #send(place: WritePlace, data: Uint8Array): void {
     const ask =
       place === 'end'
         ? new FileRequest('appendall').u32(this.#remote)
         : new FileRequest('writeall').u32(this.#remote).u64(place);
-    void this.#follow(this.#client.request(ask, data, mayWait), data.length);
+    void this.#follow(this.#client.request(ask, data), data.length);
   }
 
   async #follow(sent: Promise<unknown>, bytes: number): Promise<void> {

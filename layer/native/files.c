@@ -46,7 +46,7 @@
 #include "launcher.h"
 
 #define FILES_FD 3
-#define VERSION 2
+#define VERSION 3
 #define DATA_MAX (1024 * 1024)
 #define REQUEST_MAX (DATA_MAX + 16 * 1024)
 #define ANSWER_MAX DATA_MAX
@@ -70,7 +70,7 @@ struct how {
 enum operation {
   HELLO = 1, STAT, READLINK, OPEN, CREATE, READ, WRITE, CLOSE, FSYNC, OPENDIR, READDIR, MKDIR, UNLINK, RMDIR, RENAME,
   SYMLINK, LINK, SETATTR, STATFS, ACCESS, GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR, FALLOCATE, LSEEK, MKNOD,
-  APPEND, WRITEALL, APPENDALL, TMPFILE, NAME
+  APPEND, WRITEALL, APPENDALL, TMPFILE, NAME, WRITEMANY
 };
 /* What SETATTR changes, as FUSE's FATTR_*. */
 enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, NOW_ATIME = 128, NOW_MTIME = 256 };
@@ -328,22 +328,48 @@ static ssize_t append(int fd, const void *bytes, size_t count) {
   return n;
 }
 
-/* `all`: a failure counts even if something was written, since nobody waits who could go on from there. */
-static int put_to_file(int appends, int all) {
-  struct handle *h = handle_of((uint32_t)take(4), 0);
-  off_t offset = appends ? 0 : (off_t)take(8);
-  if (bad || !h) return -1;
-  size_t count = (size_t)(end - at), done = 0;
+enum { APPENDS = 1, ALL = 2 };
+
+/*
+ * Writes `count` bytes, or fewer, and returns how many. ALL: a failure counts even if something was written, since nobody waits
+ * who could go on from there.
+ */
+static ssize_t put_piece(int fd, const uint8_t *bytes, size_t count, off_t offset, int how) {
+  size_t done = 0;
   while (done < count) {
-    ssize_t n = appends ? append(h->fd, at + done, count - done)
-                        : pwrite(h->fd, at + done, count - done, offset + (off_t)done);
+    ssize_t n = how & APPENDS ? append(fd, bytes + done, count - done)
+                              : pwrite(fd, bytes + done, count - done, offset + (off_t)done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && (all || !done)) return -1;
+    if (n < 0 && (how & ALL || !done)) return -1;
     if (n <= 0) break;
     done += (size_t)n;
   }
-  put(done, 4);
+  return (ssize_t)done;
+}
+
+static int put_to_file(int how) {
+  struct handle *h = handle_of((uint32_t)take(4), 0);
+  off_t offset = how & APPENDS ? 0 : (off_t)take(8);
+  if (bad || !h) return -1;
+  ssize_t done = put_piece(h->fd, at, (size_t)(end - at), offset, how);
+  if (done < 0) return -1;
+  put((uint64_t)done, 4);
   return 0;
+}
+
+/* Writes all pieces, whatever becomes of some of them: the first failure is told. */
+static int put_many(void) {
+  struct handle *h = handle_of((uint32_t)take(4), 0);
+  int failure = 0;
+  if (bad || !h) return -1;
+  while (at < end) {
+    off_t offset = (off_t)take(8);
+    size_t count = take(4);
+    if (bad || count > (size_t)(end - at)) return bad = EINVAL, -1;
+    if (put_piece(h->fd, at, count, offset, ALL) < 0 && !failure) failure = errno;
+    at += count;
+  }
+  return failure ? (errno = failure, -1) : 0;
 }
 
 static int close_handle(void) {
@@ -621,9 +647,10 @@ static int run(enum operation operation) {
     case CREATE: return create_file();
     case READ: return read_file();
     case WRITE:
-    case WRITEALL: return put_to_file(0, operation == WRITEALL);
+    case WRITEALL: return put_to_file(operation == WRITEALL ? ALL : 0);
     case APPEND:
-    case APPENDALL: return put_to_file(1, operation == APPENDALL);
+    case APPENDALL: return put_to_file(APPENDS | (operation == APPENDALL ? ALL : 0));
+    case WRITEMANY: return put_many();
     case CLOSE: return close_handle();
     case FSYNC: return sync_file();
     case OPENDIR: return open_directory();
@@ -679,6 +706,10 @@ static int put_out(const uint8_t *bytes, size_t count) {
   return 0;
 }
 
+static int is_awaited(enum operation operation) {
+  return operation != WRITEALL && operation != APPENDALL && operation != WRITEMANY && operation != CLOSE;
+}
+
 /* Runs one request and answers it; -1 when nobody hears the answer. `broken`: what kept us from having a root. */
 static int answer_request(const uint8_t *request, size_t size, int broken) {
   at = request, end = request + size, bad = 0, length = 0, errno = 0;
@@ -690,7 +721,7 @@ static int answer_request(const uint8_t *request, size_t size, int broken) {
   uint32_t head[3] = {htole32((uint32_t)(8 + length)), htole32(id), htole32(code)};
   memcpy(answer, head, sizeof head);
   if (put_out(answer, sizeof head + length) < 0) return -1;
-  return operation == WRITEALL || operation == APPENDALL || operation == CLOSE ? 0 : flush_answers();
+  return is_awaited(operation) ? flush_answers() : 0;
 }
 
 static int serve_requests(int broken) {

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import {FileClient} from '../../layer/files/file-client.ts';
 import {OPCODE} from '../../layer/files/fuse/protocol.ts';
-import {FILE_OPERATION, type FileOperation} from '../../tunnel/files.ts';
+import {FILE_OPERATION, FILES_VERSION, type FileOperation} from '../../tunnel/files.ts';
 import type {StreamHandler} from '../../tunnel/types.ts';
 import {fields, fuse, fuseKernel} from '../helpers/fuse-kernel.ts';
 import {Dice, type FuzzTarget, flip} from './fuzzer.ts';
@@ -123,7 +123,7 @@ function honest(operation: FileOperation, mode: number, n: number): Uint8Array {
     case 'statfs':
       return new Uint8Array(80).fill(n);
     case 'hello':
-      return fields(2, 0, 0);
+      return fields(FILES_VERSION, 0, 0);
     case 'stat':
     case 'mkdir':
     case 'symlink':

@@ -156,6 +156,28 @@ test('what is appended goes to the end, what is written to its place, by the sam
   t.is(readFileSync(join(root, 'log'), 'utf8'), 'ONE another two');
 });
 
+test('many pieces are written by one request; the first failure is told, and nothing is left out for it', async (t) => {
+  const {root, files} = await openTarget(t);
+  const handle = first(await files.request(create('/file', constants.O_RDWR)));
+  const many = (...pieces: [number | bigint, string, number?][]) => {
+    const request = new FileRequest('writemany').u32(handle);
+    for (const [offset, text, length = text.length] of pieces) {
+      request.u64(BigInt(offset)).u32(length).bytes(Buffer.from(text));
+    }
+    return errnoOf(files.request(request));
+  };
+  const found = (): string => readFileSync(join(root, 'file'), 'latin1');
+  t.is(await many([6, 'there'], [0, 'hello'], [5, ' '], [9, ''], [10, 'e!']), 0);
+  t.is(found(), 'hello there!');
+  t.is(await many([0, 'J'], [2n ** 62n, 'x'], [-1, 'y'], [11, '?']), errno.EFBIG);
+  t.is(found(), 'Jello there?');
+  t.is(await many([0, 'M'], [1, 'a', 2]), errno.EINVAL, 'it ends within a piece');
+  t.is(found(), 'Mello there?');
+  t.is(await many(), 0);
+  await files.request(close(handle));
+  t.is(await many([0, 'x']), errno.EBADF);
+});
+
 test('a link is opened only by who means what it leads to', async (t) => {
   const {root, files} = await openTarget(t);
   writeFileSync(join(root, 'file'), 'content');

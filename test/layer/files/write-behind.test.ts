@@ -1,4 +1,5 @@
 import test from 'ava';
+import fc from 'fast-check';
 import {FileClient} from '../../../layer/files/file-client.ts';
 import {WriteBehind, WriteBehindMemory} from '../../../layer/files/write-behind.ts';
 import {FILE_OPERATION} from '../../../tunnel/files.ts';
@@ -11,8 +12,29 @@ const MiB = 1_048_576;
 interface Sent {
   readonly id: number;
   readonly operation: number;
+  readonly handle: number;
   readonly offset: bigint;
   readonly bytes: Buffer;
+  /** All after the handle. */
+  readonly data: Buffer;
+}
+
+/** The pieces of all that was sent. */
+function written(sent: readonly Sent[]): [bigint, string][] {
+  const all: [bigint, string][] = [];
+  for (const {operation, offset, bytes} of sent) {
+    if (operation !== FILE_OPERATION.writemany) {
+      all.push([offset, bytes.toString('latin1')]);
+      continue;
+    }
+    const whole = Buffer.concat([fields(offset), bytes]);
+    for (let at = 0; at < whole.length; ) {
+      const end = at + 12 + whole.readUInt32LE(at + 8);
+      all.push([whole.readBigUInt64LE(at), whole.toString('latin1', at + 12, end)]);
+      at = end;
+    }
+  }
+  return all;
 }
 
 /** A client whose far side answers when it is told to. */
@@ -32,6 +54,8 @@ function farSide() {
           sent.push({
             id: waiting.readUInt32LE(4),
             operation: waiting[8] ?? 0,
+            handle: size >= 13 ? waiting.readUInt32LE(9) : 0,
+            data: Buffer.from(waiting.subarray(Math.min(13, size), size)),
             offset: size >= 21 ? waiting.readBigUInt64LE(13) : 0n,
             bytes: Buffer.from(waiting.subarray(Math.min(21, size), size)),
           });
@@ -44,7 +68,8 @@ function farSide() {
   });
   const answer = (index: number, errno = 0): void => {
     const {id = 0, operation, bytes} = sent[index] ?? {};
-    const isWrite = operation === FILE_OPERATION.writeall;
+    const {writeall, appendall} = FILE_OPERATION;
+    const isWrite = operation === writeall || operation === appendall;
     const payload = errno === 0 && isWrite ? fields(bytes?.length ?? 0) : new Uint8Array(0);
     handler?.onLentData?.(fields(8 + payload.length, id, errno, payload));
   };
@@ -133,7 +158,7 @@ test('all is waited for at the end, and the first failure is told', async (t) =>
   await t.throwsAsync(settled, {message: 'errno 28'});
 });
 
-test('small writes in order go out together, before anything else that is asked', async (t) => {
+test('small writes go out together, before anything else that is asked', async (t) => {
   const {client, sent, answer} = farSide();
   const memory = new WriteBehindMemory();
   const [one, other] = [new WriteBehind(client, 1, memory), new WriteBehind(client, 2, memory)];
@@ -146,7 +171,7 @@ test('small writes in order go out together, before anything else that is asked'
   t.is(sent.length, 0);
   client.request(stat('/')).catch(() => undefined);
   t.is(sent.length, 2);
-  t.deepEqual([sent[0]?.offset, sent[0]?.bytes.toString()], [7n, 'abc']);
+  t.deepEqual(written(sent.slice(0, 1)), [[7n, 'abc']]);
   t.is(sent[1]?.operation, FILE_OPERATION.stat);
 
   await one.write(10n, Buffer.from('d'));
@@ -154,13 +179,13 @@ test('small writes in order go out together, before anything else that is asked'
   await other.write(21n, Buffer.from('f'));
   t.is(sent.length, 2);
   const settled = other.settled();
-  const written = sent.slice(2).map(({offset, bytes}) => [offset, bytes.toString()]);
-  t.deepEqual(written, [
+  t.is(sent.length, 4, 'one of each file');
+  t.deepEqual(written(sent.slice(2)), [
     [10n, 'd'],
     [20n, 'e'],
     [21n, 'f'],
   ]);
-  answer(4);
+  answer(3);
   await settled;
 });
 
@@ -173,9 +198,69 @@ test('a lot that was gathered goes out by itself, and so does a little that noth
     await file.write(BigInt(4096 * index), Buffer.alloc(4096, index));
   }
   t.is(sent.length, 1);
-  t.is(sent[0]?.bytes.length, 131_072);
-  t.is(sent[0]?.bytes[131_071], 31);
+  const [[offset, text] = [1n, '']] = written(sent);
+  t.deepEqual([offset, text.length, text.charCodeAt(131_071)], [0n, 131_072, 31]);
   await file.write(131_072n, Buffer.from('x'));
   while (sent.length === 1) await new Promise(setImmediate);
-  t.is(sent[1]?.bytes.toString(), 'x');
+  t.deepEqual(written(sent.slice(1)), [[131_072n, 'x']]);
+});
+
+test('a thousand bytes here and there have room enough', async (t) => {
+  const {client, sent} = farSide();
+  const file = new WriteBehind(client, 1, new WriteBehindMemory());
+  const wanted = Array.from({length: 20_000}, (_, index) => [BigInt(2 * index), 'x'] as const);
+  for (const [place, text] of wanted) file.take(place, Buffer.from(text));
+  client.release();
+  t.deepEqual(
+    written(sent),
+    wanted.map(([...each]) => each),
+  );
+  t.true(sent.length < 5);
+});
+
+test('whatever is written anywhere by several files, each has the same as if all had been written at once', async (t) => {
+  const write = fc.record({
+    file: fc.nat({max: 1}),
+    place: fc.oneof(fc.constant('end' as const), fc.nat({max: 60}), fc.nat({max: 300_000})),
+    length: fc.oneof(fc.nat({max: 20}), fc.constantFrom(4096, 32_768, 32_769, 131_072)),
+    isOrdered: fc.boolean(),
+  });
+  /** Writes into a file, which is text of one character a byte. */
+  const put = (file: Buffer[], index: number, place: number | 'end', bytes: Buffer): void => {
+    const old = file[index] ?? Buffer.alloc(0);
+    const at = place === 'end' ? old.length : place;
+    const made = Buffer.alloc(Math.max(old.length, at + bytes.length));
+    made.set(old);
+    made.set(bytes, at);
+    file[index] = made;
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(write, {maxLength: 40}), async (writes) => {
+      const {client, sent, answer} = farSide();
+      const memory = new WriteBehindMemory();
+      const files = [0, 1].map((index) => new WriteBehind(client, index, memory));
+      const [wanted, found]: [Buffer[], Buffer[]] = [[], []];
+      let next = 0;
+      for (const [index, {file, place: anywhere, length, isOrdered}] of writes.entries()) {
+        const place = isOrdered && anywhere !== 'end' ? next : anywhere;
+        const bytes = Buffer.alloc(length, 1 + (index % 255));
+        put(wanted, file, place, bytes);
+        files[file]?.take(place === 'end' ? place : BigInt(place), bytes);
+        bytes.fill(0xa5);
+        if (place !== 'end') next = place + length;
+      }
+      client.release();
+      for (const [index, each] of sent.entries()) {
+        if (each.operation === FILE_OPERATION.appendall) put(found, each.handle, 'end', each.data);
+        else
+          for (const [at, text] of written([each]))
+            put(found, each.handle, Number(at), Buffer.from(text, 'latin1'));
+        answer(index);
+      }
+      t.deepEqual(found, wanted);
+      for (const file of files) await file.settled();
+      t.is(memory.bytes, 0);
+    }),
+    {numRuns: 50},
+  );
 });

@@ -19,6 +19,8 @@
 #include "passages.h"
 
 enum { PIECE_BYTES = 65536, ROUNDS = 16, EVENTS = 128 };
+/* What may wait for room at the other end, frame by frame: above it a direction is not read. */
+enum { WAITING_BYTES = 4194304 };
 /* How long it sleeps at most, ms. */
 enum { SLEEP_MS = 10000 };
 
@@ -133,7 +135,7 @@ void forward(int client, int application, struct flow up, struct flow down) {
 }
 
 void forward_divided(int client, int application, const struct flow *output, const struct flow *input,
-                     const struct division *division) {
+                     struct division *division) {
   struct frames *frames = map(2 * sizeof *frames);
   struct way up = {.from = client, .to = application, .flow = output[0], .input = input[0], .frames = frames};
   struct way down = {.from = application, .to = client, .flow = output[1], .input = input[1], .frames = frames + 1};
@@ -199,9 +201,45 @@ static int take_input(struct way *way, const uint8_t *bytes, size_t length, size
   return 1;
 }
 
+static uint8_t out[OWN_FRAMES_BYTES + PIECE_BYTES + FRAMES_MORE_BYTES];
+
+/* Reads what is behind that which waits. Returns as recv(2) does. */
+static ssize_t read_more(struct way *way) {
+  struct flow *input = &way->input;
+  size_t waiting = input->end - input->begin;
+  if (waiting >= WAITING_BYTES) {
+    errno = EAGAIN;
+    return -1;
+  }
+  ssize_t n = recv(way->from, piece, sizeof piece, MSG_DONTWAIT);
+  if (n <= 0) return n;
+  if (input->size - input->end < (size_t)n) {
+    struct flow larger = {.bytes = map(2 * (waiting + sizeof piece)), .size = 2 * (waiting + sizeof piece), .end = waiting};
+    if (!larger.bytes) return -1;
+    memcpy(larger.bytes, input->bytes + input->begin, waiting);
+    free_flow(input);
+    *input = larger;
+  }
+  memcpy(input->bytes + input->end, piece, (size_t)n);
+  input->end += (size_t)n;
+  return n;
+}
+
+/* There is no room for the frame that is next. Returns as `pass` does. */
+static int wait_for_room(struct way *way) {
+  struct flow *input = &way->input;
+  for (;;) {
+    size_t length = frames_updates(way->frames, input->bytes + input->begin, input->end - input->begin, out, sizeof out);
+    if (!write_out(way, out, length)) return -1;
+    if (way->flow.bytes) return 0;
+    if (length) continue;
+    ssize_t n = read_more(way);
+    if (n <= 0) return n == 0 || is_busy() ? 0 : -1;
+  }
+}
+
 /* The same as `pass`, frame by frame. */
 static int pass_frames(struct way *way) {
-  static uint8_t out[OWN_FRAMES_BYTES + PIECE_BYTES + FRAMES_MORE_BYTES];
   for (int round = 0; round < ROUNDS && !way->flow.is_over; round++) {
     int flushed = flush(way);
     if (flushed <= 0) return flushed;
@@ -217,7 +255,7 @@ static int pass_frames(struct way *way) {
     }
     if (n <= 0) return 0;
     if (!take_input(way, bytes, (size_t)n, consumed)) return -1;
-    if (consumed < (size_t)n) return 0;
+    if (consumed < (size_t)n) return way->flow.bytes ? 0 : wait_for_room(way);
   }
   return !way->flow.is_over;
 }

@@ -8,7 +8,7 @@
 
 enum { MOST_PASSAGES = 6144, CHUNK_BYTES = 4096, MOST_CHUNKS = 4096, MOST_KEPT = 4, MOST_CHANGES = 64 };
 /* Streams of a divided connection of HTTP/2 that whoever goes on with it must know. */
-enum { MOST_STREAMS = 64 };
+enum { MOST_STREAMS = 256 };
 /* Nothing but bytes as they are; or something that only we know the rest of. */
 enum passage_state { PASSING, HELD };
 
@@ -59,17 +59,24 @@ struct division_way {
 };
 enum rest { BETWEEN_FRAMES, REST_PASSES, REST_IS_A_FRAME, REST_IS_DROPPED };
 
-/* A stream that does not pass. */
+/* A stream that does not pass, or not by one number. */
 struct division_stream {
-  uint32_t id;
+  uint32_t client, application; /* its numbers; 0: none */
+  uint32_t is_passed; /* enum passed */
   /* The code of a reset that either end is still to get; NO_RESET: none. */
   uint32_t tell_client, tell_application;
+  /* What the application takes of its DATA, where the client may send `debt` more than that; else NO_WINDOW. */
+  uint32_t window, debt;
 };
+enum passed { IS_SILENT, PASSES, PASSES_LATER /* its HEADERS are among what was not passed on */ };
 enum { NO_RESET = 0xffff };
+#define NO_WINDOW UINT32_MAX
 
 /* What of a connection of HTTP/2 is not the application's: forwarding-frames.c. Nothing but words, as JavaScript has it. */
 struct division {
   struct division_way up, down;
+  uint32_t last_client, last_application; /* the largest numbers so far */
+  uint32_t is_renumbered; /* some streams have two numbers: of those so far, only the ones that follow pass */
   uint32_t stream_count;
   struct division_stream streams[MOST_STREAMS];
 };

@@ -133,10 +133,10 @@ static int inherit(const struct direction *d, const struct side *from, const str
   return !is_unknown && recover_flow(&d->unwritten, from, place, read, flow);
 }
 
-static void take_over(const struct passage *p) {
+static void take_over(struct passage *p) {
   struct flow up = {0}, down = {0}, up_output = {0}, down_output = {0};
   const struct side none = {.fd = -1}, *application = p->application.fd >= 0 ? &p->application : &none;
-  const struct division *division = p->is_divided ? &p->divisions[p->is_divided - 1] : NULL;
+  struct division *division = p->is_divided ? &p->divisions[p->is_divided - 1] : NULL;
   int is_known = p->state == PASSING && inherit(&p->up, &p->client, application, &up, division ? &up_output : NULL);
   if (is_known && application->fd >= 0)
     is_known = inherit(&p->down, application, &p->client, &down, division ? &down_output : NULL);

@@ -21,9 +21,12 @@ static void go_on(int way) {
   size_t consumed, own = frames_own(&ways[way], out);
   size_t passed = frames_pass(&ways[way], waiting[way], waiting_length[way], out + own, &consumed);
   if (own > OWN_FRAMES_BYTES || passed > waiting_length[way] + FRAMES_MORE_BYTES) abort();
+  int is_stopped = consumed < waiting_length[way];
   waiting_length[way] -= consumed;
   memmove(waiting[way], waiting[way] + consumed, waiting_length[way]);
-  uint32_t length = (uint32_t)(own + passed);
+  size_t at = own + passed;
+  if (is_stopped) at += frames_updates(&ways[way], waiting[way], waiting_length[way], out + at, sizeof out - at);
+  uint32_t length = (uint32_t)at;
   putchar(way);
   fwrite(&length, sizeof length, 1, stdout);
   fwrite(out, 1, length, stdout);
@@ -43,6 +46,7 @@ int main(void) {
     if (way > 1 || length > ROOM - waiting_length[way] || !read_all(waiting[way] + waiting_length[way], length)) return 1;
     waiting_length[way] += length;
     go_on(way);
+    go_on(way); /* what is said between frames comes first */
     while (can_go_on(0) || can_go_on(1)) go_on(can_go_on(0) ? 0 : 1);
   }
   for (int i = 0; i < 2; i++) {

@@ -132,6 +132,17 @@ here(
   },
 );
 
+here(
+  'so they do when a filter of bodies thinks about each request, and others overtake it',
+  async (t) => {
+    t.deepEqual(await run('killedThinking'), {
+      byProgram: ['a'],
+      streams: ['application'],
+      isOwn: true,
+    });
+  },
+);
+
 interface Calls extends Record<'before' | 'ownBefore' | 'after' | 'ownAfter', object> {
   peers: number;
 }

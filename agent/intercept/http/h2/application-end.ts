@@ -44,9 +44,10 @@ export class ApplicationEnd implements ConnectionEvents {
     const stream = streams.ofApplication.get(streamId);
     if (stream === undefined || !stream.isDownOpen) {
       const {fields} = block;
-      if (isVerbatim || streams.isEndedByClient(streamId))
-        client.heads.pass(streamId, {fields, more: undefined, block, isLast});
-      else client.heads.skip();
+      const ended = streams.ended.find(({applicationId}) => applicationId === streamId);
+      const id = isVerbatim ? streamId : ended?.id;
+      if (id === undefined) client.heads.skip();
+      else client.heads.pass(id, {fields, more: undefined, block, isLast});
       return;
     }
     const isAnswer = isFinalAnswer(block);
@@ -143,13 +144,13 @@ export class ApplicationEnd implements ConnectionEvents {
     }
     const stream = streams.ofApplication.get(id);
     if (stream === undefined) return;
-    if (stream.exchange === undefined) {
+    const {backlog} = stream;
+    if (backlog === undefined) {
       if (stream.isUpOpen) client.output.pass(application.reader, stream.id);
       return;
     }
-    stream.applicationWindow += bytes;
-    if (stream.applicationWindow > MAX_31) throw new Http2Error(FLOW_CONTROL_ERROR);
-    stream.exchange.onRoom();
+    if (backlog.window + bytes > MAX_31) throw new Http2Error(FLOW_CONTROL_ERROR);
+    backlog.onWindow(bytes);
   }
 
   // ---- the connection ----

@@ -31,6 +31,15 @@ export class BodyQueue {
     return this.#bytes;
   }
 
+  /** The same, in pieces; and the trailers behind them. */
+  get pieces(): readonly Buffer[] {
+    return this.#queue;
+  }
+
+  get trailers(): readonly Field[] | undefined {
+    return this.#trailers;
+  }
+
   /** Everything was sent, or nothing will be. */
   get isDone(): boolean {
     return this.#isDone;
@@ -55,8 +64,8 @@ export class BodyQueue {
     if (isLent && left !== undefined) this.#queue[this.#queue.length - 1] = Buffer.from(left);
   }
 
-  /** It ends with trailers. */
-  end(trailers: readonly Field[]): void {
+  /** It ends, maybe with trailers. */
+  end(trailers: readonly Field[] | undefined): void {
     this.#hasEnded = true;
     this.#trailers = trailers;
     this.flush();
@@ -67,14 +76,6 @@ export class BodyQueue {
     this.#sink = sink;
     this.#isDone = isWhole;
     this.flush();
-  }
-
-  /** Begins anew, with what was added before; the stream is not known yet. */
-  restart(bytes: readonly Buffer[]): void {
-    this.#sink = undefined;
-    this.#queue = bytes.filter(({length}) => length > 0);
-    this.#bytes = bytes.reduce((sum, {length}) => sum + length, 0);
-    this.#isDone = false;
   }
 
   /** Nothing is sent any more. */

@@ -116,7 +116,7 @@ export class ClientEnd implements ConnectionEvents {
 
   #onTrailers(stream: Stream, block: Block, isLast: boolean): void {
     const {streams, up, application, isVerbatim} = this.#parts;
-    const {exchange, applicationId} = stream;
+    const {exchange, backlog, applicationId} = stream;
     const {fields} = block;
     if (!stream.isUpOpen && !isVerbatim) {
       application?.heads.skip();
@@ -125,9 +125,10 @@ export class ClientEnd implements ConnectionEvents {
     }
     if (stream.isUpOpen) for (const copy of stream.copies) copy.end(fields);
     if (isLast) stream.isUpOpen = false;
-    if (exchange !== undefined) {
+    const kept = exchange ?? backlog;
+    if (kept !== undefined) {
       application?.heads.skip();
-      if (isLast) exchange.onTrailers(fields);
+      if (isLast) kept.onTrailers(fields);
       else streams.resetBoth(stream, PROTOCOL_ERROR);
     } else if (up.isHeld(applicationId)) {
       application?.heads.skip();
@@ -161,9 +162,10 @@ export class ClientEnd implements ConnectionEvents {
       return;
     }
     noteBody(stream, frame);
-    if (stream.exchange !== undefined) {
+    const kept = stream.exchange ?? stream.backlog;
+    if (kept !== undefined) {
       exchanges.took(flowBytes);
-      stream.exchange.onBody(frame);
+      kept.onBody(frame);
     } else if (up.pass(frame, stream.applicationId) && !stream.isUpOpen) stream.isSent = true;
     if (!stream.isUpOpen) streams.forgetIfOver(stream);
   }
@@ -178,7 +180,7 @@ export class ClientEnd implements ConnectionEvents {
     }
     if (stream === undefined) return;
     if (stream.applicationId === 0 && !this.#resets.take()) throw new Http2Error(ENHANCE_YOUR_CALM);
-    if (stream.applicationId > 0) streams.noteEnded(id);
+    if (stream.applicationId > 0) streams.noteEnded(stream);
     streams.resetApplication(stream, code);
   }
 
@@ -267,8 +269,7 @@ export class ClientEnd implements ConnectionEvents {
     if (change === 0) return;
     for (const stream of streams.ofClient.values()) {
       stream.exchange?.changeReceiveWindow(change);
-      if (stream.applicationId > 0) stream.applicationWindow += change;
-      stream.exchange?.onRoom();
+      stream.backlog?.changeWindows(change);
     }
   }
 

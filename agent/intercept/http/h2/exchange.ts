@@ -1,6 +1,6 @@
 /**
- * A stream that is not simply passed on: for whom it is takes time to find out, or a program answers it, or has lost
- * it.
+ * A stream that is not the application's: for whom it is takes time to find out, or a program answers it. If that has lost it, or
+ * it turns out to be the application's, it is no exchange any more (`leave`).
  *
  * The client's side of it is ours then: what he may send, and what he takes of the answer. Bytes flow both ways at once,
  * and neither side sends more than the other takes. What was sent of a request is kept up to a limit until the
@@ -8,6 +8,7 @@
  */
 
 import {type HeaderChange, LOST_REQUEST_TEXT} from '../response-head.ts';
+import type {RequestRest} from './backlog.ts';
 import type {Block} from './blocks.ts';
 import {BodyQueue, type Sink} from './body-queue.ts';
 import type {RequestCopy} from './copies.ts';
@@ -107,14 +108,25 @@ export class Exchange implements AnswerEvents, Sink {
     this.#answer = new BodyQueue((bytes) => this.#program?.consumed(bytes));
   }
 
-  /** What was sent can be sent again. */
-  get canMove(): boolean {
-    return this.#saved !== undefined;
-  }
-
   /** Somebody was asked, who may have done something. */
   get isAsked(): boolean {
     return this.#isAsked;
+  }
+
+  /** What has come of the request, as long as all of it is there. */
+  get rest(): RequestRest | undefined {
+    if (this.#saved === undefined) return undefined;
+    return {
+      pieces: this.#saved,
+      hasEnded: this.#hasEnded,
+      trailers: this.#trailers,
+      receiveWindow: this.#receiveWindow,
+    };
+  }
+
+  /** Who gets copies of it. */
+  get copies(): readonly RequestCopy[] {
+    return this.#copies;
   }
 
   /** Nothing more happens to it. */
@@ -165,17 +177,10 @@ export class Exchange implements AnswerEvents, Sink {
     this.#note();
   }
 
-  /** Gives the request to the application, whose answer is passed on without us. */
-  move(sink: Sink): void {
-    if (this.#isAsked) {
-      // What was sent already was granted anew then.
-      this.#advance += this.#savedBytes - this.#request.bytes;
-      this.#request.restart(this.#saved ?? []);
-    }
-    this.#isAsked = true;
-    this.#program = this.#saved = undefined;
-    this.#request.start(sink, this.isWhole);
-    this.#note();
+  /** It is somebody else's from now on: the request, and who gets copies. */
+  leave(): void {
+    this.#isOver = true;
+    this.#stop();
   }
 
   /** Says that nobody will answer. */
@@ -257,6 +262,10 @@ export class Exchange implements AnswerEvents, Sink {
     if (this.#isOver) return;
     this.#isOver = true;
     if (!this.#hasEnded) for (const copy of this.#copies) copy.cancel();
+    this.#stop();
+  }
+
+  #stop(): void {
     this.#program = this.#saved = undefined;
     this.#request.stop();
     this.#answer.stop();

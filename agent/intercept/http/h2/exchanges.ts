@@ -16,8 +16,10 @@ import type {Stream} from './streams.ts';
 const KEPT_BYTES = 4_194_304;
 
 export class Exchanges implements ExchangeHost {
-  /** An exchange waits for room to send a request to the application. */
+  /** A request waits for room to be sent to the application. */
   isRequestWaiting = false;
+  /** Requests that programs have got. */
+  askedCount = 0;
   readonly #parts: Parts;
   #isAnswerWaiting = false;
   #keptBytes = 0;
@@ -70,7 +72,7 @@ export class Exchanges implements ExchangeHost {
     }
     if (this.isRequestWaiting) {
       this.isRequestWaiting = false;
-      for (const {exchange} of streams.ofApplication.values()) exchange?.onRoom();
+      for (const {backlog} of streams.ofApplication.values()) backlog?.onRoom();
     }
     if (this.#isAnswerWaiting) {
       this.#isAnswerWaiting = false;

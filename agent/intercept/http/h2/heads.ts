@@ -8,11 +8,11 @@
  */
 
 import type {Block, Blocks} from './blocks.ts';
-import {type FrameReader, writeUint32} from './frames.ts';
+import {type FrameReader, frameHeader, writeUint32} from './frames.ts';
 import {Encoder, NO_TABLE} from './hpack/encoder.ts';
 import type {Field} from './hpack/field.ts';
 import type {HeadersExtras, Output} from './output.ts';
-import {MAX_31} from './protocol.ts';
+import {END_HEADERS, END_STREAM, HEADERS, MAX_31} from './protocol.ts';
 
 /** The connection whose blocks pass. */
 export interface HeadSource {
@@ -106,6 +106,16 @@ export class Heads {
     this.#tableLimit = MAX_31;
     this.passBlocksOf(source);
     return true;
+  }
+
+  /** Fields in one frame, as they would be sent; undefined where it would take more than that. */
+  frameOf(streamId: number, fields: readonly Field[], isLast: boolean): Buffer | undefined {
+    if (this.#source === undefined || this.#unsaidLimit() !== undefined) return undefined;
+    const block = this.#encoder.encode(fields);
+    const {length} = block;
+    if (length > this.#output.maxFrameBytes) return undefined;
+    const flags = END_HEADERS | (isLast ? END_STREAM : 0);
+    return Buffer.concat([frameHeader({length, type: HEADERS, flags, streamId}), block]);
   }
 
   /** Sends fields; those of a block are encoded once for as long as that stays the same. */

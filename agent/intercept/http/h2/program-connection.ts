@@ -116,6 +116,8 @@ export class ProgramConnection implements ConnectionEvents, LinkEvents {
     this.#owner = owner;
     this.#link = new Link(socket, this, this);
     const {output} = this.#link;
+    // Before a program gets a request, it has to be noted that it is the program's (Succession).
+    output.isWhole = true;
     output.write(PREFACE);
     output.settings([
       [ENABLE_PUSH, 0],

@@ -241,7 +241,7 @@ export class Http2Relay implements Parts {
     if (!this.#isVerbatim && !this.#isRaw) {
       toApplication?.gather();
       client.output.gather();
-      this.#succession.note(this.#isEnding);
+      this.#succession.note();
     }
     toApplication?.flush();
     client.output.flush();
@@ -354,8 +354,7 @@ export class Http2Relay implements Parts {
   #letGo(): void {
     const {client} = this;
     if (this.#isRaw || this.#isEnding || client.socket.isClosed) return;
-    // Whoever went on with it would get answers to our PING.
-    this.context.connection.passage.hold();
+    this.divide();
     client.output.goaway(MAX_31, NO_ERROR, NOTHING);
     this.#clientEnd.probe(() => this.#takeNoMore());
     this.#turn();

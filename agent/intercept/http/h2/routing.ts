@@ -6,13 +6,11 @@
 import type {FilterSubject} from '../filter/matcher.ts';
 import type {Route} from '../route.ts';
 import type {HttpSubscription} from '../types.ts';
-import type {Block} from './blocks.ts';
-import type {Sink} from './body-queue.ts';
+import {Backlog} from './backlog.ts';
 import {Copies} from './copies.ts';
 import type {Exchange, Request} from './exchange.ts';
 import {type RequestHead, requestHeadOf} from './head.ts';
 import {Hold} from './hold.ts';
-import {WRITE_BYTES} from './limits.ts';
 import type {Link} from './link.ts';
 import type {HeadersExtras} from './output.ts';
 import type {Parts} from './parts.ts';
@@ -161,6 +159,7 @@ export class Routing {
     const {counters} = this.#parts.context;
     if (connection !== undefined) {
       counters.stolenRequests++;
+      this.#parts.exchanges.askedCount++;
       exchange.ask(connection);
       return;
     }
@@ -173,7 +172,7 @@ export class Routing {
     if (exchange.isOver) return;
     const {counters} = this.#parts.context;
     counters.movedRequests++;
-    if (exchange.canMove) {
+    if (exchange.rest !== undefined) {
       this.#pass(stream, exchange, undefined);
       return;
     }
@@ -221,10 +220,16 @@ export class Routing {
       return;
     }
     application.heads.send(applicationId, head, extras);
-    stream.applicationWindow = application.windowBytes;
     if (exchange.windowUpdates > 0)
       toApplication.windowUpdate(applicationId, exchange.windowUpdates);
-    exchange.move(new ApplicationSink(this.#parts, stream, application));
+    const {rest, copies} = exchange;
+    exchange.leave();
+    streams.settle(stream);
+    stream.copies.push(...copies);
+    if (isWhole || rest === undefined) return;
+    streams.exchanged.add(stream);
+    stream.backlog = new Backlog(this.#parts, stream, {application, rest});
+    stream.backlog.start();
   }
 
   /** Passes a request on as it came, also one that the application, by a GOAWAY, will not look at. */
@@ -240,39 +245,5 @@ export class Routing {
     }
     const head = {fields: block.fields, more: undefined, block, isLast: isWhole};
     application.heads.pass(stream.id, head);
-  }
-}
-
-/** What is left of an exchange that the application has: the request, of which it takes what it says. */
-class ApplicationSink implements Sink {
-  readonly #parts: Parts;
-  readonly #stream: Stream;
-  readonly #application: Link;
-
-  constructor(parts: Parts, stream: Stream, application: Link) {
-    this.#parts = parts;
-    this.#stream = stream;
-    this.#application = application;
-  }
-
-  get room(): number {
-    const {toApplication, up, exchanges} = this.#parts;
-    const {socket, output} = this.#application;
-    const isFull = toApplication === undefined || socket.bufferedBytes >= WRITE_BYTES;
-    const room = isFull ? 0 : up.room;
-    if (room === 0) exchanges.isRequestWaiting = true;
-    return Math.min(this.#stream.applicationWindow, room, output.maxFrameBytes);
-  }
-
-  sendData(bytes: Uint8Array, isLast: boolean): void {
-    this.#stream.applicationWindow -= bytes.length;
-    this.#parts.up.sentElse(bytes.length);
-    this.#application.output.data(this.#stream.applicationId, bytes, isLast);
-    if (isLast) this.#parts.streams.sent(this.#stream);
-  }
-
-  sendTrailers(fields: Block['fields']): void {
-    this.#application.heads.send(this.#stream.applicationId, {fields, isLast: true});
-    this.#parts.streams.sent(this.#stream);
   }
 }

@@ -6,6 +6,7 @@
  * ones.
  */
 
+import type {Backlog} from './backlog.ts';
 import type {RequestCopy} from './copies.ts';
 import type {Exchange} from './exchange.ts';
 import type {Parts} from './parts.ts';
@@ -23,10 +24,9 @@ export class Stream {
   isDownOpen = true;
   /** The application was sent all. */
   isSent = false;
-  /** What the application takes, where that is ours to know. */
-  applicationWindow = 0;
-  /** Undefined: it is passed on as it is. */
+  /** It is not the application's, or not yet; or it is, and some of it is still on its way. Neither: it is passed on as it is. */
   exchange: Exchange | undefined;
+  backlog: Backlog | undefined;
   readonly copies: RequestCopy[] = [];
 
   constructor(id: number) {
@@ -56,8 +56,8 @@ export class Streams {
   #lastApplicationId = -1;
   /** Those that have another number for the application. */
   readonly #renumbered = new Set<Stream>();
-  /** The latest of the application's that the client has ended. */
-  readonly #endedIds = new Uint32Array(MOST_LATE);
+  /** The latest. */
+  readonly #ended: Stream[] = [];
   #lateCount = 0;
   #endedCount = 0;
 
@@ -78,14 +78,19 @@ export class Streams {
     return this.#renumbered.size === 0 && this.#lastApplicationId <= this.lastId;
   }
 
-  /** What the application still says of a stream is the client's to leave aside: he has ended it. */
-  isEndedByClient(id: number): boolean {
-    return this.haveOneNumber && this.#endedIds.includes(id);
+  /** The largest number that the application has; -1: none. */
+  get lastApplicationId(): number {
+    return this.#lastApplicationId;
+  }
+
+  /** Streams of the application's that the client has ended: what it still says of them is his to leave aside. */
+  get ended(): readonly Stream[] {
+    return this.#ended;
   }
 
   /** The client has ended a stream of the application's. */
-  noteEnded(id: number): void {
-    this.#endedIds[this.#endedCount++ % MOST_LATE] = id;
+  noteEnded(stream: Stream): void {
+    this.#ended[this.#endedCount++ % MOST_LATE] = stream;
   }
 
   /** The application does not have a stream that the client has begun. */
@@ -144,11 +149,17 @@ export class Streams {
     if (stream.isSent) this.ofApplication.delete(stream.applicationId);
     const isOver = !stream.isUpOpen && this.ofClient.delete(stream.id);
     if (!this.ofClient.has(stream.id) && !this.ofApplication.has(stream.applicationId))
-      this.#ended(stream);
+      this.#forgotten(stream);
     if (isOver) this.#tellIfIdle();
   }
 
-  #ended(stream: Stream): void {
+  /** It is passed on as it is, from now on. */
+  settle(stream: Stream): void {
+    stream.exchange = stream.backlog = undefined;
+    this.exchanged.delete(stream);
+  }
+
+  #forgotten(stream: Stream): void {
     this.#renumbered.delete(stream);
     if (this.exchanged.delete(stream) && stream.applicationId === 0) this.noteLate(stream.id);
   }
@@ -160,8 +171,9 @@ export class Streams {
     this.#parts.down.forget(stream.id);
     if (stream.applicationId > 0) this.#parts.up.forget(stream.applicationId);
     stream.exchange?.cancel(code);
+    stream.backlog?.stop();
     if (stream.isUpOpen) for (const copy of stream.copies) copy.cancel();
-    this.#ended(stream);
+    this.#forgotten(stream);
     this.#tellIfIdle();
   }
 

@@ -3,13 +3,14 @@
  * programs have, which nobody answers then, and else as it is (layer/native/forwarding-frames.c).
  *
  * Theory of operation. What is said leaves at the end of a turn. Before it does, it is noted as a whole, with what was read by then, and
- * what has to be known besides: which streams do not pass, what is left of a frame, and what flow control owes. DATA that waits for a
- * window counts as not read. Whoever goes on says what the kernel does not have of it, and reads on from there. Frames that were read
- * since, nobody has done anything with; they are read anew.
+ * what has to be known besides: which streams do not pass, or not by one number; what is left of a frame; and what flow control owes.
+ * DATA that waits for a window counts as not read, and so do requests that the application does not have yet (`unsent.ts`): whoever goes
+ * on asks no filter. He says what the kernel does not have of all this, and reads on from there. Frames that were read since, nobody has
+ * done anything with; they are read anew.
  *
- * A process that knows as little can't encode heads, or give streams other numbers. So the client is asked to do without a table of
- * compression once that is not the application's any more (`ClientEnd.forbidTable`). Until it does, with streams that have other numbers,
- * and while we end it, the connection would be lost.
+ * A process that knows as little can't encode heads. So the client is asked to do without a table of compression once that is not the
+ * application's any more (`ClientEnd.forbidTable`). Until it does, and until it has answered a PING of ours, the connection would be
+ * lost.
  */
 
 import type {Passage} from '../../../../sockets/passage.ts';
@@ -17,29 +18,26 @@ import type {ClientEnd} from './client-end.ts';
 import {frameHeader} from './frames.ts';
 import type {Link} from './link.ts';
 import type {Parts} from './parts.ts';
-import {CANCEL, DATA, END_STREAM, INTERNAL_ERROR, MAX_31, REFUSED_STREAM} from './protocol.ts';
+import {CANCEL, DATA, END_STREAM, INTERNAL_ERROR, REFUSED_STREAM} from './protocol.ts';
 import type {Stream} from './streams.ts';
+import {NO_WINDOW, type Unsent, unsentOf} from './unsent.ts';
 import type {Way} from './way.ts';
 
 /** As layer/native/passages.h has them. */
-const MOST_STREAMS = 64;
+const MOST_STREAMS = 256;
 const NO_RESET = 0xffff;
+const [IS_SILENT, PASSES, PASSES_LATER] = [0, 1, 2];
 const [BETWEEN_FRAMES, REST_PASSES, REST_IS_A_FRAME, REST_IS_DROPPED] = [0, 1, 2, 3];
 const WAY_WORDS = 8;
-const STREAM_WORDS = 3;
-const STREAMS_AT = 2 * WAY_WORDS + 1;
-/** What may wait for a receiver's window: more than that is not copied again and again. */
-const HELD_BYTES = 131_072;
+const STREAM_WORDS = 7;
+const STREAMS_AT = 2 * WAY_WORDS + 4;
+/** What may wait for a receiver's window, or for a filter: more than that is not copied again and again. */
+const WAITING_BYTES = 524_288;
+
+const NOTHING: Buffer[] = [];
 
 /** A division, for as long as it takes to note it. */
 const words = new Uint32Array(STREAMS_AT + MOST_STREAMS * STREAM_WORDS);
-
-function writeStream(number: number, id: number, forClient: number, forApplication: number): void {
-  const at = STREAMS_AT + number * STREAM_WORDS;
-  words[at] = id;
-  words[at + 1] = forClient;
-  words[at + 2] = forApplication;
-}
 
 /** One direction. */
 interface Direction {
@@ -53,8 +51,13 @@ export class Succession {
   readonly #parts: Parts;
   readonly #client: ClientEnd;
   readonly #passage: Passage;
-  /** What was said and heard when it was noted last. */
+  /** What was said and heard when it was noted last, and how many requests programs had got. */
   #notedBytes = -1;
+  #notedCount = 0;
+  /** Of what is being noted: streams; and requests that the application does not have. */
+  #count = 0;
+  readonly #unsent = new Map<Stream, Unsent>();
+  #unsentBytes = 0;
 
   constructor(parts: Parts, client: ClientEnd) {
     this.#parts = parts;
@@ -62,79 +65,174 @@ export class Succession {
     this.#passage = parts.context.connection.passage;
   }
 
-  /** The turn of a divided connection is over, and what was said is the sockets'. `isEnding`: we end it. */
-  note(isEnding: boolean): void {
+  /** The turn of a divided connection is over, and what was said is the sockets'. */
+  note(): void {
     const {bytes} = this.#passage;
-    if (bytes === this.#notedBytes) return;
+    const {askedCount} = this.#parts.exchanges;
+    if (bytes === this.#notedBytes && askedCount === this.#notedCount) return;
     this.#notedBytes = bytes;
-    if (isEnding || !this.#divide()) this.#passage.hold();
+    this.#notedCount = askedCount;
+    const {application, client} = this.#parts;
+    const canGoOn = application !== undefined && this.#canGoOn(application, client);
+    if (!canGoOn || !this.#divide(application, client)) this.#passage.hold();
   }
 
-  /** Returns whether another process could go on. */
-  #divide(): boolean {
-    const {application, client, up: upWay, down: downWay} = this.#parts;
-    if (application === undefined || !this.#canGoOn(application, client)) return false;
+  #canGoOn(application: Link, client: Link): boolean {
+    const isThere = this.#parts.toApplication !== undefined;
+    return isThere && application.isQuiet && client.isQuiet && this.#client.isQuiet;
+  }
+
+  /** Returns whether another process could go on; if need be, without the requests that the application does not have. */
+  #divide(application: Link, client: Link): boolean {
+    this.#findUnsent(application);
+    const isNoted = this.#noteAll(application, client);
+    if (isNoted || this.#unsent.size === 0) return isNoted;
+    this.#unsent.clear();
+    this.#unsentBytes = 0;
+    return this.#noteAll(application, client);
+  }
+
+  #noteAll(application: Link, client: Link): boolean {
+    const {up: upWay, down: downWay} = this.#parts;
     if (!this.#writeStreams()) return false;
     const up = this.#writeWay(0, {link: client, to: application, way: upWay, isUp: true});
     const ofDown = {link: application, to: client, way: downWay, isUp: false};
     const down = this.#writeWay(WAY_WORDS, ofDown);
+    words[STREAMS_AT - 1] = this.#count;
     return up !== undefined && down !== undefined && this.#passage.divide(words, up, down);
   }
 
-  #canGoOn(application: Link, client: Link): boolean {
-    const {streams, toApplication} = this.#parts;
-    return (
-      toApplication !== undefined &&
-      application.isQuiet &&
-      client.isQuiet &&
-      streams.haveOneNumber &&
-      streams.lastOfClient === MAX_31 &&
-      streams.lastOfApplication === MAX_31 &&
-      this.#client.isQuiet
-    );
+  // ---- streams ----
+
+  #findUnsent(application: Link): void {
+    this.#unsent.clear();
+    this.#unsentBytes = 0;
+    let room = WAITING_BYTES - this.#parts.up.heldBytes;
+    for (const stream of this.#parts.streams.exchanged) {
+      const unsent = unsentOf(stream, application);
+      if (unsent === undefined || unsent.bytes > room) continue;
+      this.#unsent.set(stream, unsent);
+      room -= unsent.bytes;
+      this.#unsentBytes += unsent.bytes;
+    }
   }
 
   /** Returns whether there are not too many. */
   #writeStreams(): boolean {
-    const {ofClient, ofApplication, exchanged, lateIds} = this.#parts.streams;
-    let count = 0;
+    const {streams} = this.#parts;
+    const {exchanged, lateIds, lastId} = streams;
+    let {lastApplicationId, haveOneNumber} = streams;
+    this.#count = 0;
     for (const stream of exchanged) {
-      const {id, applicationId} = stream;
-      if (stream.isSent && !stream.isUpOpen && applicationId > 0) continue;
-      if (count === MOST_STREAMS) return false;
-      const isKnown = applicationId > 0 && ofApplication.has(applicationId);
-      writeStream(count++, id, codeOf(stream, ofClient.has(id)), isKnown ? CANCEL : NO_RESET);
+      let {applicationId} = stream;
+      const passed = applicationId === 0 ? PASSES_LATER : PASSES;
+      const unsent = this.#unsent.get(stream);
+      if (unsent === undefined) {
+        if (!this.#writeSilent(stream)) return false;
+        continue;
+      }
+      if (applicationId === 0) {
+        applicationId = lastApplicationId = Math.max(lastApplicationId + 2, stream.id);
+        haveOneNumber &&= applicationId === stream.id;
+      }
+      if (!this.#writeStream(stream.id, applicationId, {passed, ...unsent})) return false;
     }
-    for (const id of lateIds) {
-      if (count < MOST_STREAMS && id > 0) writeStream(count++, id, NO_RESET, NO_RESET);
-    }
-    words[STREAMS_AT - 1] = count;
+    haveOneNumber &&= lastApplicationId <= lastId;
+    words[STREAMS_AT - 4] = lastId;
+    words[STREAMS_AT - 3] = Math.max(lastApplicationId, 0);
+    words[STREAMS_AT - 2] = haveOneNumber ? 0 : 1;
+    if (!haveOneNumber) return this.#writePassing();
+    for (const id of lateIds) if (id > 0) this.#writeStream(id, 0, {passed: IS_SILENT});
     return true;
   }
+
+  /** A stream that is a program's, or can't go on. */
+  #writeSilent(stream: Stream): boolean {
+    const {ofClient, ofApplication} = this.#parts.streams;
+    const {id, applicationId} = stream;
+    const isKnown = applicationId > 0 && ofApplication.has(applicationId);
+    const forClient = codeOf(stream, ofClient.has(id));
+    const forApplication = isKnown ? CANCEL : NO_RESET;
+    return this.#writeStream(id, applicationId, {passed: IS_SILENT, forClient, forApplication});
+  }
+
+  /** Where streams have two numbers, all that pass have to be known, and those that the application may still speak of. */
+  #writePassing(): boolean {
+    const {ofClient, ofApplication, exchanged, ended} = this.#parts.streams;
+    for (const stream of new Set([...ofClient.values(), ...ofApplication.values(), ...ended])) {
+      const {id, applicationId} = stream;
+      const isPassing = applicationId % 2 === 1 && !exchanged.has(stream);
+      if (isPassing && !this.#writeStream(id, applicationId, {passed: PASSES})) return false;
+    }
+    return true;
+  }
+
+  #writeStream(
+    id: number,
+    applicationId: number,
+    how: {
+      readonly passed: number;
+      readonly forClient?: number;
+      readonly forApplication?: number;
+      readonly window?: number;
+      readonly debt?: number;
+    },
+  ): boolean {
+    if (this.#count === MOST_STREAMS) return false;
+    const at = STREAMS_AT + this.#count++ * STREAM_WORDS;
+    words[at] = id;
+    words[at + 1] = applicationId;
+    words[at + 2] = how.passed;
+    words[at + 3] = how.forClient ?? NO_RESET;
+    words[at + 4] = how.forApplication ?? NO_RESET;
+    words[at + 5] = how.window ?? NO_WINDOW;
+    words[at + 6] = how.debt ?? 0;
+    return true;
+  }
+
+  // ---- directions ----
 
   /** Returns what was read and not passed on, as frames and a part of one; undefined where that is not all. */
   #writeWay(at: number, direction: Direction): readonly Uint8Array[] | undefined {
     const {link, way, isUp} = direction;
     const {left, dataLeft, streamId, isEndOfStream} = link.reader;
-    const held = way.heldBytes > HELD_BYTES ? undefined : way.heldFrames();
-    if (held === undefined) return undefined;
+    const waiting = this.#waitingOf(direction);
+    if (waiting === undefined) return undefined;
     let rest = this.#restOf(direction);
-    if (held.length > 0 && left > 0) {
+    if (waiting.length > 0 && left > 0) {
       // The rest of a frame comes behind what waits, as a frame of its own.
-      if (rest !== REST_IS_A_FRAME || left > dataLeft) return undefined;
-      const flags = isEndOfStream ? END_STREAM : 0;
-      held.push(frameHeader({length: dataLeft, type: DATA, flags, streamId}));
+      if (rest === REST_PASSES || (rest === REST_IS_A_FRAME && left > dataLeft)) return undefined;
+      const isDropped = rest === REST_IS_DROPPED;
+      const [id, applicationId] = isUp ? [streamId, 0] : [0, streamId];
+      if (isDropped && !this.#writeStream(id, applicationId, {passed: IS_SILENT})) return undefined;
+      const flags = !isDropped && isEndOfStream ? END_STREAM : 0;
+      waiting.push(frameHeader({length: left, type: DATA, flags, streamId}));
       rest = BETWEEN_FRAMES;
     }
+    const untold = way.untold + (isUp ? this.#parts.exchanges.owedBytes : 0);
+    const unsent = isUp ? this.#unsentBytes : 0;
+    // What the application will get besides, the client was told that he may send anew (Way.sentElse).
     words[at] = Math.max(way.window, 0);
-    words[at + 1] = way.debt;
-    words[at + 2] = way.untold + (isUp ? this.#parts.exchanges.owedBytes : 0);
+    words[at + 1] = way.debt + Math.max(unsent - untold, 0);
+    words[at + 2] = Math.max(untold - unsent, 0);
     words[at + 3] = rest;
     words[at + 4] = left;
     words[at + 5] = dataLeft;
     words[at + 6] = streamId;
     words[at + 7] = isEndOfStream ? 1 : 0;
-    return held.length === 0 ? link.unread : [...held, ...link.unread];
+    return waiting.length === 0 ? link.unread : [...waiting, ...link.unread];
+  }
+
+  /** What waits, as its sender would send it; undefined where it is too much, or something else. */
+  #waitingOf({way, isUp}: Direction): Buffer[] | undefined {
+    const {ofClient, ofApplication} = this.#parts.streams;
+    if (!way.isHolding && (!isUp || this.#unsent.size === 0)) return NOTHING;
+    if (way.heldBytes > WAITING_BYTES) return undefined;
+    const held = way.heldFrames((id) => {
+      return (isUp ? ofApplication.get(id)?.id : ofClient.get(id)?.applicationId) ?? id;
+    });
+    if (!isUp || held === undefined) return held;
+    return [...held, ...[...this.#unsent.values()].flatMap(({frames}) => frames)];
   }
 
   /** What becomes of the rest of a frame of which a part was read. */
@@ -142,15 +240,16 @@ export class Succession {
     const {left, streamId} = link.reader;
     if (left === 0) return BETWEEN_FRAMES;
     if (to.output.isOpen) return REST_PASSES;
-    const {ofClient, ofApplication} = this.#parts.streams;
+    const {ofClient, ofApplication, exchanged} = this.#parts.streams;
     const stream = (isUp ? ofClient : ofApplication).get(streamId);
-    const isPassed = isUp ? stream?.exchange === undefined : stream?.isDownOpen === true;
-    return stream !== undefined && isPassed ? REST_IS_A_FRAME : REST_IS_DROPPED;
+    if (stream === undefined) return REST_IS_DROPPED;
+    const isPassed = isUp ? !exchanged.has(stream) || this.#unsent.has(stream) : stream.isDownOpen;
+    return isPassed ? REST_IS_A_FRAME : REST_IS_DROPPED;
   }
 }
 
 /** What the client is to be told of a stream that nobody answers any more. */
-function codeOf({exchange}: Stream, isOpen: boolean): number {
+function codeOf({exchange, backlog}: Stream, isOpen: boolean): number {
   if (!isOpen) return NO_RESET;
-  return exchange?.isAsked === true ? INTERNAL_ERROR : REFUSED_STREAM;
+  return exchange?.isAsked === true || backlog !== undefined ? INTERNAL_ERROR : REFUSED_STREAM;
 }

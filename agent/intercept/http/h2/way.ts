@@ -150,8 +150,8 @@ export class Way {
     return this.#held.length > 0;
   }
 
-  /** DATA that waits, as frames; undefined where it is more than that. */
-  heldFrames(): Buffer[] | undefined {
+  /** DATA that waits, as the frames that its sender would have sent; undefined where it is more than that. */
+  heldFrames(senderId: (streamId: number) => number): Buffer[] | undefined {
     if (this.#held.length === 0) return [];
     const isData = this.#held.every(
       ({write, flowBytes, data}) => write === undefined && flowBytes === data.length,
@@ -159,7 +159,8 @@ export class Way {
     if (!isData) return undefined;
     return this.#held.flatMap(({streamId, data, isLast}) => {
       const flags = isLast ? END_STREAM : 0;
-      return [frameHeader({length: data.length, type: DATA, flags, streamId}), data];
+      const header = {length: data.length, type: DATA, flags, streamId: senderId(streamId)};
+      return [frameHeader(header), data];
     });
   }
 

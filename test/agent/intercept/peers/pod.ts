@@ -15,6 +15,7 @@ import {
 } from '../../../../agent/intercept/peers/protocol.ts';
 import type {HttpFilter} from '../../../../tunnel/http-filter.ts';
 import {AgentProcess, type Wanted} from './agent-process.ts';
+import {askWithBodies} from './bodies.ts';
 import {
   ask,
   askHttp2,
@@ -255,6 +256,26 @@ async function survivesDivided(): Promise<unknown> {
   const [before, ownBefore] = [total(seen), total(own)];
   await until(() => total(seen) > before + 1_000 && total(own) > ownBefore + 100);
   await streams.stop();
+  await until(() => tables() === 0);
+  return {byProgram, streams: Object.keys(seen), isOwn: Object.keys(own).includes('application')};
+}
+
+/** The same with a filter of bodies, which has to think about each request, while others overtake it. */
+async function survivesThinking(): Promise<unknown> {
+  const agent = await new AgentProcess().ready();
+  const pattern = {source: '^a$', flags: ''};
+  const filter: HttpFilter = {
+    join: 'all',
+    conditions: [{kind: 'body', query: '$.who', pattern}],
+  };
+  await agent.subscribe({port: HTTP2, filter}, await serveHttp2('a')).first;
+  const {seen, own, stop} = askWithBodies(HTTP2, 'a');
+  await until(() => total(seen) > 300 && total(own) > 100);
+  const byProgram = Object.keys(own);
+  await agent.kill();
+  const [before, ownBefore] = [total(seen), total(own)];
+  await until(() => total(seen) > before + 500 && total(own) > ownBefore + 100);
+  await stop();
   await until(() => tables() === 0);
   return {byProgram, streams: Object.keys(seen), isOwn: Object.keys(own).includes('application')};
 }
@@ -599,6 +620,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
   killed: () => survives(false),
   killedBesideStolen: () => survives(true),
   killedDivided: survivesDivided,
+  killedThinking: survivesThinking,
   standbyKilled,
   lingers: () => lingers(({agent}) => agent.leave()),
   cutOff: () => lingers(({agent}) => agent.cut()),

@@ -641,15 +641,15 @@ for (const [what, [frames, code]] of Object.entries(offences)) {
   });
 }
 
-test('a stream of which a filter thought is behind those that passed meanwhile, and has the next number', async (t) => {
+/** Nobody's, once the body is known. */
+function wantsBodies(): HttpSubscription {
   const byBody = wants({kind: 'body', query: '$.user', pattern: {source: '^me$', flags: ''}});
-  const slow = subscription(NOBODY, {
-    filter: {
-      join: 'all',
-      conditions: [...wantsHeader('^x-user: me$').conditions, ...byBody.conditions],
-    },
-  });
-  const {client, server} = await joined(t, [slow]);
+  const conditions = [...wantsHeader('^x-user: me$').conditions, ...byBody.conditions];
+  return subscription(NOBODY, {filter: {join: 'all', conditions}});
+}
+
+test('a stream of which a filter thought is behind those that passed meanwhile, and has the next number', async (t) => {
+  const {client, server} = await joined(t, [wantsBodies()]);
   client.send(HEADERS, END_HEADERS, 1, MINE);
   client.send(HEADERS, END_HEADERS | END_STREAM, 3, GET_ROOT);
   t.is((await server.next()).stream, 3);
@@ -660,6 +660,44 @@ test('a stream of which a filter thought is behind those that passed meanwhile, 
   t.is((await server.next()).stream, 7);
   for (const stream of [7, 5, 3]) server.send(HEADERS, END_HEADERS | END_STREAM, stream, OK);
   for (const stream of [5, 1, 3]) t.is((await client.until(HEADERS)).stream, stream);
+});
+
+test('of a request of which a filter thought, the client may send what the application takes, and no more', async (t) => {
+  const {client, server} = await joined(t, [wantsBodies()], [4, 20_000]);
+  server.send(WINDOW_UPDATE, 0, 0, word(1_000_000));
+  await client.until(WINDOW_UPDATE);
+  client.send(SETTINGS, ACK, 0);
+  client.send(HEADERS, END_HEADERS, 1, MINE);
+  const update = async (): Promise<number> => {
+    for (;;) {
+      const {stream, payload} = await client.until(WINDOW_UPDATE);
+      if (stream === 1) return payload.readInt32BE();
+    }
+  };
+  let [allowed, sentBytes] = [20_000, 0];
+  const send = (): void => {
+    const count = Math.min(10_000, allowed - sentBytes);
+    client.send(DATA, 0, 1, Buffer.alloc(count, 'x'));
+    sentBytes += count;
+  };
+  // More than a filter looks at, of which it gets as much as it looks at.
+  while (sentBytes <= 65_536) {
+    if (allowed === sentBytes) allowed += await update();
+    send();
+  }
+  const receive = async (count: number): Promise<void> => {
+    for (let got = 0; got < count; ) got += (await server.until(DATA)).payload.length;
+  };
+  await receive(20_000);
+  server.send(WINDOW_UPDATE, 0, 1, word(100_000));
+  t.is(await update(), 120_000 - allowed);
+  allowed = 120_000;
+  await receive(sentBytes - 20_000);
+  // And then it passes as any other.
+  server.send(WINDOW_UPDATE, 0, 1, word(7));
+  t.is(await update(), 7);
+  client.send(DATA, END_STREAM, 1, Buffer.from('end'));
+  t.deepEqual(plain(await server.until(DATA)), sent(DATA, END_STREAM, 1, Buffer.from('end')));
 });
 
 test('a request that servers read in different ways is not looked at, and the application’s as it is', async (t) => {

@@ -171,6 +171,14 @@ withLoad('h2load and nginx: requests that are no program’s go on without it', 
   });
 });
 
+here('an agent that lingers may be killed, too', async (t) => {
+  const others = ['asked application', 'begun ended application'];
+  t.deepEqual(await run('lingering-killed.ts'), {
+    whole: others,
+    divided: ['asked program', ...others],
+  });
+});
+
 here('if it is the process that stands by that is killed, another one does', async (t) => {
   t.deepEqual(await run('standbyKilled'), {
     passed: [true, true],

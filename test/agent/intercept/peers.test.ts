@@ -179,6 +179,10 @@ here('an agent that lingers may be killed, too', async (t) => {
   });
 });
 
+here('an answer that waits for its client goes on with its trailers', async (t) => {
+  t.deepEqual(await run('held-killed.ts'), {isWhole: true, resets: 1});
+});
+
 here('if it is the process that stands by that is killed, another one does', async (t) => {
   t.deepEqual(await run('standbyKilled'), {
     passed: [true, true],

@@ -56,7 +56,9 @@ export class ApplicationEnd implements ConnectionEvents {
     const head = {fields, more: isAnswer ? this.#more : undefined, block, isLast};
     if (down.isHeld(stream.id)) {
       client.heads.skip();
-      down.follow(stream.id, isLast, () => client.heads.send(stream.id, head));
+      const {id} = stream;
+      const asFrame = (own: number) => client.heads.frameOf(own, fields, isLast);
+      down.follow(id, isLast, () => client.heads.send(id, head), asFrame);
       return;
     }
     const extras = padding < 0 ? undefined : {padding};

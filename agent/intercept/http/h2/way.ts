@@ -26,8 +26,9 @@ interface Held {
   /** Counted for flow control, with padding that is lost by being held. */
   flowBytes: number;
   readonly isLast: boolean;
-  /** Instead of DATA. */
+  /** Instead of DATA; and the same as a frame of its sender's stream, for whoever goes on without us, if it can be one. */
   readonly write: (() => void) | undefined;
+  readonly frame: ((senderId: number) => Buffer | undefined) | undefined;
 }
 
 export class Way {
@@ -140,7 +141,7 @@ export class Way {
     }
     const data = Buffer.from(frame.bytes.subarray(frame.start, frame.end));
     const isLast = (frame.flags & END_STREAM) !== 0;
-    this.#hold({streamId, data, flowBytes, isLast, write: undefined});
+    this.#hold({streamId, data, flowBytes, isLast, write: undefined, frame: undefined});
     this.#writeHeld();
     return false;
   }
@@ -150,18 +151,23 @@ export class Way {
     return this.#held.length > 0;
   }
 
-  /** DATA that waits, as the frames that its sender would have sent; undefined where it is more than that. */
+  /** What waits, as the frames that its sender would have sent; undefined where it is more than that. */
   heldFrames(senderId: (streamId: number) => number): Buffer[] | undefined {
-    if (this.#held.length === 0) return [];
-    const isData = this.#held.every(
-      ({write, flowBytes, data}) => write === undefined && flowBytes === data.length,
-    );
-    if (!isData) return undefined;
-    return this.#held.flatMap(({streamId, data, isLast}) => {
-      const flags = isLast ? END_STREAM : 0;
-      const header = {length: data.length, type: DATA, flags, streamId: senderId(streamId)};
-      return [frameHeader(header), data];
-    });
+    const frames: Buffer[] = [];
+    for (const {streamId, data, flowBytes, isLast, write, frame} of this.#held) {
+      if (write === undefined) {
+        // With padding it would be another frame.
+        if (flowBytes !== data.length) return undefined;
+        const flags = isLast ? END_STREAM : 0;
+        const header = {length: data.length, type: DATA, flags, streamId: senderId(streamId)};
+        frames.push(frameHeader(header), data);
+      } else {
+        const bytes = frame?.(senderId(streamId));
+        if (bytes === undefined) return undefined;
+        frames.push(bytes);
+      }
+    }
+    return frames;
   }
 
   /** What belongs behind the stream's DATA, or (0) what concerns the connection, has to wait. */
@@ -169,9 +175,14 @@ export class Way {
     return this.#held.some((one) => one.streamId === streamId);
   }
 
-  /** Writes something behind the DATA that is held, of the stream or (0) of any. */
-  follow(streamId: number, isLast: boolean, write: () => void): void {
-    this.#hold({streamId, data: Buffer.alloc(0), flowBytes: 0, isLast, write});
+  /** Writes something behind the DATA that is held, of the stream or (0) of any; `frame`: what that is. */
+  follow(
+    streamId: number,
+    isLast: boolean,
+    write: () => void,
+    frame?: (senderId: number) => Buffer | undefined,
+  ): void {
+    this.#hold({streamId, data: Buffer.alloc(0), flowBytes: 0, isLast, write, frame});
   }
 
   /** Forgets what is held of a stream. */

@@ -171,6 +171,15 @@ withLoad('h2load and nginx: requests that are no program’s go on without it', 
   });
 });
 
+here('a connection on which nobody has asked since a program was asked goes on, too', async (t) => {
+  t.deepEqual(await run('quiet-killed.ts'), [
+    'asked program',
+    'begun ended application',
+    'asked application',
+    'asked application',
+  ]);
+});
+
 here('an agent that lingers may be killed, too', async (t) => {
   const others = ['asked application', 'begun ended application'];
   t.deepEqual(await run('lingering-killed.ts'), {

@@ -6,7 +6,7 @@
 import type {HeaderChange} from '../response-head.ts';
 import {type Block, Http2Error} from './blocks.ts';
 import type {ClientEnd} from './client-end.ts';
-import type {FrameReader} from './frames.ts';
+import {type FrameReader, settingsAck, wordFrame} from './frames.ts';
 import {changedFields, fieldsOf, isFinalAnswer} from './head.ts';
 import {Encoder, NO_TABLE} from './hpack/encoder.ts';
 import type {ConnectionEvents, Setting} from './link.ts';
@@ -20,6 +20,7 @@ import {
   MAX_31,
   NO_ERROR,
   REFUSED_STREAM,
+  RST_STREAM,
 } from './protocol.ts';
 import {limitTables, MAX_STREAMS, MAX_UNACKNOWLEDGED, TABLE_BYTES} from './settings.ts';
 
@@ -56,9 +57,10 @@ export class ApplicationEnd implements ConnectionEvents {
     const head = {fields, more: isAnswer ? this.#more : undefined, block, isLast};
     if (down.isHeld(stream.id)) {
       client.heads.skip();
-      const {id} = stream;
-      const asFrame = (own: number) => client.heads.frameOf(own, fields, isLast);
-      down.follow(id, isLast, () => client.heads.send(id, head), asFrame);
+      down.follow(stream.id, isLast, {
+        write: () => client.heads.send(stream.id, head),
+        frame: () => client.heads.frameOf(streamId, fields, isLast),
+      });
       return;
     }
     const extras = padding < 0 ? undefined : {padding};
@@ -123,10 +125,12 @@ export class ApplicationEnd implements ConnectionEvents {
       if (application !== undefined) client.output.pass(application.reader, id);
       if (stream !== undefined) streams.forget(stream, code);
     } else if (stream !== undefined) {
-      const reset = (): void => streams.resetClient(stream, code);
+      const write = (): void => streams.resetClient(stream, code);
+      const frame = (): Buffer => wordFrame(RST_STREAM, id, code);
       // Who has answered, and needs no more of the request, does not take his answer back (RFC 9113, section 8.1).
-      if (code === NO_ERROR && down.isHeld(stream.id)) down.follow(stream.id, false, reset);
-      else reset();
+      if (code === NO_ERROR && down.isHeld(stream.id))
+        down.follow(stream.id, false, {write, frame});
+      else write();
     }
   }
 
@@ -170,16 +174,21 @@ export class ApplicationEnd implements ConnectionEvents {
 
   onSettingsAck(): void {
     const {client, down} = this.#parts;
+    const {owedAcks} = this.#client;
+    const isOurs = owedAcks.length > 0 && owedAcks[0] === undefined;
+    const settings = owedAcks.shift();
+    if (isOurs) return;
     if (!down.isHolding) {
       this.#passOn();
-      this.#client.acknowledged();
+      this.#client.acknowledged(settings);
       return;
     }
     // What was sent before it was sent within other windows.
-    down.follow(0, false, () => {
+    const write = (): void => {
       client.output.settingsAck();
-      this.#client.acknowledged();
-    });
+      this.#client.acknowledged(settings);
+    };
+    down.follow(0, false, {write, frame: settingsAck});
   }
 
   onPing(): void {

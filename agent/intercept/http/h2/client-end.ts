@@ -7,7 +7,7 @@
  */
 
 import {type Block, Http2Error} from './blocks.ts';
-import {type FrameReader, readUint32, writeUint32} from './frames.ts';
+import {type FrameReader, readUint32, settingsAck, writeUint32} from './frames.ts';
 import type {ConnectionEvents, Setting} from './link.ts';
 import type {HeadersExtras} from './output.ts';
 import type {Parts} from './parts.ts';
@@ -41,13 +41,14 @@ const PROBE = Buffer.from('mirrord\0', 'latin1');
 export class ClientEnd implements ConnectionEvents {
   /** SETTINGS that the client has not acknowledged; undefined: they are ours. */
   readonly unacknowledged: (readonly Setting[] | undefined)[] = [];
-  /** SETTINGS of the client that the application has not acknowledged. */
-  readonly owedAcks: (readonly Setting[])[] = [];
+  /** SETTINGS of the client that the application has not acknowledged; undefined: they are ours. */
+  readonly owedAcks: (readonly Setting[] | undefined)[] = [];
   readonly #parts: Parts;
   readonly #routing: Routing;
   readonly #resets = new RateLimit(RESET_BURST, RESETS_PER_SECOND);
   #onProbed: (() => void) | undefined;
   #isTableForbidden = false;
+  #isApplicationTableForbidden = false;
 
   constructor(parts: Parts, routing: Routing) {
     this.#parts = parts;
@@ -56,12 +57,18 @@ export class ClientEnd implements ConnectionEvents {
 
   /** Nothing that we have said waits for an answer. */
   get isQuiet(): boolean {
-    return this.#onProbed === undefined && !this.unacknowledged.includes(undefined);
+    const areAcknowledged = ![this.unacknowledged, this.owedAcks].flat().includes(undefined);
+    return this.#onProbed === undefined && areAcknowledged;
   }
 
   /** The client was asked to do without a table of compression. */
   get isTableForbidden(): boolean {
     return this.#isTableForbidden;
+  }
+
+  /** The application was, in the client's name. */
+  get isApplicationTableForbidden(): boolean {
+    return this.#isApplicationTableForbidden;
   }
 
   /** Asks him that, from now on, since the application does not have what he has there. */
@@ -70,6 +77,15 @@ export class ClientEnd implements ConnectionEvents {
     this.#isTableForbidden = true;
     this.#parts.client.output.settings([[HEADER_TABLE_SIZE, 0]]);
     this.unacknowledged.push(undefined);
+  }
+
+  /** Asks the application that, since the client does not have what it has there. */
+  forbidApplicationTable(): void {
+    const {toApplication} = this.#parts;
+    if (this.#isApplicationTableForbidden || toApplication === undefined) return;
+    this.#isApplicationTableForbidden = true;
+    toApplication.settings([[HEADER_TABLE_SIZE, 0]]);
+    this.owedAcks.push(undefined);
   }
 
   // ---- streams ----
@@ -132,9 +148,10 @@ export class ClientEnd implements ConnectionEvents {
       else streams.resetBoth(stream, PROTOCOL_ERROR);
     } else if (up.isHeld(applicationId)) {
       application?.heads.skip();
-      up.follow(applicationId, isLast, () =>
-        application?.heads.send(applicationId, {fields, block, isLast}),
-      );
+      up.follow(applicationId, isLast, {
+        write: () => application?.heads.send(applicationId, {fields, block, isLast}),
+        frame: () => application?.heads.frameOf(stream.id, fields, isLast),
+      });
     } else {
       const head = {fields, more: undefined, block, isLast, extras: this.#extras()};
       if (application !== undefined) passHead({link: application, way: up}, applicationId, head);
@@ -219,22 +236,21 @@ export class ClientEnd implements ConnectionEvents {
       return;
     }
     if (this.owedAcks.length >= MAX_UNACKNOWLEDGED) throw new Http2Error(ENHANCE_YOUR_CALM);
-    limitTables(client.reader, TABLE_BYTES);
+    limitTables(client.reader, this.#isApplicationTableForbidden ? 0 : TABLE_BYTES);
     toApplication.pass(client.reader, 0);
     this.owedAcks.push(settings);
   }
 
   /** The client has heard that what it has set is in force. */
-  acknowledged(): void {
-    const settings = this.owedAcks.shift();
+  acknowledged(settings: readonly Setting[] | undefined): void {
     if (settings !== undefined) this.#apply(settings);
   }
 
   /** Acknowledges what the application will not. */
   acknowledgeAll(): void {
-    for (let left = this.owedAcks.length; left > 0; left--) {
-      this.#parts.client.output.settingsAck();
-      this.acknowledged();
+    for (const settings of this.owedAcks.splice(0)) {
+      if (settings !== undefined) this.#parts.client.output.settingsAck();
+      this.acknowledged(settings);
     }
   }
 
@@ -254,10 +270,11 @@ export class ClientEnd implements ConnectionEvents {
     } else {
       // What was sent before it was sent within other windows.
       const settings = this.unacknowledged.shift();
-      up.follow(0, false, () => {
+      const write = (): void => {
         toApplication?.settingsAck();
         this.#heard(settings);
-      });
+      };
+      up.follow(0, false, {write, frame: settingsAck});
     }
   }
 

@@ -15,6 +15,7 @@
  */
 
 import {
+  ACK,
   DATA,
   DEFAULT_FRAME_BYTES,
   END_STREAM,
@@ -23,6 +24,7 @@ import {
   MAX_31,
   PADDED,
   PROTOCOL_ERROR,
+  SETTINGS,
 } from './protocol.ts';
 
 /** The largest payload of a frame that is not DATA: it is kept until it is whole. */
@@ -309,6 +311,19 @@ export interface FrameHeader {
   readonly type: number;
   readonly flags: number;
   readonly streamId: number;
+}
+
+/** A frame whose payload is one word: RST_STREAM, WINDOW_UPDATE. */
+export function wordFrame(type: number, streamId: number, word: number): Buffer {
+  const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + 4);
+  writeFrameHeader(bytes, 0, {length: 4, type, flags: 0, streamId});
+  writeUint32(bytes, FRAME_HEADER_BYTES, word);
+  return bytes;
+}
+
+/** What acknowledges SETTINGS. */
+export function settingsAck(): Buffer {
+  return frameHeader({length: 0, type: SETTINGS, flags: ACK, streamId: 0});
 }
 
 /** The head of a frame, by itself. */

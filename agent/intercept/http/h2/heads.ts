@@ -32,6 +32,8 @@ export interface PassedHead {
   readonly isLast: boolean;
 }
 
+const withoutTable = new Encoder(NO_TABLE);
+
 export class Heads {
   /** Hears when blocks don't pass as they are any more. */
   onTablesDiffer: (() => void) | undefined;
@@ -108,10 +110,12 @@ export class Heads {
     return true;
   }
 
-  /** Fields in one frame, as they would be sent; undefined where it would take more than that. */
+  /** Fields in one frame, without a table; undefined where it would take more than that. */
   frameOf(streamId: number, fields: readonly Field[], isLast: boolean): Buffer | undefined {
-    if (this.#source === undefined || this.#unsaidLimit() !== undefined) return undefined;
-    const block = this.#encoder.encode(fields);
+    const isLimitOwed =
+      this.#source === undefined ? this.#encoder.owesLimit : this.#unsaidLimit() !== undefined;
+    if (isLimitOwed) return undefined;
+    const block = withoutTable.encode(fields);
     const {length} = block;
     if (length > this.#output.maxFrameBytes) return undefined;
     const flags = END_HEADERS | (isLast ? END_STREAM : 0);

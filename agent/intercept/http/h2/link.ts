@@ -144,11 +144,11 @@ export class Link {
     return kept + bytesOf(this.#heldFrames) + bytesOf(this.#waiting);
   }
 
-  /** Heads pass as they are, nothing of ours waits for the end of a frame, and nothing for what we think. */
+  /** Nothing of ours waits for the end of a frame, and nothing for what we think. */
   get isQuiet(): boolean {
     const {socket, output} = this;
-    const isPassing = this.heads.arePassing && this.#onMore === undefined && !this.#isDeaf;
-    return isPassing && !socket.isClosed && output.asideBytes === 0;
+    const isReading = this.#onMore === undefined && !this.#isDeaf;
+    return isReading && !socket.isClosed && output.asideBytes === 0;
   }
 
   /** What was read and not told of. */

@@ -133,6 +133,7 @@ export class Http2Relay implements Parts {
       this.application.heads.passBlocksOf(this.client);
       this.application.heads.onTablesDiffer = () => this.#clientEnd.forbidTable();
       this.client.heads.passBlocksOf(this.application);
+      this.client.heads.onTablesDiffer = () => this.#clientEnd.forbidApplicationTable();
     }
   }
 

@@ -9,8 +9,8 @@
  * done anything with; they are read anew.
  *
  * A process that knows as little can't encode heads. So the client is asked to do without a table of compression once that is not the
- * application's any more (`ClientEnd.forbidTable`). Until it does, and until it has answered a PING of ours, the connection would be
- * lost.
+ * application's any more (`ClientEnd.forbidTable`), and so is the application. Until they have acknowledged it, and the client has answered
+ * a PING of ours, the connection would be lost.
  */
 
 import type {Passage} from '../../../../sockets/passage.ts';
@@ -78,8 +78,13 @@ export class Succession {
   }
 
   #canGoOn(application: Link, client: Link): boolean {
+    const {isQuiet, isTableForbidden, isApplicationTableForbidden} = this.#client;
+    // Whoever has acknowledged that, refers to no table from the next block on (RFC 7541, section 4.2).
+    const arePassing =
+      (application.heads.arePassing || isTableForbidden) &&
+      (client.heads.arePassing || isApplicationTableForbidden);
     const isThere = this.#parts.toApplication !== undefined;
-    return isThere && application.isQuiet && client.isQuiet && this.#client.isQuiet;
+    return isThere && isQuiet && arePassing && application.isQuiet && client.isQuiet;
   }
 
   /** Returns whether another process could go on; if need be, without the requests that the application does not have. */

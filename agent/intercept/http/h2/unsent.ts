@@ -6,7 +6,7 @@
  * and what the application takes besides, the client hears of when that is made up for (`debt`).
  */
 
-import {frameHeader} from './frames.ts';
+import {frameHeader, wordFrame} from './frames.ts';
 import type {Link} from './link.ts';
 import {DATA, DEFAULT_FRAME_BYTES, END_STREAM, WINDOW_UPDATE} from './protocol.ts';
 import type {Stream} from './streams.ts';
@@ -36,7 +36,8 @@ export function unsentOf(stream: Stream, application: Link): Unsent | undefined 
       : heads.frameOf(id, exchange.block.fields, exchange.isWhole);
     if (head === undefined) return undefined;
     frames.push(head);
-    if (exchange.windowUpdates > 0) frames.push(updateOf(id, exchange.windowUpdates));
+    if (exchange.windowUpdates > 0)
+      frames.push(wordFrame(WINDOW_UPDATE, id, exchange.windowUpdates));
     if (exchange.isWhole) return {frames, bytes: 0, window: NO_WINDOW, debt: 0};
   }
   const rest = exchange?.rest ?? backlog?.rest;
@@ -61,15 +62,6 @@ export function unsentOf(stream: Stream, application: Link): Unsent | undefined 
     frames.push(last);
   }
   return {frames, bytes, window: isLevel ? NO_WINDOW : window, debt};
-}
-
-function updateOf(streamId: number, bytes: number): Buffer {
-  const payload = Buffer.alloc(4);
-  payload.writeUInt32BE(bytes);
-  return Buffer.concat([
-    frameHeader({length: 4, type: WINDOW_UPDATE, flags: 0, streamId}),
-    payload,
-  ]);
 }
 
 /** The same pieces, of which those that there is room for end with it. */

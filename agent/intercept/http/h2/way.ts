@@ -26,9 +26,15 @@ interface Held {
   /** Counted for flow control, with padding that is lost by being held. */
   flowBytes: number;
   readonly isLast: boolean;
-  /** Instead of DATA; and the same as a frame of its sender's stream, for whoever goes on without us, if it can be one. */
-  readonly write: (() => void) | undefined;
-  readonly frame: ((senderId: number) => Buffer | undefined) | undefined;
+  /** Instead of DATA. */
+  readonly other: Following | undefined;
+}
+
+/** What must not overtake DATA. */
+export interface Following {
+  write(): void;
+  /** The same as its sender would say it, if that is a frame. */
+  frame(): Buffer | undefined;
 }
 
 export class Way {
@@ -141,7 +147,7 @@ export class Way {
     }
     const data = Buffer.from(frame.bytes.subarray(frame.start, frame.end));
     const isLast = (frame.flags & END_STREAM) !== 0;
-    this.#hold({streamId, data, flowBytes, isLast, write: undefined, frame: undefined});
+    this.#hold({streamId, data, flowBytes, isLast, other: undefined});
     this.#writeHeld();
     return false;
   }
@@ -151,18 +157,18 @@ export class Way {
     return this.#held.length > 0;
   }
 
-  /** What waits, as the frames that its sender would have sent; undefined where it is more than that. */
+  /** What waits, as the frames that its sender would have sent; undefined where that can't be. */
   heldFrames(senderId: (streamId: number) => number): Buffer[] | undefined {
     const frames: Buffer[] = [];
-    for (const {streamId, data, flowBytes, isLast, write, frame} of this.#held) {
-      if (write === undefined) {
+    for (const {streamId, data, flowBytes, isLast, other} of this.#held) {
+      if (other === undefined) {
         // With padding it would be another frame.
         if (flowBytes !== data.length) return undefined;
         const flags = isLast ? END_STREAM : 0;
         const header = {length: data.length, type: DATA, flags, streamId: senderId(streamId)};
         frames.push(frameHeader(header), data);
       } else {
-        const bytes = frame?.(senderId(streamId));
+        const bytes = other.frame();
         if (bytes === undefined) return undefined;
         frames.push(bytes);
       }
@@ -175,14 +181,9 @@ export class Way {
     return this.#held.some((one) => one.streamId === streamId);
   }
 
-  /** Writes something behind the DATA that is held, of the stream or (0) of any; `frame`: what that is. */
-  follow(
-    streamId: number,
-    isLast: boolean,
-    write: () => void,
-    frame?: (senderId: number) => Buffer | undefined,
-  ): void {
-    this.#hold({streamId, data: Buffer.alloc(0), flowBytes: 0, isLast, write, frame});
+  /** Writes something behind the DATA that is held, of the stream or (0) of any. */
+  follow(streamId: number, isLast: boolean, other: Following): void {
+    this.#hold({streamId, data: Buffer.alloc(0), flowBytes: 0, isLast, other});
   }
 
   /** Forgets what is held of a stream. */
@@ -207,9 +208,9 @@ export class Way {
 
   #writeHeld(): void {
     for (let first = this.#held[0]; first !== undefined; first = this.#held[0]) {
-      if (first.write === undefined && !this.#writeData(first)) break;
+      if (first.other === undefined && !this.#writeData(first)) break;
       this.#held.shift();
-      first.write?.();
+      first.other?.write();
       if (first.isLast) this.#onHeldEnd(first.streamId);
     }
   }

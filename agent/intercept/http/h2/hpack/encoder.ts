@@ -59,6 +59,11 @@ export class Encoder {
     return this.#generation;
   }
 
+  /** The next block says that the table has become smaller. */
+  get owesLimit(): boolean {
+    return this.#hasResized;
+  }
+
   /**
    * The other side has said how large a table it keeps. Ours becomes smaller with it, and never larger again: when it may,
    * is known only when the other side knows that we know (section 4.2).

@@ -438,6 +438,32 @@ test('what a program answers is paid from the client’s window, which the appli
   t.deepEqual(plain(await server.until(WINDOW_UPDATE)), sent(WINDOW_UPDATE, 0, 0, word(1000)));
 });
 
+test('an application is to do without a table once the client does not have what is in it', async (t) => {
+  const {client, server} = await joined(t, [await large(t)]);
+  client.send(HEADERS, END_HEADERS | END_STREAM, 1, MINE);
+  client.send(HEADERS, END_HEADERS | END_STREAM, 3, GET_ROOT);
+  t.is((await server.next()).stream, 3);
+  for (let bytes = 0; bytes < 60_000; ) bytes += (await client.until(DATA)).payload.length;
+  // There is no room for it, so the trailers wait, and others' heads overtake them.
+  server.send(HEADERS, END_HEADERS, 3, OK);
+  server.send(DATA, 0, 3, Buffer.alloc(16_000));
+  const trailers = Buffer.from('\x40\x0bgrpc-status\x010', 'latin1');
+  server.send(HEADERS, END_HEADERS | END_STREAM, 3, trailers);
+  t.deepEqual(plain(await server.until(SETTINGS)), sent(SETTINGS, 0, 0, settings([1, 0])));
+  // It acknowledges what the client has set, and that.
+  server.send(SETTINGS, ACK, 0);
+  server.send(SETTINGS, ACK, 0);
+  client.send(SETTINGS, 0, 0, settings([1, 4096]));
+  t.deepEqual(plain(await server.until(SETTINGS)), sent(SETTINGS, 0, 0, settings([1, 0])));
+  client.send(WINDOW_UPDATE, 0, 0, word(100_000));
+  let head = await client.until(HEADERS);
+  while ((head.flags & END_STREAM) === 0) head = await client.until(HEADERS);
+  t.deepEqual(client.linesOf(head), ['grpc-status: 0']);
+  t.deepEqual(plain(await client.next()), sent(SETTINGS, ACK, 0));
+  server.send(PING, 0, 0, Buffer.from('12345678'));
+  t.is((await client.next()).type, PING);
+});
+
 test('an application that needs no more of a request, having answered it, does not take back what waits', async (t) => {
   const {client, server} = await joined(t, [await large(t)]);
   client.send(HEADERS, END_HEADERS | END_STREAM, 1, MINE);

@@ -178,14 +178,24 @@ export class Output {
   /** A whole frame that was read, of another stream if it has another number here. */
   pass(frame: FrameReader, streamId: number): void {
     const {bytes, rawStart} = frame;
-    // It is written from where it lies, so that is where its stream changes.
-    if (streamId !== frame.streamId) writeUint32(bytes, rawStart + 5, streamId);
+    if (streamId !== frame.streamId) {
+      this.#passAs(frame, streamId);
+      return;
+    }
     if (this.#run !== bytes || this.#runEnd !== rawStart) {
       this.#begin();
       this.#run = bytes;
       this.#runStart = rawStart;
     }
     this.#runEnd = frame.rawEnd;
+  }
+
+  /**
+   * The same by another number. What was read stays as it is: should we be killed, others read it once more (Succession).
+   */
+  #passAs({type, flags, bytes, rawStart, rawEnd}: FrameReader, streamId: number): void {
+    const payload = bytes.subarray(rawStart + FRAME_HEADER_BYTES, rawEnd);
+    this.frame(type, flags, streamId, payload);
   }
 
   /** The next part of a frame of DATA that was read, as it is. */

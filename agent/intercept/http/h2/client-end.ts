@@ -57,8 +57,8 @@ export class ClientEnd implements ConnectionEvents {
 
   /** Nothing that we have said waits for an answer. */
   get isQuiet(): boolean {
-    const areAcknowledged = ![this.unacknowledged, this.owedAcks].flat().includes(undefined);
-    return this.#onProbed === undefined && areAcknowledged;
+    const isHeard = this.#onProbed === undefined && !this.unacknowledged.includes(undefined);
+    return isHeard && !this.owedAcks.includes(undefined);
   }
 
   /** The client was asked to do without a table of compression. */

@@ -109,6 +109,11 @@ export class Succession {
 
   // ---- streams ----
 
+  /** Behind the words of the last one. */
+  get #end(): number {
+    return STREAMS_AT + this.#count * STREAM_WORDS;
+  }
+
   #findUnsent(application: Link): void {
     this.#unsent.clear();
     this.#unsentBytes = 0;
@@ -140,14 +145,16 @@ export class Succession {
         applicationId = lastApplicationId = Math.max(lastApplicationId + 2, stream.id);
         haveOneNumber &&= applicationId === stream.id;
       }
-      if (!this.#writeStream(stream.id, applicationId, {passed, ...unsent})) return false;
+      if (!this.#writeStream(stream.id, applicationId, passed)) return false;
+      words[this.#end - 2] = unsent.window;
+      words[this.#end - 1] = unsent.debt;
     }
     haveOneNumber &&= lastApplicationId <= lastId;
     words[STREAMS_AT - 4] = lastId;
     words[STREAMS_AT - 3] = Math.max(lastApplicationId, 0);
     words[STREAMS_AT - 2] = haveOneNumber ? 0 : 1;
     if (!haveOneNumber) return this.#writePassing();
-    for (const id of lateIds) if (id > 0) this.#writeStream(id, 0, {passed: IS_SILENT});
+    for (const id of lateIds) if (id > 0) this.#writeStream(id, 0, IS_SILENT);
     return true;
   }
 
@@ -157,8 +164,10 @@ export class Succession {
     const {id, applicationId} = stream;
     const isKnown = applicationId > 0 && ofApplication.has(applicationId);
     const forClient = codeOf(stream, ofClient.has(id));
-    const forApplication = isKnown ? CANCEL : NO_RESET;
-    return this.#writeStream(id, applicationId, {passed: IS_SILENT, forClient, forApplication});
+    if (!this.#writeStream(id, applicationId, IS_SILENT)) return false;
+    words[this.#end - 4] = forClient;
+    words[this.#end - 3] = isKnown ? CANCEL : NO_RESET;
+    return true;
   }
 
   /** Where streams have two numbers, all that pass have to be known, and those that the application may still speak of. */
@@ -167,31 +176,21 @@ export class Succession {
     for (const stream of new Set([...ofClient.values(), ...ofApplication.values(), ...ended])) {
       const {id, applicationId} = stream;
       const isPassing = applicationId % 2 === 1 && !exchanged.has(stream);
-      if (isPassing && !this.#writeStream(id, applicationId, {passed: PASSES})) return false;
+      if (isPassing && !this.#writeStream(id, applicationId, PASSES)) return false;
     }
     return true;
   }
 
-  #writeStream(
-    id: number,
-    applicationId: number,
-    how: {
-      readonly passed: number;
-      readonly forClient?: number;
-      readonly forApplication?: number;
-      readonly window?: number;
-      readonly debt?: number;
-    },
-  ): boolean {
+  /** Returns whether there is room for it. */
+  #writeStream(id: number, applicationId: number, passed: number): boolean {
     if (this.#count === MOST_STREAMS) return false;
     const at = STREAMS_AT + this.#count++ * STREAM_WORDS;
     words[at] = id;
     words[at + 1] = applicationId;
-    words[at + 2] = how.passed;
-    words[at + 3] = how.forClient ?? NO_RESET;
-    words[at + 4] = how.forApplication ?? NO_RESET;
-    words[at + 5] = how.window ?? NO_WINDOW;
-    words[at + 6] = how.debt ?? 0;
+    words[at + 2] = passed;
+    words[at + 3] = words[at + 4] = NO_RESET;
+    words[at + 5] = NO_WINDOW;
+    words[at + 6] = 0;
     return true;
   }
 
@@ -209,7 +208,7 @@ export class Succession {
       if (rest === REST_PASSES || (rest === REST_IS_A_FRAME && left > dataLeft)) return undefined;
       const isDropped = rest === REST_IS_DROPPED;
       const [id, applicationId] = isUp ? [streamId, 0] : [0, streamId];
-      if (isDropped && !this.#writeStream(id, applicationId, {passed: IS_SILENT})) return undefined;
+      if (isDropped && !this.#writeStream(id, applicationId, IS_SILENT)) return undefined;
       const flags = !isDropped && isEndOfStream ? END_STREAM : 0;
       waiting.push(frameHeader({length: left, type: DATA, flags, streamId}));
       rest = BETWEEN_FRAMES;

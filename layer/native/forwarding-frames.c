@@ -11,6 +11,9 @@
  * receiver got of programs is a debt, which his updates pay before the sender hears of them. What there is no room for meanwhile stops
  * its direction. But the room may come by an update that lies behind it, or behind what has stopped the other direction: so of what
  * waits, updates are taken out (frames_updates). Streams that are dropped are reset, in either direction between two frames.
+ *
+ * A client that was asked to do without a table of compression, and has not heard of it yet, compresses by one that the application
+ * does not have. What it asks until then is refused: no one has looked at it, so that it can ask again (RFC 9113, section 8.7).
  */
 #define _GNU_SOURCE
 #include <string.h>
@@ -18,8 +21,9 @@
 #include "passages.h"
 #include "standby.h"
 
-enum { DATA = 0, HEADERS = 1, PRIORITY = 2, RST_STREAM = 3, GOAWAY = 7, WINDOW_UPDATE = 8, PRIORITY_UPDATE = 16 };
-enum { END_STREAM = 1, HEADER_BYTES = 9, WORD_BYTES = 4, LARGEST_NUMBER = 0x7fffffff };
+enum { DATA = 0, HEADERS = 1, PRIORITY = 2, RST_STREAM = 3, SETTINGS = 4, GOAWAY = 7, WINDOW_UPDATE = 8, PRIORITY_UPDATE = 16 };
+enum { INTERNAL_ERROR = 2, REFUSED_STREAM = 7, CANCEL = 8 };
+enum { END_STREAM = 1, ACK = 1, HEADER_BYTES = 9, WORD_BYTES = 4, LARGEST_NUMBER = 0x7fffffff };
 /* The type of an update that was taken out, with the bit that is reserved. */
 enum { TAKEN = 0xfe, RESERVED = 0x80 };
 _Static_assert((MOST_STREAMS + 1) * (HEADER_BYTES + WORD_BYTES) <= OWN_FRAMES_BYTES, "own frames");
@@ -47,7 +51,7 @@ static size_t write_short(uint8_t *at, uint8_t type, uint32_t stream, uint32_t v
 
 struct head {
   uint32_t length, number;
-  uint8_t type;
+  uint8_t type, flags;
   int is_taken;
 };
 
@@ -55,6 +59,7 @@ static struct head read_head(const uint8_t *at) {
   return (struct head){.length = read_word(at) >> 8,
                        .number = read_word(at + 5) & LARGEST_NUMBER,
                        .type = at[3],
+                       .flags = at[4],
                        .is_taken = at[3] == TAKEN && at[5] & RESERVED};
 }
 
@@ -119,6 +124,8 @@ static void begin(struct frames *f, const struct division_way *way) {
 void frames_begin(struct frames *up, struct frames *down, struct division *division) {
   *up = (struct frames){.division = division, .back = down};
   *down = (struct frames){.division = division, .back = up, .is_down = 1};
+  up->own_settings = division->own_settings;
+  up->has_resets = down->has_resets = 1;
   begin(up, &division->up);
   begin(down, &division->down);
 }
@@ -129,14 +136,15 @@ static int is_between_frames(const struct frames *f) { return !f->left || f->is_
 size_t frames_own(struct frames *f, uint8_t *out) {
   size_t length = 0;
   if (!is_between_frames(f)) return 0;
-  const struct division *division = f->division;
-  for (uint32_t i = 0; !f->has_reset && i < division->stream_count && i < MOST_STREAMS; i++) {
-    const struct division_stream *stream = &division->streams[i];
-    uint32_t code = f->is_down ? stream->tell_client : stream->tell_application;
+  struct division *division = f->division;
+  for (uint32_t i = 0; f->has_resets && i < division->stream_count && i < MOST_STREAMS; i++) {
+    struct division_stream *stream = &division->streams[i];
+    uint32_t *code = f->is_down ? &stream->tell_client : &stream->tell_application;
     uint32_t number = f->is_down ? stream->client : stream->application;
-    if (code != NO_RESET) length += write_short(out + length, RST_STREAM, number, code);
+    if (*code != NO_RESET) length += write_short(out + length, RST_STREAM, number, *code);
+    *code = NO_RESET;
   }
-  f->has_reset = 1;
+  f->has_resets = 0;
   if (f->back->untold) length += write_short(out + length, WINDOW_UPDATE, 0, f->back->untold);
   f->back->untold = 0;
   return length;
@@ -187,6 +195,37 @@ static int has_room(const struct frames *f) {
   return head.length <= f->window && (!stream || head.length <= stream->window);
 }
 
+/* The client says something that the application could not read: of a new stream, or behind a request. Returns whether there is room to
+ * remember it. */
+static int refuse(struct frames *f, uint32_t number) {
+  struct division *division = f->division;
+  struct division_stream *stream = find(f, number);
+  int is_new = !stream && number > division->last_client && number > f->begun;
+  if (!stream) {
+    if (division->stream_count >= MOST_STREAMS) return 0;
+    uint32_t there = is_new ? 0 : number_there(f, number);
+    stream = &division->streams[division->stream_count++];
+    *stream = (struct division_stream){number, there, PASSES, NO_RESET, NO_RESET, NO_WINDOW, 0};
+  }
+  if (stream->is_passed != IS_SILENT) {
+    stream->tell_client = is_new ? REFUSED_STREAM : INTERNAL_ERROR;
+    if (stream->application) stream->tell_application = CANCEL;
+  }
+  stream->is_passed = IS_SILENT;
+  f->has_resets = f->back->has_resets = 1;
+  return 1;
+}
+
+/* What is not the application's: acknowledgements of what we have set, and heads as long as one of those is missing. */
+static int is_refused(struct frames *f, struct head head) {
+  if (head.type == SETTINGS && head.flags & ACK) {
+    int is_own = f->own_settings & 1;
+    f->own_settings >>= 1;
+    return is_own;
+  }
+  return head.type == HEADERS && f->own_settings && refuse(f, head.number);
+}
+
 /* The client begins a stream. */
 static void note_begun(struct frames *f, uint32_t number) {
   struct division_stream *stream = find(f, number);
@@ -197,8 +236,9 @@ static void note_begun(struct frames *f, uint32_t number) {
 /* Begins the frame whose head is there. Returns how much of `out` is used. */
 static size_t begin_frame(struct frames *f, uint8_t *out) {
   struct head head = read_head(f->head);
+  int is_ours = !f->is_down && is_refused(f, head);
   uint32_t there = number_there(f, head.number);
-  f->is_dropped = !is_passed(f, head);
+  f->is_dropped = is_ours || !is_passed(f, head);
   f->head_length = 0;
   f->left = head.length;
   f->looked_at = 0;
@@ -274,6 +314,6 @@ size_t frames_updates(struct frames *f, uint8_t *in, size_t length, uint8_t *out
 }
 
 int frames_can_go_on(const struct frames *f, int is_waiting) {
-  if (is_between_frames(f) && f->back->untold) return 1;
+  if (is_between_frames(f) && (f->back->untold || f->has_resets)) return 1;
   return is_waiting && (f->head_length < HEADER_BYTES || has_room(f));
 }

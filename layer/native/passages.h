@@ -76,6 +76,9 @@ enum { NO_RESET = 0xffff };
 struct division {
   struct division_way up, down;
   uint32_t last_client, last_application; /* the largest numbers so far */
+  /* Of the acknowledgements of SETTINGS that the client still owes, by bits from the next one on: those that are not the
+   * application's. Until he has acknowledged them, what he compresses is not what the application would read. */
+  uint32_t own_settings;
   uint32_t is_renumbered; /* some streams have two numbers: of those so far, only the ones that follow pass */
   uint32_t stream_count;
   struct division_stream streams[MOST_STREAMS];

@@ -27,9 +27,10 @@ struct frames {
   uint8_t head[13];         /* of the next frame, with the first word of the payload of some */
   uint32_t head_length;
   uint32_t left, padding_left; /* of a frame's payload; and of padding behind it that is dropped */
+  uint32_t own_settings;       /* as the division has it */
   uint32_t begun;              /* the largest number of a stream that the client has begun meanwhile */
   size_t looked_at;            /* of what waits, how much frames_updates has seen; 0: nothing */
-  int is_dropped, has_reset;
+  int is_dropped, has_resets; /* there are resets to be told */
 };
 /* What `frames_own` writes at most. */
 enum { OWN_FRAMES_BYTES = 4096, FRAMES_MORE_BYTES = 16 };

@@ -17,9 +17,10 @@ const checks = ['-std=c17', '-O1', '-g', '-fsanitize=address,undefined', '-fno-s
 execFileSync('cc', [...checks, '-Wall', '-Werror', '-I', native, ...sources, '-o', driver]);
 test.after.always(() => rmSync(directory, {recursive: true}));
 
-const [DATA, HEADERS, PRIORITY, RST_STREAM, PING, GOAWAY, WINDOW_UPDATE, UNKNOWN] = [
-  0, 1, 2, 3, 6, 7, 8, 99,
+const [DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY] = [
+  0, 1, 2, 3, 4, 6, 7,
 ] as const;
+const [WINDOW_UPDATE, CONTINUATION, UNKNOWN] = [8, 9, 99] as const;
 const NO_RESET = 0xffff;
 const NO_WINDOW = 0xffff_ffff;
 const [BETWEEN, PASSES, IS_A_FRAME, IS_DROPPED] = [0, 1, 2, 3] as const;
@@ -202,14 +203,14 @@ const directionOf = (numbers: Numbers, way: number): fc.Arbitrary<Direction> =>
     frames: fc.array(framesOfWay(numbers, way), {maxLength: 20, size: 'max'}),
   });
 
-function divisionOf(numbers: Numbers, all: readonly Direction[]): Buffer {
+function divisionOf(numbers: Numbers, all: readonly Direction[], ownSettings: number): Buffer {
   const words: number[] = [];
   for (const {window, debt, untold, rest} of all) {
     const left = rest.rest === BETWEEN ? 0 : rest.payload.length + rest.paddingBytes;
     words.push(window, debt, untold, rest.rest, left, rest.payload.length, 7, 1);
   }
   const {isRenumbered, lastOfClient, lastOfApplication, told} = numbers;
-  words.push(lastOfClient, lastOfApplication, Number(isRenumbered), told.length);
+  words.push(lastOfClient, lastOfApplication, ownSettings, Number(isRenumbered), told.length);
   for (const [ofClient, ofApplication, passed, ...more] of told) {
     const [tellClient, tellApplication, streamWindow = NO_WINDOW, streamDebt = 0] = more;
     words.push(ofClient, ofApplication, passed, tellClient, tellApplication);
@@ -225,8 +226,8 @@ const inputOf = ({rest, frames: all}: Direction): Buffer =>
   Buffer.concat([restBytes(rest), ...all.map(bytesOf)]);
 
 /** What comes out of either direction, and what is left of them, when both come in these pieces, in turns. */
-function pass(numbers: Numbers, all: readonly Direction[], pieceBytes: number) {
-  const division = divisionOf(numbers, all);
+function pass(numbers: Numbers, all: readonly Direction[], pieceBytes: number, ownSettings = 0) {
+  const division = divisionOf(numbers, all, ownSettings);
   const input = [lengthOf(division.length), division];
   const inputs = all.map(inputOf);
   const longest = Math.max(...inputs.map(({length}) => length));
@@ -402,11 +403,51 @@ test('frames of streams that nobody answers are left out, all others pass, withi
   );
 });
 
+const nothing = {
+  ...{window: 0, debt: 0, untold: 0, frames: []},
+  rest: {rest: BETWEEN, payload: Buffer.alloc(0), paddingBytes: 0},
+};
+
+test('what a client asks is refused until it has acknowledged what it was asked', (t) => {
+  const head = (stream: number): Frame => ({
+    ...{type: HEADERS, flags: 0, stream, payload: Buffer.alloc(1)},
+  });
+  const more = (stream: number): Frame => ({
+    ...{type: CONTINUATION, flags: 0, stream, payload: Buffer.alloc(1)},
+  });
+  const data = (stream: number): Frame => ({
+    ...{type: DATA, flags: 0, stream, payload: Buffer.alloc(5)},
+  });
+  const ack: Frame = {type: SETTINGS, flags: 1, stream: 0, payload: Buffer.alloc(0)};
+  // Trailers of 5, and of what is asked anew, 15: neither can be read. The second acknowledgement is not the application's.
+  const early = [head(15), more(15), data(15), data(5), head(5), ack, head(17), data(5), ack];
+  const late = [data(15), data(5), head(19), more(19), data(1)];
+  for (const pieceBytes of [1, 7, 500]) {
+    const frames = [...early, ...late];
+    const [up, down] = pass(oneNumber, [{...nothing, window: 100, frames}, nothing], pieceBytes, 2);
+    const isReset = ({type}: Frame): boolean => type === RST_STREAM;
+    const codes = (bytes: Buffer | undefined): number[][] =>
+      framesOf(bytes ?? Buffer.alloc(0))
+        .filter(isReset)
+        .map(({stream, payload}) => [stream, payload.readUInt32BE()]);
+    const passed = framesOf(up?.bytes ?? Buffer.alloc(0)).filter((frame) => !isReset(frame));
+    t.deepEqual(passed, [data(5), ack, head(19), more(19), data(1)]);
+    t.deepEqual(codes(up?.bytes), [
+      [9, 8],
+      [5, 8],
+    ]);
+    t.deepEqual(codes(down?.bytes).toSorted(), [
+      [15, 7],
+      [17, 7],
+      [3, 7],
+      [5, 2],
+    ]);
+    // What was dropped, is given back: of 15 and of 5, twice each.
+    t.is(updates(framesOf(down?.bytes ?? Buffer.alloc(0))), 20);
+  }
+});
+
 test('an update of a window overtakes what waits, but not the beginning of its stream', (t) => {
-  const nothing = {
-    ...{window: 0, debt: 0, untold: 0, frames: []},
-    rest: {rest: BETWEEN, payload: Buffer.alloc(0), paddingBytes: 0},
-  };
   const update = (stream: number): Frame => ({
     ...{type: WINDOW_UPDATE, flags: 0, stream, payload: word(1)},
   });

@@ -180,6 +180,11 @@ here('a connection on which nobody has asked since a program was asked goes on, 
   ]);
 });
 
+here('what cannot be read by the application is refused, and the connection goes on', async (t) => {
+  const refused = 'reset by 7';
+  t.deepEqual(await run('unheard-killed.ts'), {1: 'program', 3: refused, 5: 'application'});
+});
+
 here('an agent that lingers may be killed, too', async (t) => {
   const others = ['asked application', 'begun ended application'];
   t.deepEqual(await run('lingering-killed.ts'), {

@@ -55,10 +55,19 @@ export class ClientEnd implements ConnectionEvents {
     this.#routing = routing;
   }
 
-  /** Nothing that we have said waits for an answer. */
+  /** Nothing that we have said waits for an answer, but for SETTINGS that the client has. */
   get isQuiet(): boolean {
-    const isHeard = this.#onProbed === undefined && !this.unacknowledged.includes(undefined);
-    return isHeard && !this.owedAcks.includes(undefined);
+    return this.#onProbed === undefined && !this.owedAcks.includes(undefined);
+  }
+
+  /** Of the SETTINGS that the client has not acknowledged, those that are ours, by bits; undefined where these are too few. */
+  get ownSettings(): number | undefined {
+    let [bits, bit] = [0, 1];
+    for (const settings of this.unacknowledged) {
+      if (settings === undefined) bits |= bit;
+      bit *= 2;
+    }
+    return bit > MAX_31 && bits !== 0 ? undefined : bits;
   }
 
   /** The client was asked to do without a table of compression. */

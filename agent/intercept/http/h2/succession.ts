@@ -9,8 +9,8 @@
  * done anything with; they are read anew.
  *
  * A process that knows as little can't encode heads. So the client is asked to do without a table of compression once that is not the
- * application's any more (`ClientEnd.forbidTable`), and so is the application. Until they have acknowledged it, and the client has answered
- * a PING of ours, the connection would be lost.
+ * application's any more (`ClientEnd.forbidTable`), and so is the application. What the client asks before it has acknowledged that is
+ * refused. Until the application has, and the client has answered a PING of ours, the connection would be lost.
  */
 
 import type {Passage} from '../../../../sockets/passage.ts';
@@ -30,7 +30,7 @@ const [IS_SILENT, PASSES, PASSES_LATER] = [0, 1, 2];
 const [BETWEEN_FRAMES, REST_PASSES, REST_IS_A_FRAME, REST_IS_DROPPED] = [0, 1, 2, 3];
 const WAY_WORDS = 8;
 const STREAM_WORDS = 7;
-const STREAMS_AT = 2 * WAY_WORDS + 4;
+const STREAMS_AT = 2 * WAY_WORDS + 5;
 /** What may wait for a receiver's window, or for a filter: more than that is not copied again and again. */
 const WAITING_BYTES = 524_288;
 
@@ -54,8 +54,9 @@ export class Succession {
   /** What was said and heard when it was noted last, and how many requests programs had got. */
   #notedBytes = -1;
   #notedCount = 0;
-  /** Of what is being noted: streams; and requests that the application does not have. */
+  /** Of what is being noted: streams; SETTINGS of ours; and requests that the application does not have. */
   #count = 0;
+  #ownSettings = 0;
   readonly #unsent = new Map<Stream, Unsent>();
   #unsentBytes = 0;
 
@@ -78,7 +79,9 @@ export class Succession {
   }
 
   #canGoOn(application: Link, client: Link): boolean {
-    const {isQuiet, isTableForbidden, isApplicationTableForbidden} = this.#client;
+    const {isQuiet, isTableForbidden, isApplicationTableForbidden, ownSettings} = this.#client;
+    if (ownSettings === undefined) return false;
+    this.#ownSettings = ownSettings;
     // Whoever has acknowledged that, refers to no table from the next block on (RFC 7541, section 4.2).
     const arePassing =
       (application.heads.arePassing || isTableForbidden) &&
@@ -89,7 +92,9 @@ export class Succession {
 
   /** Returns whether another process could go on; if need be, without the requests that the application does not have. */
   #divide(application: Link, client: Link): boolean {
-    this.#findUnsent(application);
+    this.#unsent.clear();
+    this.#unsentBytes = 0;
+    if (this.#ownSettings === 0) this.#findUnsent(application);
     const isNoted = this.#noteAll(application, client);
     if (isNoted || this.#unsent.size === 0) return isNoted;
     this.#unsent.clear();
@@ -103,6 +108,7 @@ export class Succession {
     const up = this.#writeWay(0, {link: client, to: application, way: upWay, isUp: true});
     const ofDown = {link: application, to: client, way: downWay, isUp: false};
     const down = this.#writeWay(WAY_WORDS, ofDown);
+    words[STREAMS_AT - 3] = this.#ownSettings;
     words[STREAMS_AT - 1] = this.#count;
     return up !== undefined && down !== undefined && this.#passage.divide(words, up, down);
   }
@@ -115,8 +121,6 @@ export class Succession {
   }
 
   #findUnsent(application: Link): void {
-    this.#unsent.clear();
-    this.#unsentBytes = 0;
     let room = WAITING_BYTES - this.#parts.up.heldBytes;
     for (const stream of this.#parts.streams.exchanged) {
       const unsent = unsentOf(stream, application);
@@ -150,8 +154,8 @@ export class Succession {
       words[this.#end - 1] = unsent.debt;
     }
     haveOneNumber &&= lastApplicationId <= lastId;
-    words[STREAMS_AT - 4] = lastId;
-    words[STREAMS_AT - 3] = Math.max(lastApplicationId, 0);
+    words[STREAMS_AT - 5] = lastId;
+    words[STREAMS_AT - 4] = Math.max(lastApplicationId, 0);
     words[STREAMS_AT - 2] = haveOneNumber ? 0 : 1;
     if (!haveOneNumber) return this.#writePassing();
     for (const id of lateIds) if (id > 0) this.#writeStream(id, 0, IS_SILENT);
@@ -231,7 +235,8 @@ export class Succession {
   #waitingOf({way, isUp}: Direction): Buffer[] | undefined {
     const {ofClient, ofApplication} = this.#parts.streams;
     if (!way.isHolding && (!isUp || this.#unsent.size === 0)) return NOTHING;
-    if (way.heldBytes > WAITING_BYTES) return undefined;
+    // Heads that wait would be refused.
+    if (way.heldBytes > WAITING_BYTES || (isUp && this.#ownSettings !== 0)) return undefined;
     const held = way.heldFrames((id) => {
       return (isUp ? ofApplication.get(id)?.id : ofClient.get(id)?.applicationId) ?? id;
     });

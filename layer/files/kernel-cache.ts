@@ -1,8 +1,9 @@
 /**
  * Gives the kernel's cache what came with the opening of a small file, before the opening is answered: nobody need ask for it.
  *
- * Theory of operation. A question costs two wake-ups, 30 to 60 µs, and to store what would be asked for 12 of a file of 4 KiB ("Linux
- * fs/fuse/dev.c: fuse_notify_store"), which are in vain where it is opened and not read: an opening takes some 200. It is no more than comes with an opening anyway, `feature.fs.readonly_file_buffer`.
+ * Theory of operation. A question costs two wake-ups, 30 to 60 µs; to store what would be asked for takes 12 of a file of 4 KiB
+ * (fs/fuse/dev.c, fuse_notify_store), in vain where it is opened and not read: an opening takes some 200. It is no more than comes
+ * with an opening anyway, `feature.fs.readonly_file_buffer`.
  *
  * While it stores, the kernel waits for the lock of each page, and we for the kernel. Who waits for our answer to a READ or a WRITE
  * may have that lock, and the kernel would wait for ever. So it is done only where nothing of the file is open: each

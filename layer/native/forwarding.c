@@ -19,8 +19,8 @@
 #include "passages.h"
 
 enum { PIECE_BYTES = 65536, ROUNDS = 16, EVENTS = 128 };
-/* What may wait for room at the other end, frame by frame: above it a direction is not read. */
-enum { WAITING_BYTES = 4194304 };
+/* What may wait for room at the other end, frame by frame, of one direction and of all: above it a direction is not read. */
+enum { WAITING_BYTES = 4194304, MOST_WAITING_BYTES = 67108864 };
 /* How long it sleeps at most, ms. */
 enum { SLEEP_MS = 10000 };
 
@@ -29,6 +29,7 @@ struct way {
   struct flow flow;
   struct frames *frames; /* NULL: all passes */
   struct flow input;     /* what waits to be passed on, frame by frame */
+  size_t more;           /* memory of that for what was read while it waits */
 };
 
 static struct {
@@ -39,6 +40,7 @@ static struct {
   int epoll, listener; /* -1: nobody listens any more */
   void (*accept_from)(int listener);
   int64_t heard_at; /* when somebody came to the listener last */
+  size_t more;      /* of all ways */
 } own;
 
 static int64_t now_ms(void) {
@@ -64,11 +66,17 @@ void free_flow(struct flow *flow) {
   *flow = (struct flow){.is_over = flow->is_over};
 }
 
+static void free_input(struct way *way) {
+  free_flow(&way->input);
+  own.more -= way->more;
+  way->more = 0;
+}
+
 /* What both directions have, but for their connections. */
 static void free_ways(struct way *ways) {
   for (int i = 0; i < 2; i++) {
     free_flow(&ways[i].flow);
-    free_flow(&ways[i].input);
+    free_input(&ways[i]);
   }
   if (ways[0].frames) munmap(ways[0].frames, 2 * sizeof *ways[0].frames);
 }
@@ -197,7 +205,7 @@ static int take_input(struct way *way, const uint8_t *bytes, size_t length, size
   struct flow *input = &way->input;
   if (!input->bytes) return consumed == length || put(input, bytes + consumed, length - consumed);
   input->begin += consumed;
-  if (input->begin == input->end) free_flow(input);
+  if (input->begin == input->end) free_input(way);
   return 1;
 }
 
@@ -206,19 +214,21 @@ static uint8_t out[OWN_FRAMES_BYTES + PIECE_BYTES + FRAMES_MORE_BYTES];
 /* Reads what is behind that which waits. Returns as recv(2) does. */
 static ssize_t read_more(struct way *way) {
   struct flow *input = &way->input;
-  size_t waiting = input->end - input->begin;
-  if (waiting >= WAITING_BYTES) {
+  size_t waiting = input->end - input->begin, size = 2 * (waiting + sizeof piece);
+  if (waiting >= WAITING_BYTES || own.more - way->more + size > MOST_WAITING_BYTES) {
     errno = EAGAIN;
     return -1;
   }
   ssize_t n = recv(way->from, piece, sizeof piece, MSG_DONTWAIT);
   if (n <= 0) return n;
   if (input->size - input->end < (size_t)n) {
-    struct flow larger = {.bytes = map(2 * (waiting + sizeof piece)), .size = 2 * (waiting + sizeof piece), .end = waiting};
+    struct flow larger = {.bytes = map(size), .size = size, .end = waiting};
     if (!larger.bytes) return -1;
     memcpy(larger.bytes, input->bytes + input->begin, waiting);
-    free_flow(input);
+    free_input(way);
     *input = larger;
+    way->more = size;
+    own.more += size;
   }
   memcpy(input->bytes + input->end, piece, (size_t)n);
   input->end += (size_t)n;

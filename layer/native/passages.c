@@ -415,8 +415,11 @@ static napi_value divide_passage(napi_env env, napi_callback_info info) {
   arguments(env, info, args, 10);
   struct seat *seat = seat_argument(env, args[0], &fd);
   struct passage *p = seat ? seat->passage : NULL;
-  const uint8_t *words = bytes_argument(env, args[5], &length);
-  if (!p || !words || length > sizeof *p->divisions) return number(env, -EINVAL);
+  const struct division *division = (const void *)bytes_argument(env, args[5], &length);
+  size_t used = offsetof(struct division, streams);
+  if (!p || !division || length > sizeof *division || length < used) return number(env, -EINVAL);
+  used += division->stream_count * sizeof *division->streams;
+  if (division->stream_count > MOST_STREAMS || used > length) return number(env, -EINVAL);
   uint64_t read[] = {place_argument(env, args[1]), place_argument(env, args[3])};
   struct places next = {.out = {place_argument(env, args[4]), place_argument(env, args[2])}};
   int is_kept = 1;
@@ -427,7 +430,7 @@ static napi_value divide_passage(napi_env env, napi_callback_info info) {
     next.start[i] = next.unwritten[i].first < 0 ? read[i] : estate->chunks[next.unwritten[i].first].from;
   }
   int32_t number_of_next = p->is_divided == 1 ? 2 : 1;
-  memcpy(&p->divisions[number_of_next - 1], words, length);
+  memcpy(&p->divisions[number_of_next - 1], division, used);
   struct direction up = p->up, down = p->down;
   if (is_kept) {
     atomic_signal_fence(memory_order_seq_cst);

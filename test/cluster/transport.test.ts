@@ -13,7 +13,7 @@ import {openPortForward} from '../../cli/kube/port-forward.ts';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {waitFor} from '../helpers/e2e.ts';
 import {type KubeconfigFile, useNamespace} from '../helpers/kube.ts';
-import {freePort} from '../helpers/ports.ts';
+import {freePort, isListening} from '../helpers/ports.ts';
 import {signal} from '../helpers/processes.ts';
 
 const test = clusterTest(ava);
@@ -240,18 +240,6 @@ test.serial('a server that is not there is told with its address, after the retr
 
 function portOf(server: Server): number {
   return (server.address() as AddressInfo).port;
-}
-
-async function isListening(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1');
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }
 
 /** Runs a proxy until the test ends. */

@@ -8,8 +8,8 @@ import {join} from 'node:path';
 import {promisify} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
 import {needing, programs, python, pythonModule, systemPath} from '../../../helpers/needs.ts';
-import {freePort} from '../../../helpers/ports.ts';
-import {dial, NOBODY, relay, subscription, wantsHeader} from './world.ts';
+import {freePort, isListening} from '../../../helpers/ports.ts';
+import {NOBODY, relay, subscription, wantsHeader} from './world.ts';
 
 const run = promisify(execFile);
 const env = {...process.env, PATH: systemPath};
@@ -37,13 +37,9 @@ async function behindFilter(
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   });
-  for (let isThere = false; !isThere; ) {
+  while (!(await isListening(at))) {
     if (child.exitCode !== null) throw new Error(`${file} has ended: ${said}`);
-    isThere = await dial(at).then(
-      (socket) => socket.destroy() !== undefined,
-      () => false,
-    );
-    if (!isThere) await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
   const mine = subscription(NOBODY, {filter: wantsHeader('^x-user: me$')});
   return {port: (await relay(t, at, [mine])).port, child};

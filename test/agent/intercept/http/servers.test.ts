@@ -10,7 +10,7 @@ import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
 import {needing, programs, python, pythonModule} from '../../../helpers/needs.ts';
-import {freePort} from '../../../helpers/ports.ts';
+import {freePort, isListening} from '../../../helpers/ports.ts';
 import {dial, listen, relay, subscription, wants, wantsHeader} from './world.ts';
 
 const run = promisify(execFile);
@@ -41,14 +41,7 @@ function start(
 
 /** Resolves when somebody listens at a port. */
 async function listens(port: number): Promise<void> {
-  for (;;) {
-    try {
-      (await dial(port)).destroy();
-      return;
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
+  while (!(await isListening(port))) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 for (const worker of ['sync', 'gthread']) {

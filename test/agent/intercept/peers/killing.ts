@@ -1,11 +1,10 @@
 /** For scenarios in which an agent is killed under the load of others' programs (`peers.test.ts`). */
 
 import {type ChildProcess, spawn} from 'node:child_process';
-import {once} from 'node:events';
-import {connect} from 'node:net';
 import {createInterface} from 'node:readline';
 import {setTimeout as delay} from 'node:timers/promises';
 import type {HttpCondition} from '../../../../tunnel/http-filter.ts';
+import {isListening} from '../../../helpers/ports.ts';
 import {AgentProcess} from './agent-process.ts';
 
 /** An agent that steals from a port what fits, for a program that listens here. */
@@ -49,15 +48,5 @@ export async function until(isTrue: () => boolean | Promise<boolean>): Promise<v
 
 /** Resolves when somebody listens at a port. */
 export async function listens(port: number): Promise<void> {
-  await until(async () => {
-    const socket = connect(port, '127.0.0.1');
-    try {
-      await once(socket, 'connect');
-      return true;
-    } catch {
-      return false;
-    } finally {
-      socket.destroy();
-    }
-  });
+  await until(() => isListening(port));
 }

@@ -28,6 +28,7 @@ import {
 import {emitCount, emitInit, emitOutdated, emitStored, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {lifetimes} from './lifetimes.ts';
+import type {Nearness} from './nearness.ts';
 import {Nodes} from './nodes.ts';
 import {OpenFiles} from './open-files.ts';
 import type {Reading} from './read-buffers.ts';
@@ -56,6 +57,8 @@ export interface FileServerOptions {
   readonly write: (head: Uint8Array, parts: readonly Uint8Array[]) => number;
   /** Hears of each program that begins to wait, and of its answer. */
   readonly vigil?: Pick<Vigil, 'began' | 'ended'>;
+  /** Hears of each write that is answered at once. */
+  readonly nearness?: Pick<Nearness, 'answered'>;
 }
 
 export interface FileServerCounters {
@@ -189,6 +192,7 @@ export class FileServer implements Disposable {
     this.#reply(request.unique, 0, [emitCount(request.data.length)]);
     this.#files.take(request);
     this.#options.vigil?.ended();
+    this.#options.nearness?.answered(request.thread);
   }
 
   #start(request: FuseRequest): void {

@@ -20,7 +20,7 @@ import {compileSooner} from '../../sockets/compile-sooner.ts';
 import {type FileEntry, FileRequest, parseOpenedDirectory} from '../../tunnel/files.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {Log} from '../log.ts';
-import {fuseDevice, stayAwake} from '../native/native.ts';
+import {fuseDevice, goNear, stayAwake} from '../native/native.ts';
 import {makePrivate, runtimeDirectory} from '../runtime-directory.ts';
 import type {Launcher} from '../sandbox/launcher.ts';
 import {explainSandboxFailure} from '../sandbox/preconditions.ts';
@@ -35,6 +35,7 @@ import {
   scaffoldOf,
   type TopEntry,
 } from './mount-plan.ts';
+import {Nearness} from './nearness.ts';
 import {type FilePolicy, type FileRules, filePolicy} from './policy.ts';
 import {Sources} from './sources.ts';
 import {Vigil} from './vigil.ts';
@@ -188,13 +189,16 @@ async function mount(
   const fd = openDevice(launcher);
   const ring = new Uint8Array(ringSlots * requestBytes);
   const lengths = new Uint32Array(ringSlots);
+  const vigil = new Vigil({now: () => performance.now(), stayAwake});
+  const nearness = new Nearness({isAskedSoon: () => vigil.isAskedSoon, goNear});
   const server = new FileServer({
     sources: new Sources({policy, pod, host}),
     scaffold: plan.scaffold,
     identity,
     firstBytes: files.firstBytes,
     now: () => performance.now(),
-    vigil: new Vigil({now: () => performance.now(), stayAwake}),
+    vigil,
+    nearness,
     // A request that was taken back meanwhile can't be answered: ENOENT.
     write: (head, parts) => device.write(head, head.length, parts, parts.length),
   });
@@ -214,7 +218,7 @@ async function mount(
     log('files: counters', {
       server: server.counters,
       sizes: server.sizes,
-      tricks: server.tricks,
+      tricks: {...server.tricks, nearness: nearness.counters},
       pod: pod.counters,
       host: host.counters,
     });

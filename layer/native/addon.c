@@ -32,6 +32,7 @@
 #include "awake.h"
 #include "fd-passing.h"
 #include "napi-arguments.h"
+#include "nearness.h"
 #include "uv-abi.h"
 
 #define ROUNDS 4
@@ -438,7 +439,8 @@ NAPI_MODULE_INIT() {
       {"netlinkDump", netlink_dump},   {"startReading", start_reading},  {"stopReading", stop_reading},
       {"pauseReading", pause_reading},
       {"writePacket", write_packet},   {"sendPacket", send_packet},      {"relaySignals", relay_signals},
-      {"becomeSubreaper", become_subreaper}, {"stayAwake", stay_awake}};
+      {"becomeSubreaper", become_subreaper}, {"stayAwake", stay_awake},
+      {"goNear", go_near}};
   for (size_t i = 0; i < sizeof exported / sizeof *exported; i++) {
     napi_value function;
     napi_create_function(env, exported[i].name, NAPI_AUTO_LENGTH, exported[i].function, NULL, &function);

@@ -38,6 +38,7 @@ interface Addon {
   relaySignals(pid: number): number;
   becomeSubreaper(): number;
   stayAwake(microseconds: number): number;
+  goNear(thread: number): number;
 }
 
 /** A failed system call, shaped like Node's own. */
@@ -133,6 +134,14 @@ export function becomeSubreaper(): void {
  */
 export function stayAwake(microseconds: number): void {
   checked('uv_idle_start', addon().stayAwake(microseconds));
+}
+
+/**
+ * Moves this thread to the processor that another one, of any process, was on last. Returns 1, 0 if it is there already, or a
+ * negative errno.
+ */
+export function goNear(thread: number): number {
+  return addon().goNear(thread);
 }
 
 /** A TUN device that is being read. */

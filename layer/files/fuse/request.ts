@@ -15,6 +15,8 @@ export interface RequestHeader {
   /** The kernel counts them up: never more than a number holds. */
   readonly unique: number;
   readonly node: number;
+  /** Who asks; 0: the kernel itself. */
+  readonly thread: number;
 }
 
 /** What the kernel wants. Byte arrays are views of the input. */
@@ -190,6 +192,7 @@ export function parseRequest(bytes: Uint8Array): FuseRequest | undefined {
   // No spread, which would take longer than all else here.
   request.unique = numberAt(view, 8);
   request.node = numberAt(view, 16);
+  request.thread = view.getUint32(32, true);
   return request as FuseRequest;
 }
 

@@ -7,7 +7,7 @@
  *   read PATH BLOCK                 reads it in order
  *   pick PATH BLOCK COUNT           reads blocks from anywhere in it
  *   stat DIRECTORY COUNT            looks at the files 0, 1, 2 … of a directory
- *   slurp DIRECTORY COUNT           opens, reads and closes them
+ *   slurp DIRECTORY COUNT BLOCK     opens them, reads them in order and closes them
  *   fill DIRECTORY COUNT BYTES      makes a directory, and such files in it
  *   forget PATH                     drops what the kernel has of its bytes
  *   run PROGRAM ARGUMENT…           runs a program; its output goes nowhere
@@ -101,11 +101,11 @@ static int stat_files(const char *directory, long count) {
   return 0;
 }
 
-static int slurp_files(const char *directory, long count) {
+static int slurp_files(const char *directory, long count, long size) {
   char path[4096];
   for (long i = 0; i < count; i++) {
     snprintf(path, sizeof path, "%s/%ld", directory, i);
-    if (read_file(path, 65536) < 0) return -1;
+    if (read_file(path, size) < 0) return -1;
   }
   return 0;
 }
@@ -154,7 +154,7 @@ static int obey(char **words, int count) {
   if (IS("read", 3)) return read_file(words[1], numbers[0]);
   if (IS("pick", 4)) return pick_file(words[1], numbers[0], numbers[1]);
   if (IS("stat", 3)) return stat_files(words[1], numbers[0]);
-  if (IS("slurp", 3)) return slurp_files(words[1], numbers[0]);
+  if (IS("slurp", 4)) return slurp_files(words[1], numbers[0], numbers[1]);
   if (IS("fill", 4)) return fill(words[1], numbers[0], numbers[1]);
   if (IS("forget", 2)) return forget(words[1]);
   if (count > 1 && !strcmp(words[0], "run")) return run(words + 1);

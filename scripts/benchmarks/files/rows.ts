@@ -11,11 +11,13 @@ export interface Amounts {
   /** Files that are looked at, and that are opened or made. */
   readonly looks: number;
   readonly files: number;
+  /** Of these, files that are read byte by byte. */
+  readonly bytewise: number;
 }
 
 /** Less where each step takes a round trip, so that a run ends. */
 export function amounts(roundTripMs: number): Amounts {
-  const common = {smallMebibytes: 16};
+  const common = {smallMebibytes: 16, bytewise: 100};
   if (roundTripMs < 1) {
     return {...common, mebibytes: 256, smallPicks: 4000, largePicks: 128, looks: 5000, files: 1000};
   }
@@ -121,15 +123,6 @@ export const rows: readonly Row[] = [
     command: ({large}, {smallPicks}) => `rewrite ${large} 4096 ${smallPicks}`,
     count: ({smallPicks}) => (smallPicks * 4096) / mebibyte,
   }),
-  {
-    id: 'bytes',
-    title: 'read 64 KiB byte by byte',
-    unit: 'ms',
-    digits: 0,
-    prepare: (own) => [`write ${own} 65536 65536`],
-    command: ({own}) => `read ${own} 1`,
-    count: () => 1,
-  },
   perFile('stat', 'stat a file', {
     prepare: lookedAt,
     command: ({own}, {looks}) => `stat ${own} ${looks}`,
@@ -143,14 +136,20 @@ export const rows: readonly Row[] = [
   }),
   perFile('slurp', 'open, read, close a file of 4 KiB', {
     prepare: filled,
-    command: ({own}, {files}) => `slurp ${own} ${files}`,
+    command: ({own}, {files}) => `slurp ${own} ${files} 65536`,
     count: ({files}) => files,
   }),
   perFile('slurp-again', '– once more (warm)', {
     prepare: filled,
-    before: ({own}, {files}) => [`slurp ${own} ${files}`],
-    command: ({own}, {files}) => `slurp ${own} ${files}`,
+    before: ({own}, {files}) => [`slurp ${own} ${files} 65536`],
+    command: ({own}, {files}) => `slurp ${own} ${files} 65536`,
     count: ({files}) => files,
+  }),
+  // Of 4,096 system calls, which take longer than all else where there is no delay.
+  perFile('bytes', '– byte by byte', {
+    prepare: filled,
+    command: ({own}, {bytewise}) => `slurp ${own} ${bytewise} 1`,
+    count: ({bytewise}) => bytewise,
   }),
   perFile('fill', 'make, write, close a file of 4 KiB', {
     command: ({own}, {files}) => `fill ${own} ${files} 4096`,

@@ -4,7 +4,8 @@
  *     request   uint32 length of the rest, uint32 id, uint8 operation, fields
  *     answer    uint32 length of the rest, uint32 id, uint32 errno (0: done), fields
  *
- * Answers come in the order of the requests. Numbers are little-endian, and attributes are laid out as the
+ * Answers come in the order of the requests, but for those whose operation has LATER (0x80) added: they are done when nothing else has
+ * to be, soon, and before any close that comes after them. Numbers are little-endian, and attributes are laid out as the
  * kernel's own `struct fuse_attr`, so that they can be passed on as they are; an errno is Linux' number, which
  * x86-64 and arm64 share. It is no MessagePack: the other end is C (layer/native/files.c), and half of what
  * is said is bytes anyway.
@@ -89,12 +90,15 @@ export const FILE_OPERATION = {
   writemany: 33,
 } as const;
 
+/** Added to an operation that may be done a little later than what comes after it. */
+const LATER = 0x80;
+
 export type FileOperation = keyof typeof FILE_OPERATION;
 
 /** Of open's flags, besides Linux': not to follow a link at the end of the path. */
 export const OPEN_NO_FOLLOW = 1 << 30;
 /** The version that `hello` answers with. */
-export const FILES_VERSION = 3;
+export const FILES_VERSION = 4;
 /** Bytes of a file in one request or answer. */
 export const FILE_DATA_BYTES = 1_048_576;
 /** What comes besides: two paths, an attribute. */
@@ -164,9 +168,12 @@ export class FileRequest {
   readonly operation: FileOperation;
   #room = freeRooms.pop() ?? roomOf(new Uint8Array(ROOM_BYTES));
   #length = REQUEST_HEAD_BYTES;
+  readonly #flags: number;
 
-  constructor(operation: FileOperation) {
+  /** `isLater`: nobody waits for it yet. */
+  constructor(operation: FileOperation, isLater = false) {
     this.operation = operation;
+    this.#flags = isLater ? LATER : 0;
   }
 
   u8(value: number): this {
@@ -207,7 +214,7 @@ export class FileRequest {
     const {bytes, view} = this.#room;
     view.setUint32(0, this.#length - 4 + dataBytes, true);
     view.setUint32(4, id, true);
-    view.setUint8(8, FILE_OPERATION[this.operation]);
+    view.setUint8(8, FILE_OPERATION[this.operation] | this.#flags);
     return bytes.subarray(0, this.#length);
   }
 

@@ -21,7 +21,7 @@ import {lifetimes} from './lifetimes.ts';
 import type {OpenDirectory} from './open-directory.ts';
 import {ReadAhead, ReadAheadMemory} from './read-ahead.ts';
 import {ReadAroundMemory} from './read-around.ts';
-import type {Reading} from './read-buffers.ts';
+import {type Reading, type ReadPiece, spareBytes} from './read-buffers.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
 import type {WalkAheadCounters} from './walk-ahead.ts';
@@ -65,6 +65,8 @@ export interface OpenFilesCounters {
   /** Blocks around small reads, and small reads that were in one. */
   readonly aroundAsked: number;
   readonly aroundHits: number;
+  /** Memory for reading that nobody uses now. */
+  readonly spareBytes: number;
   /** Writes that had to wait for those before them. */
   readonly behindWaits: number;
   /** Writes whose failure was told later. */
@@ -105,6 +107,7 @@ export class OpenFiles implements Disposable {
       aheadRefused: this.#ahead.refused,
       aroundAsked: this.#around.asked,
       aroundHits: this.#around.hits,
+      spareBytes: spareBytes(),
       behindWaits: this.#behind.waits,
       behindFailures: this.#behind.failures,
       walk: this.#directories.counters,
@@ -334,8 +337,8 @@ export class OpenFiles implements Disposable {
   ): number {
     const remote = numberAt(fields);
     const client = this.#context.sources.client(source);
-    const read = async (offset: number, length: number): Promise<Uint8Array> => {
-      const ask = new FileRequest('read').u32(remote).u64(BigInt(offset)).u32(length);
+    const read: ReadPiece = async (offset, length, isLater) => {
+      const ask = new FileRequest('read', isLater).u32(remote).u64(BigInt(offset)).u32(length);
       const bytes = await client.request(ask);
       if (bytes.length > length) throw new ProtocolError('CALL_MALFORMED');
       return bytes;

@@ -15,10 +15,7 @@
  */
 
 import {ReadAround, type ReadAroundMemory, type Version} from './read-around.ts';
-import {giveBack, type Reading, readingOf} from './read-buffers.ts';
-
-/** Asks for a piece of the file; fewer bytes than wanted are its end. */
-export type ReadPiece = (offset: number, length: number) => Promise<Uint8Array>;
+import {giveBack, type Reading, type ReadPiece, readingOf} from './read-buffers.ts';
 
 const PIECE_BYTES = 131_072;
 /** 3.2 Gbit/s at 20 ms. */

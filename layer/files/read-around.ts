@@ -2,9 +2,9 @@
  * Reads what is around a small piece from anywhere in a file, since whoever wanted that (a database, an index) often comes back
  * to what is near.
  *
- * Theory of operation. A piece is read alone, and a block around it right after it, which nobody waits for: it comes while
- * the next piece is on its way. That costs nobody anything as long as it is there before the answer to that one could be, after
- * twice the time that a piece takes. How long both take is measured, for it depends on the link and on what else is on it. A
+ * Theory of operation. A piece is read alone, and a block around it a little later (`isLater`: else the piece would wait for it on its way
+ * back), which nobody waits for: it comes while the next piece is on its way. That costs nobody anything as long as it is there before the
+ * answer to that one could be, after twice the time that a piece takes. How long both take is measured, for it depends on the link and on what else is on it. A
  * block that comes soon (SOON) may be twice as long the next time, one that comes late (LATE) half as long; when the shortest is late, none is
  * read for a while; neither where a piece may take less than QUICK_MS. In a file where TRIES_MAX blocks in a row were of
  * no use, none is read for a while either.
@@ -14,19 +14,19 @@
  * pages for the same reason, and asks for the version when it reads. What the program writes makes all blocks of the file void.
  */
 
-import {giveBack, type Reading, readingOf} from './read-buffers.ts';
+import {giveBack, type Reading, type ReadPiece, readingOf} from './read-buffers.ts';
 
 const BLOCK_MIN = 16_384;
 const BLOCK_MAX = 131_072;
 const BLOCK_FIRST = 65_536;
-/** Of all files together: 32 MiB, since the memory of a block is one of BLOCK_MAX. The oldest goes. */
-const BLOCKS_MAX = 256;
+/** Of all files together: 128 MiB, since the memory of a block is one of BLOCK_MAX. The oldest goes. */
+const BLOCKS_MAX = 1024;
 /** The longest piece. */
 const PIECE_MAX = 16_384;
 const QUICK_MS = 1;
 /** How many times as long as a piece a block takes that may be longer, and that should be shorter. */
-const SOON = 1.1;
-const LATE = 1.3;
+const SOON = 1.4;
+const LATE = 1.8;
 /** Of each so many are looked at. */
 const SAMPLES = 8;
 /** Pieces that are read alone before a block is tried; after it was in vain, twice as many, and so on. */
@@ -34,9 +34,6 @@ const REST_MIN = 4;
 const REST_MAX = 1024;
 const TRIES_MAX = 64;
 const BELIEVED_MS = 1000;
-
-/** Asks for bytes of the file; fewer than wanted are its end. */
-type Read = (offset: number, length: number) => Promise<Uint8Array>;
 
 /** What is known of a file's version, and since when. */
 export interface Version {
@@ -125,7 +122,7 @@ export class ReadAroundMemory {
 
 /** The blocks of one open file. */
 export class ReadAround {
-  readonly #read: Read;
+  readonly #read: ReadPiece;
   readonly #memory: ReadAroundMemory;
   readonly #now: () => number;
   readonly #version: () => Version;
@@ -136,7 +133,7 @@ export class ReadAround {
   #rest = 0;
 
   constructor(
-    read: Read,
+    read: ReadPiece,
     options: {
       readonly memory: ReadAroundMemory;
       readonly now: () => number;
@@ -209,7 +206,7 @@ export class ReadAround {
     const askedAt = this.#now();
     const block: Block = {
       ...{owner: this, start, length, version, askedAt},
-      bytes: this.#read(start, length),
+      bytes: this.#read(start, length, true),
       uses: 0,
       isDropped: false,
     };

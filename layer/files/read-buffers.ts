@@ -9,8 +9,16 @@
 const BUFFER_BYTES = [4096 + 256, 131_072 + 256] as const;
 /** Smaller than these there are none, and between them none that would waste most of its memory. */
 const LEAST_BYTES = [1024, 16_384] as const;
-/** Buffers of each size that wait to be used: 8 MiB, what one file has read ahead. */
+/**
+ * Buffers of each size that wait to be used: 8 MiB, what one file has read ahead. When all blocks around pieces are given back
+ * (ReadAround), they wait for a while for the next file.
+ */
 const FREE_MAX = 64;
+const SPARE_MAX = 1024;
+const SPARE_MS = 10_000;
+
+/** Asks for bytes of a file; fewer than wanted are its end. `isLater`: nobody waits for them yet. */
+export type ReadPiece = (offset: number, length: number, isLater?: boolean) => Promise<Uint8Array>;
 
 /** What was read. */
 export interface Reading {
@@ -21,6 +29,12 @@ export interface Reading {
 }
 
 const free = BUFFER_BYTES.map(() => new Set<ArrayBufferLike>());
+let trimming: NodeJS.Timeout | undefined;
+
+/** Bytes of memory that wait to be used. */
+export function spareBytes(): number {
+  return free.reduce((sum, these, index) => sum + these.size * (BUFFER_BYTES[index] ?? 0), 0);
+}
 
 /** Memory for so many bytes, with anything in it. */
 export function takeBuffer(length: number): Uint8Array {
@@ -36,7 +50,18 @@ export function takeBuffer(length: number): Uint8Array {
 export function giveBack(bytes: Uint8Array): void {
   const {buffer} = bytes;
   const these = free[BUFFER_BYTES.indexOf(buffer.byteLength as (typeof BUFFER_BYTES)[number])];
-  if (these !== undefined && these.size < FREE_MAX) these.add(buffer);
+  if (these === undefined || these.size >= SPARE_MAX) return;
+  these.add(buffer);
+  if (these.size > FREE_MAX && trimming === undefined) {
+    trimming = setTimeout(trim, SPARE_MS).unref();
+  }
+}
+
+function trim(): void {
+  trimming = undefined;
+  for (const these of free) {
+    for (const buffer of [...these].slice(FREE_MAX)) these.delete(buffer);
+  }
 }
 
 /** What was read for one who reads it alone. */

@@ -132,7 +132,7 @@ export class Snapshots {
     const changes = this.#changes;
     const askedAt = this.#now();
     try {
-      const ask = new FileRequest('opendir').string(Buffer.from(place, 'latin1')).u32(bytes);
+      const ask = new FileRequest('opendir', true).string(Buffer.from(place, 'latin1')).u32(bytes);
       const {handle, isWhole, entries} = parseOpenedDirectory(await this.#client.request(ask));
       this.#client.request(new FileRequest('close').u32(handle)).catch(() => undefined);
       if (changes !== this.#changes) return;

@@ -13,6 +13,11 @@
  *
  * Only regular files and directories are opened: to open a device or a fifo of the target is to do something to it.
  *
+ * What nobody waits for yet (LATER: what is around a piece, a directory that may be wanted) is done when nothing else has come for
+ * LATER_NS, or after OTHERS_MAX other requests, so that it delays neither what is asked next nor, being long, the answer before it.
+ * One such request is kept; when the next comes, it is done. It is done before any CLOSE, which may give the number of its
+ * handle away.
+ *
  * Root in a container's place takes the container's user and groups first, if it may, so that a file that the
  * program may not read in the pod can't be read from here either.
  *
@@ -46,13 +51,15 @@
 #include "launcher.h"
 
 #define FILES_FD 3
-#define VERSION 3
+#define VERSION 4
 #define DATA_MAX (1024 * 1024)
 #define REQUEST_MAX (DATA_MAX + 16 * 1024)
 #define ANSWER_MAX DATA_MAX
 /* What may come with an answer to OPEN. */
 #define CONTENT_MAX (128 * 1024)
 #define HANDLES_MAX 4096
+#define LATER_NS 200000
+#define OTHERS_MAX 8
 /* A lookup that races with a rename is tried again (openat2(2), EAGAIN). */
 #define TRIES 64
 
@@ -72,6 +79,8 @@ enum operation {
   SYMLINK, LINK, SETATTR, STATFS, ACCESS, GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR, FALLOCATE, LSEEK, MKNOD,
   APPEND, WRITEALL, APPENDALL, TMPFILE, NAME, WRITEMANY
 };
+/* Of an operation's number: it may be done later. */
+enum { LATER = 0x80 };
 /* What SETATTR changes, as FUSE's FATTR_*. */
 enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, NOW_ATIME = 128, NOW_MTIME = 256 };
 #define ATTRIBUTES 88
@@ -714,7 +723,7 @@ static int is_awaited(enum operation operation) {
 static int answer_request(const uint8_t *request, size_t size, int broken) {
   at = request, end = request + size, bad = 0, length = 0, errno = 0;
   uint32_t id = (uint32_t)take(4);
-  enum operation operation = (enum operation)take(1);
+  enum operation operation = (enum operation)(take(1) & ~(uint64_t)LATER);
   int result = broken ? (errno = broken, -1) : run(operation);
   uint32_t code = bad ? (uint32_t)bad : result < 0 ? (uint32_t)(errno ? errno : EINVAL) : 0;
   if (code) length = 0;
@@ -724,13 +733,46 @@ static int answer_request(const uint8_t *request, size_t size, int broken) {
   return is_awaited(operation) ? flush_answers() : 0;
 }
 
+/* The request that is done later, and how many others were done since it came. */
+static struct {
+  uint8_t request[PATH_MAX + 64];
+  size_t size; /* 0: none */
+  int others;
+} later;
+
+static int answer_later(int broken) {
+  size_t size = later.size;
+  later.size = 0;
+  return size ? answer_request(later.request, size, broken) : 0;
+}
+
+/* Answers a request, or keeps it for later. */
+static int take_request(const uint8_t *request, size_t size, int broken) {
+  uint8_t operation = size > 4 ? request[4] : 0;
+  int may_wait = operation & LATER && size <= sizeof later.request;
+  if ((may_wait || operation == CLOSE || ++later.others > OTHERS_MAX) && answer_later(broken) < 0) return -1;
+  if (!may_wait) return answer_request(request, size, broken);
+  memcpy(later.request, request, size);
+  later.size = size;
+  later.others = 0;
+  return 0;
+}
+
+/* Waits for a request; meanwhile does what was kept for later. */
+static int await_request(int broken) {
+  /* Who waits in read(2) is woken by the reader of its answers, too, for there is room again. */
+  struct pollfd readable = {.fd = FILES_FD, .events = POLLIN};
+  const struct timespec pause = {.tv_nsec = LATER_NS};
+  if (later.size && ppoll(&readable, 1, &pause, NULL) == 0 && answer_later(broken) < 0) return -1;
+  poll(&readable, 1, -1);
+  return 0;
+}
+
 static int serve_requests(int broken) {
   static uint8_t input[4 + REQUEST_MAX];
   size_t filled = 0;
   for (;;) {
-    /* Who waits in read(2) is woken by the reader of its answers, too, for there is room again. */
-    struct pollfd readable = {.fd = FILES_FD, .events = POLLIN};
-    poll(&readable, 1, -1);
+    if (await_request(broken) < 0) return 0;
     ssize_t n = read(FILES_FD, input + filled, sizeof input - filled);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return 0;
@@ -742,7 +784,7 @@ static int serve_requests(int broken) {
       size = le32toh(size);
       if (size > REQUEST_MAX) return 1;
       if (filled - done < 4 + size) break;
-      if (answer_request(input + done + 4, size, broken) < 0) return 0;
+      if (take_request(input + done + 4, size, broken) < 0) return 0;
       done += 4 + size;
     }
     if (flush_answers() < 0) return 0;

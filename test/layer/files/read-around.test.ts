@@ -11,7 +11,7 @@ const large = pattern(4_000_000);
 type Link = (bytes: number) => number;
 const far: Link = (bytes) => 20 + bytes / 1_000_000;
 const narrow: Link = (bytes) => 20 + bytes / 100;
-const middling: Link = (bytes) => 2 + bytes / 100_000;
+const middling: Link = (bytes) => 2 + bytes / 25_000;
 const near: Link = (bytes) => 0.1 + bytes / 1_000_000;
 
 /** A file at the end of a link, and what was asked of it. */
@@ -20,7 +20,7 @@ function file(
   link: Link,
   {memory = new ReadAroundMemory(), othersUseMemory = false} = {},
 ) {
-  const asked: {offset: number; length: number}[] = [];
+  const asked: {offset: number; length: number; isLater: boolean}[] = [];
   const state = {bytes, now: 0, version: 'one', checkedAt: 0};
   const waiting: {due: number; come: () => void}[] = [];
   /** The next answer comes. */
@@ -31,8 +31,8 @@ function file(
     next?.come();
   };
   const ahead = new ReadAhead(
-    async (offset, length) => {
-      asked.push({offset, length});
+    async (offset, length, isLater = false) => {
+      asked.push({offset, length, isLater});
       const bytes = state.bytes.subarray(offset, offset + length);
       const buffer = takeBuffer(bytes.length);
       buffer.set(bytes);
@@ -105,6 +105,12 @@ test('a block is as long as one that comes before the next piece can', async (t)
   const lengths = asked.slice(100).map(({length}) => length);
   t.true(lengths.every((length) => length === 4096 || length === 32_768));
   t.is(asked.slice(100, 110).filter(({length}) => length > 4096).length, 5);
+});
+
+test('a block may be read later than what is asked after it, a piece may not', async (t) => {
+  const {asked, scatter} = file(large, far);
+  await scatter(29);
+  t.true(asked.every(({length, isLater}) => isLater === length > 4096));
 });
 
 test('nobody waits for what is around his piece', async (t) => {
@@ -192,9 +198,9 @@ test('what is written makes blocks void', async (t) => {
 
 test('blocks of all files together are limited, and all are gone with the files', async (t) => {
   const memory = new ReadAroundMemory();
-  const files = Array.from({length: 12}, () => file(large, far, {memory}));
+  const files = Array.from({length: 40}, () => file(large, far, {memory}));
   for (const {scatter} of files) await scatter(29);
-  t.is(memory.blocks.size, 256);
+  t.is(memory.blocks.size, 1024);
   for (const {ahead} of files) ahead.clear();
   t.is(memory.blocks.size, 0);
 });

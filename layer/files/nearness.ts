@@ -13,10 +13,11 @@
 /** Writes of one thread until it is looked where that is, at least and at most. */
 const WRITES_MIN = 32;
 const WRITES_MAX = 4096;
+/** A program that takes longer for a write, ms, has something else to do besides. */
+const QUICK_MS = 0.3;
 
 export interface NearnessOptions {
-  /** Whether the program goes on soon. */
-  readonly isAskedSoon: () => boolean;
+  readonly now: () => number;
   /** Moves us to where a thread is. Returns 1 if that was elsewhere, 0 if not, or a negative errno. */
   readonly goNear: (thread: number) => number;
 }
@@ -27,6 +28,7 @@ export class Nearness {
   readonly #options: NearnessOptions;
   #thread = 0;
   #writes = 0;
+  #since = 0;
   #every = WRITES_MIN;
 
   constructor(options: NearnessOptions) {
@@ -39,10 +41,16 @@ export class Nearness {
       this.#thread = thread;
       this.#writes = 0;
     }
-    if (++this.#writes < this.#every || !this.#options.isAskedSoon()) return;
+    this.#writes++;
+    if (this.#writes === 1) this.#since = this.#options.now();
+    if (this.#writes < this.#every) return;
+    if (this.#options.now() - this.#since < QUICK_MS * this.#writes) this.#look();
     this.#writes = 0;
+  }
+
+  #look(): void {
     this.counters.looks++;
-    const result = this.#options.goNear(thread);
+    const result = this.#options.goNear(this.#thread);
     if (result > 0) this.counters.moves++;
     this.#every = result === 0 ? WRITES_MIN : Math.min(2 * this.#every, WRITES_MAX);
   }

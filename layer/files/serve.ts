@@ -189,15 +189,14 @@ async function mount(
   const fd = openDevice(launcher);
   const ring = new Uint8Array(ringSlots * requestBytes);
   const lengths = new Uint32Array(ringSlots);
-  const vigil = new Vigil({now: () => performance.now(), stayAwake});
-  const nearness = new Nearness({isAskedSoon: () => vigil.isAskedSoon, goNear});
+  const nearness = new Nearness({now: () => performance.now(), goNear});
   const server = new FileServer({
     sources: new Sources({policy, pod, host}),
     scaffold: plan.scaffold,
     identity,
     firstBytes: files.firstBytes,
     now: () => performance.now(),
-    vigil,
+    vigil: new Vigil({now: () => performance.now(), stayAwake}),
     nearness,
     // A request that was taken back meanwhile can't be answered: ENOENT.
     write: (head, parts) => device.write(head, head.length, parts, parts.length),

@@ -58,11 +58,6 @@ export class Vigil {
     this.#options = options;
   }
 
-  /** Whether programs ask one thing soon after the other. */
-  get isAskedSoon(): boolean {
-    return this.#questions.isShort;
-  }
-
   /** A program waits. */
   began(): void {
     const now = this.#options.now();

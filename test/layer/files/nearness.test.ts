@@ -7,17 +7,18 @@ import {goNear} from '../../../layer/native/native.ts';
 /** Somebody who writes, and what moving is like. */
 function writer(result: () => number) {
   const looks: number[] = [];
-  const state = {isAskedSoon: true, writes: 0};
+  const state = {now: 1000, writes: 0};
   const nearness = new Nearness({
-    isAskedSoon: () => state.isAskedSoon,
+    now: () => state.now,
     goNear: () => {
       looks.push(state.writes);
       return result();
     },
   });
-  const write = (count: number, thread = 7): void => {
+  const write = (count: number, {thread = 7, takesMs = 0.05} = {}): void => {
     for (let index = 0; index < count; index++) {
       state.writes++;
+      state.now += takesMs;
       nearness.answered(thread);
     }
   };
@@ -39,12 +40,12 @@ test('it is looked now and then where the program is, and less often where that 
 });
 
 test('a program that pauses, and threads that take turns, are left alone', (t) => {
-  const {looks, state, write} = writer(() => 0);
-  state.isAskedSoon = false;
-  write(1000);
-  state.isAskedSoon = true;
-  for (let turn = 0; turn < 1000; turn++) write(1, turn % 2);
+  const {looks, write} = writer(() => 0);
+  write(1000, {takesMs: 0.4});
+  for (let turn = 0; turn < 1000; turn++) write(1, {thread: turn % 2});
   t.is(looks.length, 0);
+  write(40, {takesMs: 0.2});
+  t.is(looks.length, 1);
 });
 
 test('what can be done nothing about is not tried often', (t) => {

@@ -743,6 +743,7 @@ static struct {
 static int answer_later(int broken) {
   size_t size = later.size;
   later.size = 0;
+  later.others = 0;
   return size ? answer_request(later.request, size, broken) : 0;
 }
 
@@ -754,7 +755,6 @@ static int take_request(const uint8_t *request, size_t size, int broken) {
   if (!may_wait) return answer_request(request, size, broken);
   memcpy(later.request, request, size);
   later.size = size;
-  later.others = 0;
   return 0;
 }
 
@@ -763,7 +763,7 @@ static int await_request(int broken) {
   /* Who waits in read(2) is woken by the reader of its answers, too, for there is room again. */
   struct pollfd readable = {.fd = FILES_FD, .events = POLLIN};
   const struct timespec pause = {.tv_nsec = LATER_NS};
-  if (later.size && ppoll(&readable, 1, &pause, NULL) == 0 && answer_later(broken) < 0) return -1;
+  if (later.size && ppoll(&readable, 1, &pause, NULL) <= 0 && answer_later(broken) < 0) return -1;
   poll(&readable, 1, -1);
   return 0;
 }

@@ -7,7 +7,7 @@ import {chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs'
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
-import {ordinaryUser} from '../../test/helpers/user.ts';
+import {ordinaryUser, runAsUser} from '../../test/helpers/user.ts';
 import {chosen, run, say} from './driver.ts';
 import {BenchError} from './network/error.ts';
 import {compile} from './network/far-end.ts';
@@ -36,7 +36,12 @@ interface Row {
   readonly once: string;
   readonly before?: string;
   readonly command: string;
+  /** What the commands need; where it is missing, so is the row. */
+  readonly program?: string;
 }
+
+/** Nothing is fetched, and nobody is asked about it. */
+const npm = 'npm --offline --ignore-scripts --no-audit --no-fund --loglevel=error --cache ../cache';
 
 const rows: readonly Row[] = [
   {
@@ -69,6 +74,28 @@ const rows: readonly Row[] = [
     once: 'mkdir text && cd text && seq 10000 | while read n; do head -c 2000 /dev/zero > $n; done',
     command: 'for n in 1 2 3 4 5; do grep -rq nothing text; [ $? = 1 ] || exit 2; done',
   },
+  {
+    id: 'npm',
+    title: 'npm ci of 40 packages of 50 files',
+    once: `mkdir -p npm/package && cd npm && seq 50 | while read n; do head -c 3000 /dev/zero > package/$n.js; done &&
+      seq 40 | while read n; do
+        printf '{"name":"p%s","version":"1.0.0"}' $n > package/package.json && tar czf p$n.tgz package
+      done &&
+      { printf '{"name":"all","version":"1.0.0","dependencies":{'; seq 40 | while read n; do
+        [ $n = 1 ] || printf ,; printf '"p%s":"file:p%s.tgz"' $n $n; done; printf '}}'; } > package.json &&
+      ${npm} install --package-lock-only`,
+    command: `cd npm && ${npm} ci`,
+    program: 'npm',
+  },
+  {
+    id: 'cargo',
+    title: 'cargo build of 300 modules',
+    once: `cargo new -q --vcs none rust && cd rust/src && seq 300 | while read n; do
+      echo "mod m$n;" >> main.rs; printf 'pub fn f(x: u64) -> String { format!("{} {x:?}", %s) }\\n' $n > m$n.rs; done`,
+    before: 'rm -rf rust/target',
+    command: 'cd rust && cargo build -q --offline',
+    program: 'cargo',
+  },
 ];
 
 /** A command whose words the probe takes apart: a script in a file. */
@@ -97,6 +124,11 @@ function openWork(): {path: string} & Disposable {
   const {uid, gid} = ordinaryUser();
   chownSync(path, uid, gid);
   return {path, [Symbol.dispose]: () => rmSync(path, {recursive: true, force: true})};
+}
+
+/** Whether an ordinary user has a program. */
+async function isThere(program: string): Promise<boolean> {
+  return (await runAsUser(['sh', '-c', `command -v ${program}`])).status === 0;
 }
 
 interface Result {
@@ -132,6 +164,10 @@ async function bench(): Promise<void> {
   };
   const results: Result[] = [];
   for (const row of wanted) {
+    if (row.program !== undefined && !(await isThere(row.program))) {
+      say(`${row.id}: left out, there is no ${row.program} for this user`);
+      continue;
+    }
     await ask(outside, scripts.add(row.once));
     const before = scripts.add(row.before ?? 'true');
     const command = scripts.add(row.command);

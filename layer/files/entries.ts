@@ -152,7 +152,7 @@ export class Entries {
     const place = {parent: this.#nodes.get(request.node), name: latin1(request.child)};
     const path = tree.childPath(place.parent, place.name);
     const spot = sources.spot(path, 'write');
-    const open = this.#nodes.openHandle(node, undefined);
+    const open = this.#nodes.openHandle(node, undefined, 'read');
     if (open === undefined) throw new FileError(ENOENT);
     if (spot.source !== open.source) throw new FileError(EXDEV);
     const ask = new FileRequest('name').u32(open.remote).string(spot.path);

@@ -13,6 +13,12 @@ import type {FileNode} from './tree.ts';
 
 const {ENOENT, EXDEV, ENOTDIR} = os.constants.errno;
 
+/** What is open at one of the file systems. */
+export interface OpenHandle {
+  readonly source: Spot['source'];
+  readonly remote: number;
+}
+
 export class Nodes {
   readonly #context: Pick<FilesContext, 'tree' | 'sources' | 'handle'>;
 
@@ -39,19 +45,14 @@ export class Nodes {
 
   /** Which file system a change of a node goes to. */
   sourceOfChange(node: FileNode, handle: number | undefined): Spot['source'] {
-    const open = this.openHandle(node, handle);
+    const open = this.openHandle(node, handle, 'write');
     return open?.source ?? this.spot(node, 'write').source;
   }
 
-  /** The handle that stands for a node: the one that the kernel names, or any, where its name is gone. */
-  openHandle(
-    node: FileNode,
-    handle: number | undefined,
-  ): {readonly source: Spot['source']; readonly remote: number} | undefined {
+  /** The handle that stands for a node: the one that the kernel names, or another, where its name is gone. */
+  openHandle(node: FileNode, handle: number | undefined, access: Access): OpenHandle | undefined {
     if (handle !== undefined) return this.#context.handle(handle);
-    if (!node.isGone) return undefined;
-    const [any] = node.open;
-    return any === undefined ? undefined : this.#context.handle(any);
+    return node.isGone ? handleOf(this.#context, node, access) : undefined;
   }
 
   /** Asks about a node by handle or by path, which comes last. */
@@ -61,7 +62,7 @@ export class Nodes {
     access: Access,
     handle: number | undefined,
   ): Promise<Uint8Array> {
-    const open = this.openHandle(node, handle);
+    const open = this.openHandle(node, handle, access);
     if (open !== undefined) {
       return await this.#context.sources
         .client(open.source)
@@ -71,7 +72,7 @@ export class Nodes {
     return await client.request(request.u8(node.isFollowed ? 1 : 0).string(path));
   }
 
-  /** Asks about what is at the path of a node. */
+  /** Asks about what is at the path of a node, or open of it. */
   async askByPath(
     node: FileNode,
     access: Access,
@@ -80,12 +81,34 @@ export class Nodes {
     names: readonly Uint8Array[] = [],
     bytes?: Uint8Array,
   ): Promise<Uint8Array> {
-    const {client, path} = this.spot(node, access);
-    request
-      .u8(node.isFollowed ? 1 : 0)
-      .u32(number)
-      .string(path);
+    const open = this.openHandle(node, undefined, access);
+    if (open !== undefined) request.u8(2).u32(number).u32(open.remote);
+    const spot = open ?? this.spot(node, access);
+    if ('path' in spot)
+      request
+        .u8(node.isFollowed ? 1 : 0)
+        .u32(number)
+        .string(spot.path);
     for (const name of names) request.string(name);
-    return await client.request(request, bytes);
+    return await this.#context.sources.client(spot.source).request(request, bytes);
   }
+}
+
+/**
+ * What is open of a node, for an access. What is read may be written elsewhere: that is written only by what is open
+ * there.
+ */
+export function handleOf(
+  {tree, sources, handle}: Pick<FilesContext, 'tree' | 'sources' | 'handle'>,
+  node: FileNode,
+  access: Access,
+): OpenHandle | undefined {
+  const source = access === 'read' ? node.source : sources.decide(tree.path(node), 'write');
+  let any: OpenHandle | undefined;
+  for (const number of node.open) {
+    const open = handle(number);
+    if (open?.source === source) return open;
+    any ??= open;
+  }
+  return access === 'read' ? any : undefined;
 }

@@ -18,7 +18,9 @@ import {emitCount, emitEntry, emitOffset, emitOpened} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
 import {mayBeGiven} from './kernel-cache.ts';
 import {lifetimes} from './lifetimes.ts';
+import {handleOf, type OpenHandle} from './nodes.ts';
 import type {OpenDirectory} from './open-directory.ts';
+import type {Access} from './policy.ts';
 import {ReadAhead, ReadAheadMemory} from './read-ahead.ts';
 import {ReadAroundMemory} from './read-around.ts';
 import {type Reading, type ReadPiece, spareBytes} from './read-buffers.ts';
@@ -31,11 +33,16 @@ const {EBADF, ENOENT, EISDIR, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
 
 /** Open files; the other side has a limit too. */
 const handleLimit = 8192;
+/** Of open's flags, as OPEN_NO_FOLLOW: the handle of what is to be opened once more stands for its path. */
+const OPEN_BY_HANDLE = 1 << 29;
 /** What is asked of Linux, which all architectures that we run on number alike. */
 const accessMask = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
 
 /** Who opens so wants to know that it is written. */
 const surely = constants.O_SYNC | constants.O_DSYNC | constants.O_DIRECT;
+
+/** What is opened once more. */
+type Again = Pick<Spot, 'source' | 'client'> & OpenHandle;
 
 interface OpenFile {
   readonly kind: 'file';
@@ -124,7 +131,7 @@ export class OpenFiles implements Disposable {
   }
 
   /** The handle there, of one here. */
-  handle(number: number): {readonly source: Spot['source']; readonly remote: number} | undefined {
+  handle(number: number): OpenHandle | undefined {
     const open = this.#open.get(number);
     return open?.kind === 'directory' ? open.listed : open;
   }
@@ -139,13 +146,10 @@ export class OpenFiles implements Disposable {
   }
 
   async open(request: RequestOf<'open'>, node: FileNode): Promise<Uint8Array> {
-    const {sources, tree} = this.#context;
     const {flags} = request;
-    if (node.source === 'scaffold') throw new FileError(EISDIR);
     const isWriting =
       (flags & accessMask) !== constants.O_RDONLY || (flags & constants.O_TRUNC) !== 0;
-    const path = tree.path(node);
-    const spot = isWriting ? sources.spot(path, 'write') : sources.at(path, node.source);
+    const spot = this.#spot(node, isWriting ? 'write' : 'read');
     if ((flags & constants.O_TRUNC) !== 0) this.changing(node);
     const {changes} = this.#context.snapshots;
     const askedAt = this.#options.now();
@@ -153,7 +157,8 @@ export class OpenFiles implements Disposable {
     const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
     const fields = await this.#openAt(spot, how, isWriting && spot.source !== node.source);
     const isUnchanged = this.#context.snapshots.changes === changes;
-    if (isWriting) this.#changed(path, spot);
+    if (isWriting && 'path' in spot) this.#changed(this.#context.tree.path(node), spot);
+    else if (isWriting) this.#context.changed();
     if (spot.source === 'pod' && node.source === 'pod') {
       const attributes = fields.slice(4, 4 + ATTRIBUTE_BYTES);
       const isAsTold = this.#refresh(node, attributes);
@@ -186,6 +191,18 @@ export class OpenFiles implements Disposable {
     return false;
   }
 
+  /** Where a file is opened. What has no name, by what is open of it (/proc/self/fd): its name may be another's. */
+  #spot(node: FileNode, access: Access): Spot | Again {
+    const {sources, tree} = this.#context;
+    if (node.source === 'scaffold') throw new FileError(EISDIR);
+    const path = tree.path(node);
+    if (!node.isGone)
+      return access === 'write' ? sources.spot(path, access) : sources.at(path, node.source);
+    const open = handleOf({sources, tree, handle: (number) => this.handle(number)}, node, access);
+    if (open === undefined) throw new FileError(ENOENT);
+    return {...open, client: sources.client(open.source)};
+  }
+
   #changed(path: string, {source}: Spot): void {
     if (source === 'host') this.#context.sources.made(path);
     else this.#context.changed();
@@ -195,10 +212,15 @@ export class OpenFiles implements Disposable {
    * Opens; where the pod's file is opened to be written here, makes ours: the kernel has found one, and so has
    * not said whether it may be made.
    */
-  async #openAt(spot: Spot, flags: number, mayMake: boolean): Promise<Uint8Array> {
-    const {client, path, source} = spot;
+  async #openAt(spot: Spot | Again, flags: number, mayMake: boolean): Promise<Uint8Array> {
+    const {client, source} = spot;
     const isReading = (flags & accessMask) === constants.O_RDONLY && source === 'pod';
     const content = isReading ? this.#options.firstBytes : 0;
+    if ('remote' in spot) {
+      const ask = new FileRequest('open').u32(flags | OPEN_BY_HANDLE).u32(spot.remote);
+      return await client.request(ask.u32(content));
+    }
+    const {path} = spot;
     try {
       return await client.request(new FileRequest('open').u32(flags).string(path).u32(content));
     } catch (error) {

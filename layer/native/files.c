@@ -253,16 +253,19 @@ static void put_content(int fd, off_t size, size_t most) {
 /* What a handle may be opened with, besides the access. Not O_APPEND: what was written through a mapping is written by
  * any handle of the file, and has its place. */
 #define NO_FOLLOW (1 << 30) /* a bit of our own: O_NOFOLLOW is another one on every architecture */
+#define BY_HANDLE (1 << 29) /* likewise: what is open is opened again, whatever has its name by now */
 #define OPEN_FLAGS (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC)
 
 static int open_file(void) {
   char path[PATH_MAX], name[32];
   struct stat status;
-  int flags = (int)take(4), follows = !(flags & NO_FOLLOW);
+  int flags = (int)take(4), follows = !(flags & NO_FOLLOW), again = flags & BY_HANDLE;
   flags &= OPEN_FLAGS;
-  if (!take_string(path, sizeof path)) return 0;
+  struct handle *h = again ? handle_of((uint32_t)take(4), 0) : NULL;
+  if (again ? !h : !take_string(path, sizeof path)) return -1;
   size_t content = at < end ? take(4) : 0;
-  int entry = resolve_entry(path, follows);
+  if (bad) return -1;
+  int entry = again ? fcntl(h->fd, F_DUPFD_CLOEXEC, 0) : resolve_entry(path, follows);
   if (entry < 0) return -1;
   if (fstat(entry, &status) < 0) return close_with(entry, -1);
   if (S_ISLNK(status.st_mode)) return close(entry), errno = ESTALE, -1;
@@ -612,14 +615,16 @@ static int change_attribute(int fd, const char *attribute, int flags, int remove
   return removes ? removexattr(name, attribute) : setxattr(name, attribute, at, (size_t)(end - at), flags);
 }
 
-/* Requests about what is at a path. */
+/* Requests about what is at a path, or open. */
 static int about_entry(enum operation operation) {
   char path[PATH_MAX], attribute[XATTR_NAME_MAX + 1] = "";
-  int follows = (int)take(1), number = (int)take(4); /* a mask, a size, or flags */
-  if (!take_string(path, sizeof path)) return 0;
+  int kind = (int)take(1), number = (int)take(4); /* as file_status'; a mask, a size, or flags */
+  struct handle *h = kind == 2 ? handle_of((uint32_t)take(4), 0) : NULL;
+  if (kind == 2 ? !h : !take_string(path, sizeof path)) return -1;
   int is_named = operation != STATFS && operation != ACCESS && operation != LISTXATTR;
   if (is_named && !take_string(attribute, sizeof attribute)) return 0;
-  int fd = resolve_entry(path, follows), result = -1;
+  if (bad) return -1;
+  int fd = h ? fcntl(h->fd, F_DUPFD_CLOEXEC, 0) : resolve_entry(path, kind), result = -1;
   if (fd < 0) return -1;
   if (operation == STATFS) result = put_statfs(fd);
   else if (operation == ACCESS) result = may_access(fd, number & 7);

@@ -52,6 +52,20 @@ def unlinked():
     check(os.pread(file, 10, 0) == b"\0" * 3, "a read of what is unlinked")
     os.fchmod(file, 0o600)
     check(stat.S_IMODE(os.fstat(file).st_mode) == 0o600, "fchmod of what is unlinked")
+    check(os.fstatvfs(file).f_namemax == 255, "fstatvfs of what is unlinked")
+    try:
+        os.setxattr(file, "user.x", b"1")
+        check(os.getxattr(file, "user.x") == b"1", "an extended attribute of what is unlinked")
+    except OSError as error:
+        # A tmpfs has had them since Linux 6.6.
+        check(error.errno == errno.EOPNOTSUPP, "extended attributes of what is unlinked")
+    check(os.access(f"/proc/self/fd/{file}", os.R_OK), "access to what is unlinked")
+    # Another file has its name by now.
+    write("u", "another")
+    check(text(f"/proc/self/fd/{file}") == "\0" * 3, "what is unlinked, opened again")
+    write(f"/proc/self/fd/{file}", "new")
+    check(os.pread(file, 10, 0) == b"new", "what is unlinked, opened again to be cut off and written")
+    check(text("u") == "another", "what has the name of what was unlinked")
     os.close(file)
 
 
@@ -64,6 +78,7 @@ def nameless():
         return
     os.pwrite(file, b"xyz", 0)
     check(os.pread(file, 10, 0) == b"xyz", "a read of what has no name")
+    check(text(f"/proc/self/fd/{file}") == "xyz", "what has no name, opened again")
     check(os.fstat(file).st_nlink == 0, "names of what has none")
     # Only with a directory does Python call linkat(2), which follows the link.
     here = os.open(".", os.O_PATH)

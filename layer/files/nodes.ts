@@ -49,10 +49,15 @@ export class Nodes {
     return open?.source ?? this.spot(node, 'write').source;
   }
 
-  /** The handle that stands for a node: the one that the kernel names, or another, where its name is gone. */
+  /**
+   * The handle that stands for a node: the one that the kernel names, or another, where its name is gone. A file that is open
+   * is looked at by a handle in any case: the pod may have given its name to another one (a log that is rotated), and who
+   * reads on (`tail -f`) wants to know how long the one is that it has.
+   */
   openHandle(node: FileNode, handle: number | undefined, access: Access): OpenHandle | undefined {
     if (handle !== undefined) return this.#context.handle(handle);
-    return node.isGone ? handleOf(this.#context, node, access) : undefined;
+    const isLookedAt = access === 'read' && node.ino !== undefined;
+    return node.isGone || isLookedAt ? handleOf(this.#context, node, access) : undefined;
   }
 
   /** Asks about a node by handle or by path, which comes last. */
@@ -110,5 +115,5 @@ export function handleOf(
     if (open?.source === source) return open;
     any ??= open;
   }
-  return access === 'read' ? any : undefined;
+  return access === 'read' && node.isGone ? any : undefined;
 }

@@ -82,6 +82,27 @@ print(text == ''.join(f'line {i}\\n' for i in range(1, 301)) + 'end\\n')`;
   await inPod('rm /app/growing');
 });
 
+test.serial('who reads on in a log that is rotated, or removed, reads that one', async (t) => {
+  const follow = `
+import os
+file = os.open('/app/log', os.O_RDONLY)
+inode = os.fstat(file).st_ino
+print(os.read(file, 100), flush=True)
+text = b''
+while not text.endswith(b'end\\n'):
+    status = os.fstat(file)
+    assert status.st_ino == inode and status.st_size >= 6, status
+    text += os.read(file, 100)
+print(text, os.fstat(file).st_nlink)`;
+  await inPod('echo first > /app/log');
+  const running = world.startExec(['python3', '-c', follow], {input: ''});
+  await running.said(/first/);
+  await inPod('mv /app/log /app/log.1; echo > /app/log; echo more >> /app/log.1');
+  await inPod('exec 3>> /app/log.1; rm /app/log.1; echo end >&3');
+  t.is((await running.ended).stdout, "b'first\\n'\nb'more\\nend\\n' 0\n");
+  await inPod('rm /app/log');
+});
+
 test.serial('O_DIRECT, and locks between programs', async (t) => {
   const script = `
     cd /app

@@ -35,6 +35,17 @@ export function inoOf(attributes: Uint8Array): bigint {
   return viewOf(attributes).getBigUint64(0, true);
 }
 
+/**
+ * Which file it is. What a link says the kernel remembers for as long as it knows the node, and the number of one that is
+ * gone is soon another's: a ConfigMap's `..data` has the same every other time that it changes. So when it was made counts.
+ */
+export function identityOf(attributes: Uint8Array): bigint {
+  const view = viewOf(attributes);
+  if (kindOf(attributes) !== S_IFLNK) return inoOf(attributes);
+  const made = (view.getBigUint64(32, true) << 32n) | BigInt(view.getUint32(52, true));
+  return (made << 64n) | inoOf(attributes);
+}
+
 export function sizeOf(attributes: Uint8Array): bigint {
   return viewOf(attributes).getBigUint64(8, true);
 }

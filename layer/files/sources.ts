@@ -6,7 +6,7 @@
  */
 
 import os from 'node:os';
-import {inoOf, kindOf, linksOf, S_IFDIR} from './attributes.ts';
+import {identityOf, kindOf, linksOf, S_IFDIR} from './attributes.ts';
 import {type FileClient, FileError} from './file-client.ts';
 import type {Access, FilePolicy} from './policy.ts';
 import type {Linked, Source} from './tree.ts';
@@ -67,7 +67,7 @@ export class Sources {
     if (kindOf(attributes) === S_IFDIR) return undefined;
     const isShared = linksOf(attributes) > 1;
     const scope = isShared ? (this.decide(path, 'write') ?? 'nobody') : '';
-    return {ino: inoOf(attributes), isShared, scope};
+    return {ino: identityOf(attributes), isShared, scope};
   }
 
   /** A path in a file system, whatever the policy says. */

@@ -1,3 +1,5 @@
+import {lutimesSync, symlinkSync} from 'node:fs';
+import {join} from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
 import {OPCODE} from '../../../layer/files/fuse/protocol.ts';
@@ -40,6 +42,19 @@ test('what the kernel forgets is not kept', async (t) => {
   t.is(server.sizes.nodes, 2);
   send(OPCODE.forget, 4, one, 2);
   t.is(server.sizes.nodes, 1);
+});
+
+test('a link that was made anew is another node, even with the number of the one before', async (t) => {
+  const {root, files} = await openTarget(t);
+  const {ask} = fuseKernel(files);
+  const look = async (): Promise<bigint> =>
+    (await ask('lookup', Buffer.from('link\0'), 1)).body.readBigUInt64LE(0);
+  symlinkSync('here', join(root, 'link'));
+  const first = await look();
+  t.is(await look(), first);
+  // As if its inode had been free meanwhile.
+  lutimesSync(join(root, 'link'), 1, 1);
+  t.not(await look(), first);
 });
 
 test('a request that hangs fails with EINTR after it was interrupted', async (t) => {

@@ -81,6 +81,7 @@ export class OpenDirectory {
   /** What was read last, and what is being read after it. */
   #batch: Batch | undefined;
   #next: {readonly from: bigint; readonly batch: Promise<Batch>} | undefined;
+  #isBegun = false;
 
   constructor(options: OpenDirectoryOptions) {
     this.#options = options;
@@ -97,6 +98,7 @@ export class OpenDirectory {
   async read(request: RequestOf<'readdir'>): Promise<Uint8Array> {
     const reply = new DirectoryReply(request.size, request.name === 'readdirplus');
     let {offset} = request;
+    if (offset === 0n) this.#begin();
     if (offset === 0n && !this.#addName(reply, '.', S_IFDIR, afterDot)) return reply.bytes;
     if (offset === 0n) offset = afterDot;
     if (offset === afterDot && !this.#addName(reply, '..', S_IFDIR, afterDotDot))
@@ -113,6 +115,15 @@ export class OpenDirectory {
       if (!this.#addName(reply, name, S_IFDIR, extraBase + BigInt(index + 1))) break;
     }
     return reply.bytes;
+  }
+
+  /** Who begins once more (rewinddir(3)) is to see what there is by now. */
+  #begin(): void {
+    if (this.#isBegun) {
+      this.#batch = undefined;
+      this.#next = undefined;
+    }
+    this.#isBegun = true;
   }
 
   /** Adds entries from `offset` on; false when there is no room for one, or others come first. */

@@ -159,6 +159,12 @@ def listing():
         write(f"many/{index}", "")
     check(len(os.listdir("many")) == 1000, "a directory of 1,000 entries")
     check(all(entry.stat().st_size == 0 for entry in os.scandir("many")), "their attributes")
+    directory = os.open("many", os.O_RDONLY)
+    os.listdir(directory)
+    write("many/new", "")
+    check("new" in os.listdir(directory), "a directory that is read once more, by the same descriptor")
+    os.close(directory)
+    os.unlink("many/new")
     for index in range(1000):
         os.unlink(f"many/{index}")
     check(os.listdir("many") == [], "an empty directory")

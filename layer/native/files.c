@@ -67,7 +67,7 @@
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
-enum { IN_ROOT = 0x10 };
+enum { NO_XDEV = 0x01, IN_ROOT = 0x10 };
 /* RWF_APPEND of "Linux include/uapi/linux/fs.h". */
 enum { IN_APPEND = 0x10 };
 struct how {
@@ -482,8 +482,17 @@ static int make_node(void) {
   IN_PARENT(then_attributes(parent, name, mknodat(parent, name, mode, 0)));
 }
 
-static int remove_file(void) { IN_PARENT(unlinkat(parent, name, 0)); }
-static int remove_directory(void) { IN_PARENT(unlinkat(parent, name, AT_REMOVEDIR)); }
+/* What something is mounted on in the target stays: the kernel only keeps the mount points of our own namespace, and would take off
+ * what is mounted (rename(2) and the like: EBUSY). */
+static int is_free(int parent, const char *name) {
+  struct how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = NO_XDEV};
+  int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
+  if (fd < 0 && errno == EXDEV) return errno = EBUSY, 0;
+  close_with(fd, 0);
+  return 1;
+}
+
+static int remove_entry(int flags) { IN_PARENT(is_free(parent, name) ? unlinkat(parent, name, flags) : -1); }
 
 static int rename_entry(void) {
   char from[PATH_MAX], to[PATH_MAX];
@@ -494,7 +503,9 @@ static int rename_entry(void) {
   if (old_parent < 0) return -1;
   int new_parent = resolve_parent(to, &new_name);
   if (new_parent < 0) return close_with(old_parent, -1);
-  int result = (int)syscall(SYS_renameat2, old_parent, old_name, new_parent, new_name, flags);
+  int result = is_free(old_parent, old_name) && is_free(new_parent, new_name)
+                   ? (int)syscall(SYS_renameat2, old_parent, old_name, new_parent, new_name, flags)
+                   : -1;
   close_with(new_parent, 0);
   return close_with(old_parent, result);
 }
@@ -670,8 +681,8 @@ static int run(enum operation operation) {
     case OPENDIR: return open_directory();
     case READDIR: return read_directory();
     case MKDIR: return make_directory();
-    case UNLINK: return remove_file();
-    case RMDIR: return remove_directory();
+    case UNLINK: return remove_entry(0);
+    case RMDIR: return remove_entry(AT_REMOVEDIR);
     case RENAME: return rename_entry();
     case SYMLINK: return make_symlink();
     case LINK: return make_link();

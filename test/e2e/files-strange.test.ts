@@ -30,6 +30,23 @@ test.serial("what the pod's file system refuses is refused with its own words", 
   t.regex(await errorOf('touch /app/fixed/x'), /Read-only file system/);
 });
 
+test.serial('what is mounted in the pod is neither removed nor moved nor replaced', async (t) => {
+  await inPod(`
+    mkdir -p /app/mounted/volume; cd /app/mounted
+    echo under > file; echo over > other; echo new > new
+    mount -t tmpfs none volume; mount --bind other file`);
+  const script = `
+    cd /app/mounted
+    rmdir volume; rm file; mv volume v; mv file f; mv -f new file
+    python3 -c 'import os; os.rename("new", "file")'`;
+  const said = await errorOf(script);
+  t.is(said.match(/busy/gi)?.length, 6, said);
+  t.is(
+    await inPod('cd /app/mounted; cat file new; grep -c /app/mounted/ /proc/mounts'),
+    'over\nnew\n2\n',
+  );
+});
+
 test.serial(
   'a file that is made while it is read says that it is empty, and is read',
   async (t) => {

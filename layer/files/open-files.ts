@@ -283,9 +283,10 @@ export class OpenFiles implements Disposable {
       await behind.write(isAppend ? 'end' : offset, data);
       return emitCount(length);
     }
+    // Who wrote to a mapping doesn't wait, so the kernel only looks whether it failed, not how much was written.
     const ask = isAppend
       ? new FileRequest('append').u32(remote)
-      : new FileRequest('write').u32(remote).u64(offset);
+      : new FileRequest(isMapped ? 'writeall' : 'write').u32(remote).u64(offset);
     return emitCount(numberAt(await client.request(ask, data)));
   }
 

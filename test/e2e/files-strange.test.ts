@@ -28,6 +28,18 @@ test.serial("what the pod's file system refuses is refused with its own words", 
   );
   t.regex(await errorOf('echo x > /app/small/x && cat /dev/zero >> /app/small/x'), /No space/);
   t.regex(await errorOf('touch /app/fixed/x'), /Read-only file system/);
+  // A disk would be full as soon as a page is touched, which is a SIGBUS; here it is when it is written.
+  const mapped = `
+import mmap, os
+file = os.open('/app/small/mapped', os.O_RDWR | os.O_CREAT)
+os.ftruncate(file, 400_000)
+with mmap.mmap(file, 0) as memory:
+    memory[:] = bytes([1]) * 400_000
+    memory.flush()`;
+  t.regex(
+    await errorOf(`rm /app/small/x; python3 -c '${mapped.replaceAll("'", '"')}'`),
+    /No space/,
+  );
 });
 
 test.serial('what is mounted in the pod is neither removed nor moved nor replaced', async (t) => {

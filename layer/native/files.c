@@ -90,6 +90,8 @@ static dev_t root_device;
 static struct handle {
   int fd; /* -1: free */
   DIR *directory;
+  long place; /* the cookie of the entry that was given last, 0 at the start */
+  struct dirent *next; /* what was read after it, but found no room */
 } handles[HANDLES_MAX];
 
 /* A request being read; `bad`: what is wrong with it, as errno. */
@@ -156,7 +158,7 @@ static struct handle *handle_of(uint32_t number, int wants_directory) {
 /* Notes an open file. Closes it when there is no room. */
 static int keep(int fd, DIR *directory) {
   for (int i = 0; i < HANDLES_MAX; i++)
-    if (handles[i].fd < 0) return handles[i] = (struct handle){fd, directory}, i;
+    if (handles[i].fd < 0) return handles[i] = (struct handle){fd, directory, 0, NULL}, i;
   if (directory) closedir(directory);
   else close(fd);
   return errno = EMFILE, -1;
@@ -388,7 +390,7 @@ static int close_handle(void) {
   struct handle *h = handle_of((uint32_t)take(4), 0);
   if (!h) return -1;
   int result = h->directory ? closedir(h->directory) : close(h->fd);
-  *h = (struct handle){-1, NULL};
+  *h = (struct handle){-1, NULL, 0, NULL};
   return result;
 }
 
@@ -399,20 +401,19 @@ static int sync_file(void) {
   return data_only ? fdatasync(h->fd) : fsync(h->fd);
 }
 
-/* Entries from where the directory stands, as many as fit; whether they are the last, or -1. `before`: where it stands,
- * 0 at the start. */
-static int put_entries(struct handle *h, long before, size_t room) {
+/* Entries from where the directory stands, as many as fit; whether they are the last, or -1. */
+static int put_entries(struct handle *h, size_t room) {
   for (size_t start = length;;) {
     errno = 0;
-    struct dirent *e = readdir(h->directory);
+    struct dirent *e = h->next ? h->next : readdir(h->directory);
+    h->next = NULL;
     if (!e) return errno && length == start ? -1 : !errno;
     size_t name = strlen(e->d_name);
     if (length - start + 8 + ATTRIBUTES + 2 + name > room) {
-      if (before) seekdir(h->directory, before);
-      else rewinddir(h->directory);
+      h->next = e;
       return length > start ? 0 : (errno = EINVAL, -1);
     }
-    before = e->d_off;
+    h->place = e->d_off;
     if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
     put((uint64_t)e->d_off, 8);
     if (put_attributes_at(h->fd, e->d_name) < 0) {
@@ -440,7 +441,7 @@ static int open_directory(void) {
   put((uint64_t)number, 4);
   if (!room) return 0;
   put(0, 1);
-  answer[12 + 4] = put_entries(&handles[number], 0, room) > 0;
+  answer[12 + 4] = put_entries(&handles[number], room) > 0;
   return 0; /* if they can't be read, who reads on is told why */
 }
 
@@ -450,9 +451,15 @@ static int read_directory(void) {
   size_t room = take(4);
   if (bad || !h) return -1;
   if (room > ANSWER_MAX) room = ANSWER_MAX;
-  if (cookie == 0) rewinddir(h->directory);
-  else seekdir(h->directory, (long)cookie);
-  return put_entries(h, (long)cookie, room) < 0 ? -1 : 0;
+  /* Who goes on is not sent to where it stands: some file systems count (ramfs, and tmpfs before Linux 6.6), and would leave
+   * out as many entries as were removed since. */
+  if (cookie == 0 || (long)cookie != h->place) {
+    h->next = NULL;
+    if (cookie) seekdir(h->directory, (long)cookie);
+    else rewinddir(h->directory);
+  }
+  h->place = (long)cookie;
+  return put_entries(h, room) < 0 ? -1 : 0;
 }
 
 /* Runs ACT on the parent and the name of the path that comes next. */

@@ -76,6 +76,20 @@ test.serial('a directory of 100,000 entries: each name once, with its attributes
   await inPod('rm -r /app/many');
 });
 
+test.serial(
+  'who removes what is listed meanwhile misses nothing, even if places are counted',
+  async (t) => {
+    await inPod(`
+    mkdir /app/counted; mount -t ramfs none /app/counted; chmod 777 /app/counted
+    cd /app/counted; seq 10000 | xargs touch`);
+    const remove = `
+import os
+for entry in os.scandir('/app/counted'): os.unlink(entry.path)
+print(len(os.listdir('/app/counted')))`;
+    t.is(await world.exec(['python3', '-c', remove], write), '0\n');
+  },
+);
+
 test.serial('names that no text has, and as long as they can be, come from the pod', async (t) => {
   const long = 'n'.repeat(255);
   const deep = Array.from({length: 15}, () => 'd'.repeat(250)).join('/');

@@ -101,6 +101,9 @@ export class Entries {
       'write',
       hasHandle ? request.handle : undefined,
     );
+    if ((valid & SETATTR.size) !== 0 && source === 'host' && !node.isGone) {
+      this.#context.sources.made(this.#context.tree.path(node));
+    }
     return emitAttributes(present(fields), lifetimes[node.source].attributeMs);
   }
 

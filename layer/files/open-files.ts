@@ -157,8 +157,7 @@ export class OpenFiles implements Disposable {
     const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
     const fields = await this.#openAt(spot, how, isWriting && spot.source !== node.source);
     const isUnchanged = this.#context.snapshots.changes === changes;
-    if (isWriting && 'path' in spot) this.#changed(this.#context.tree.path(node), spot);
-    else if (isWriting) this.#context.changed();
+    if (isWriting) this.#opened(node, spot);
     if (spot.source === 'pod' && node.source === 'pod') {
       const attributes = fields.slice(4, 4 + ATTRIBUTE_BYTES);
       const isAsTold = this.#refresh(node, attributes);
@@ -201,6 +200,15 @@ export class OpenFiles implements Disposable {
     const open = handleOf({sources, tree, handle: (number) => this.handle(number)}, node, access);
     if (open === undefined) throw new FileError(ENOENT);
     return {...open, client: sources.client(open.source)};
+  }
+
+  /** Notes that something was opened to be written. What is the pod's to the kernel may be this machine's from now on. */
+  #opened(node: FileNode, spot: Spot | Again): void {
+    if ('path' in spot) this.#changed(this.#context.tree.path(node), spot);
+    else this.#context.changed();
+    if (spot.source === node.source) return;
+    node.opened = undefined;
+    this.#context.outdated(node);
   }
 
   #changed(path: string, {source}: Spot): void {
@@ -254,7 +262,7 @@ export class OpenFiles implements Disposable {
     const ask = new FileRequest('tmpfile').u32(request.flags).u32(request.mode & 0o7777);
     const fields = await spot.client.request(ask.string(spot.path));
     const ino = inoOf(fields.subarray(4));
-    return this.#created(tree.nameless(parent, source, ino), request, fields);
+    return this.#created(tree.nameless(parent, spot.source, ino), request, fields);
   }
 
   #created(node: FileNode, {flags}: {readonly flags: number}, fields: Uint8Array): Uint8Array {

@@ -70,9 +70,10 @@ export class Sources {
     return {ino: identityOf(attributes), isShared, scope};
   }
 
-  /** A path in a file system, whatever the policy says. */
+  /** A path in a file system, whatever the policy says. What the program has made here since it was looked at is here. */
   at(path: string, source: Spot['source']): Spot {
-    return {source, client: this.client(source), path: this.#mapped(path)};
+    const now = this.#own.has(path) ? 'host' : source;
+    return {source: now, client: this.client(now), path: this.#mapped(path)};
   }
 
   /** Notes that the program has made something on this machine. */

@@ -1,3 +1,4 @@
+import {writeFileSync} from 'node:fs';
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
 
@@ -145,6 +146,29 @@ print(text, os.fstat(file).st_nlink)`;
   t.is((await running.ended).stdout, "b'first\\n'\nb'more\\nend\\n' 0\n");
   await inPod('rm /app/log');
 });
+
+test.serial(
+  'what was just read in the pod and is written here is read here from then on',
+  async (t) => {
+    const path = `${world.temporary}/both`;
+    const make = (who: string) =>
+      `mkdir -p ${path}; echo ${who} > ${path}/x; echo ${who}${who} > ${path}/y`;
+    await inPod(make('pod'));
+    await world.run(['sh', '-c', make('here')]);
+    const config = `${world.temporary}/both.json`;
+    writeFileSync(config, JSON.stringify({feature: {fs: {read_only: [`^${path}(/|$)`]}}}), {
+      mode: 0o644,
+    });
+    const script = `
+    cd ${path}
+    cat x; echo more >> x; cat x; stat -c %s x
+    cat y; truncate -s 4 y; cat y; stat -c %s y`;
+    t.is(
+      await world.exec(['sh', '-c', script], {flags: ['-f', config]}),
+      'pod\nhere\nmore\n10\npodpod\nhere4\n',
+    );
+  },
+);
 
 test.serial('O_DIRECT, and locks between programs', async (t) => {
   const script = `

@@ -17,7 +17,8 @@
  *     stat       which -> attributes
  *     readlink   path -> bytes
  *     open       uint32 flags, path, uint32 most -> uint32 handle, attributes, all of a file of at most so many bytes;
- *                `most` may be left out; of a link, with OPEN_NO_FOLLOW: ESTALE
+ *                `most` may be left out; of a link, with OPEN_NO_FOLLOW: ESTALE; with OPEN_BY_HANDLE, a uint32 handle
+ *                stands for the path: what is open is opened once more
  *     create     uint32 flags, uint32 mode, path -> uint32 handle, attributes
  *     tmpfile    uint32 flags, uint32 mode, path of a directory -> uint32 handle, attributes; a file without a name
  *     read       uint32 handle, uint64 offset, uint32 length -> bytes; fewer only at the end
@@ -42,7 +43,7 @@
  *     setattr    uint32 valid (FATTR_*), uint32 mode, uid, gid, uint64 size, int64 s and uint32 ns of atime
  *                and of mtime, which -> attributes
  *     statfs, access, getxattr, listxattr, setxattr, removexattr
- *                uint8 follows links, uint32 number (mask, size, flags), path, name, bytes
+ *                uint8 (of which), uint32 number (mask, size, flags), the rest of which, name, bytes
  *     fallocate  uint32 handle, uint32 mode, uint64 offset, uint64 length
  *     lseek      uint32 handle, uint64 offset, uint32 whence -> uint64
  *     mknod      uint32 mode, path -> attributes
@@ -97,6 +98,8 @@ export type FileOperation = keyof typeof FILE_OPERATION;
 
 /** Of open's flags, besides Linux': not to follow a link at the end of the path. */
 export const OPEN_NO_FOLLOW = 1 << 30;
+/** Likewise: to open what is open, whatever has its name by now. */
+export const OPEN_BY_HANDLE = 1 << 29;
 /** The version that `hello` answers with. */
 export const FILES_VERSION = 4;
 /** Bytes of a file in one request or answer. */

@@ -8,7 +8,7 @@
 import {constants} from 'node:fs';
 import os from 'node:os';
 import {ProtocolError} from '../../tunnel/errors.ts';
-import {ATTRIBUTE_BYTES, FileRequest, OPEN_NO_FOLLOW} from '../../tunnel/files.ts';
+import {ATTRIBUTE_BYTES, FileRequest, OPEN_BY_HANDLE, OPEN_NO_FOLLOW} from '../../tunnel/files.ts';
 import {inoOf, present, sizeOf, versionOf} from './attributes.ts';
 import type {FilesContext} from './context.ts';
 import {Directories} from './directories.ts';
@@ -33,8 +33,6 @@ const {EBADF, ENOENT, EISDIR, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
 
 /** Open files; the other side has a limit too. */
 const handleLimit = 8192;
-/** Of open's flags, as OPEN_NO_FOLLOW: the handle of what is to be opened once more stands for its path. */
-const OPEN_BY_HANDLE = 1 << 29;
 /** What is asked of Linux, which all architectures that we run on number alike. */
 const accessMask = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
 

@@ -88,6 +88,16 @@ export function present(attributes: Uint8Array): Uint8Array {
   return attributes;
 }
 
+/** What statfs(2) tells there (struct fuse_kstatfs): no room at all, but programs divide by the size of a block. */
+export function scaffoldStatfs(): Uint8Array {
+  const bytes = new Uint8Array(80);
+  const view = viewOf(bytes);
+  view.setUint32(40, 4096, true);
+  view.setUint32(44, 255, true); // the longest name
+  view.setUint32(48, 4096, true);
+  return bytes;
+}
+
 /** The attributes of a directory that only holds others. */
 export function scaffoldAttributes(ino: number): Uint8Array {
   const bytes = new Uint8Array(ATTRIBUTE_BYTES);

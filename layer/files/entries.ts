@@ -8,7 +8,13 @@
 
 import os from 'node:os';
 import {FileRequest} from '../../tunnel/files.ts';
-import {onlyIdentity, present, scaffoldAttributes, versionOf} from './attributes.ts';
+import {
+  onlyIdentity,
+  present,
+  scaffoldAttributes,
+  scaffoldStatfs,
+  versionOf,
+} from './attributes.ts';
 import type {FilesContext} from './context.ts';
 import {type FileClient, FileError, type Identity} from './file-client.ts';
 import {type Found, findEntry} from './find-entry.ts';
@@ -195,7 +201,7 @@ export class Entries {
 
   async statfs(request: RequestOf<'statfs'>): Promise<Uint8Array> {
     const node = this.#nodes.get(request.node);
-    if (node.source === 'scaffold') return new Uint8Array(80);
+    if (node.source === 'scaffold') return scaffoldStatfs();
     return await this.#nodes.askByPath(node, 'read', new FileRequest('statfs'), 0);
   }
 

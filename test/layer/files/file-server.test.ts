@@ -44,6 +44,15 @@ test('what the kernel forgets is not kept', async (t) => {
   t.is(server.sizes.nodes, 1);
 });
 
+test('a directory that only holds others has blocks of a size, and long names', async (t) => {
+  const {ask} = fuseKernel((await openTarget(t)).files);
+  const {body} = await ask('statfs', Buffer.alloc(0), 1);
+  t.deepEqual(
+    [40, 44, 48].map((at) => body.readUInt32LE(at)),
+    [4096, 255, 4096],
+  );
+});
+
 test('a link that was made anew is another node, even with the number of the one before', async (t) => {
   const {root, files} = await openTarget(t);
   const {ask} = fuseKernel(files);

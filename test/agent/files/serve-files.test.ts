@@ -2,6 +2,7 @@ import {
   appendFileSync,
   constants,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   symlinkSync,
@@ -47,6 +48,28 @@ async function content(files: FileClient, path: string): Promise<string> {
   return Buffer.from(bytes).toString();
 }
 
+/** Takes the directory `d` of a root and the link `link` for each other, again and again. `end` tells how often. */
+function swap(root: string): {end(): Promise<number>} {
+  let isOver = false;
+  let swaps = 0;
+  const attack = (async () => {
+    while (!isOver) {
+      renameSync(join(root, 'd'), join(root, 'aside'));
+      renameSync(join(root, 'link'), join(root, 'd'));
+      renameSync(join(root, 'd'), join(root, 'link'));
+      renameSync(join(root, 'aside'), join(root, 'd'));
+      swaps++;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  })();
+  const end = async (): Promise<number> => {
+    isOver = true;
+    await attack;
+    return swaps;
+  };
+  return {end};
+}
+
 test("a file of the target's root is read, by the path that it has there", async (t) => {
   const {root, files} = await openTarget(t);
   mkdirSync(join(root, 'app'));
@@ -76,18 +99,7 @@ test('a directory that is swapped for a link outwards leads nowhere else', async
   mkdirSync(join(root, 'd'));
   writeFileSync(join(root, 'd/secret'), 'inside');
   symlinkSync(join(outside, '..'), join(root, 'link'));
-  let isOver = false;
-  let swaps = 0;
-  const attack = (async () => {
-    while (!isOver) {
-      renameSync(join(root, 'd'), join(root, 'aside'));
-      renameSync(join(root, 'link'), join(root, 'd'));
-      renameSync(join(root, 'd'), join(root, 'link'));
-      renameSync(join(root, 'aside'), join(root, 'd'));
-      swaps++;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-  })();
+  const swapping = swap(root);
   let found = 0;
   for (let round = 0; round < 2000; round++) {
     // Sent together, so that the swaps happen in between.
@@ -104,10 +116,43 @@ test('a directory that is swapped for a link outwards leads nowhere else', async
       await files.request(close(handle));
     }
   }
-  isOver = true;
-  await attack;
   t.true(found > 0);
-  t.true(swaps > 100);
+  t.true((await swapping.end()) > 100);
+});
+
+test('nothing is made, renamed or removed in what such a link leads to', async (t) => {
+  const {root, outside, files} = await openTarget(t);
+  mkdirSync(join(root, 'd'));
+  symlinkSync(join(outside, '..'), join(root, 'link'));
+  const before = readdirSync(join(outside, '..'));
+  const swapping = swap(root);
+  const path = (name: string) => Buffer.from(`/d/${name}`);
+  let done = 0;
+  for (let round = 0; round < 200; round++) {
+    const asked = [
+      create('/d/secret', constants.O_WRONLY | constants.O_TRUNC),
+      create('/d/new', constants.O_WRONLY),
+      new FileRequest('mkdir').u32(0o755).string(path('made')),
+      new FileRequest('symlink').string(Buffer.from('x')).string(path('linked')),
+      new FileRequest('link').string(path('new')).string(path('other')),
+      new FileRequest('rename').u32(0).string(path('secret')).string(path('moved')),
+      ...['moved', 'new', 'linked', 'other', 'secret'].map((name) =>
+        onPath('unlink', `/d/${name}`),
+      ),
+      onPath('rmdir', '/d/made'),
+    ];
+    const answers = await Promise.all(
+      asked.map((request) => files.request(request).catch(() => undefined)),
+    );
+    done += answers.filter((answer) => answer !== undefined).length;
+    for (const opened of answers.slice(0, 2)) {
+      if (opened !== undefined) await files.request(close(first(opened)));
+    }
+  }
+  t.true(done > 0);
+  t.true((await swapping.end()) > 100);
+  t.deepEqual(readdirSync(join(outside, '..')), before);
+  t.is(readFileSync(outside, 'utf8'), 'outside');
 });
 
 test('only regular files are opened', async (t) => {

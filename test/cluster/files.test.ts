@@ -80,6 +80,15 @@ for (const [kind, more] of kinds) {
     await world.exec(['rm', path], {target, flags: written});
   });
 
+  test.serial(`by ${kind}: what is mounted into the container stays mounted`, async (t) => {
+    const {stdout, stderr} = await world.startExec(
+      ['sh', '-c', 'rm -f /app/config.json; rmdir /var/log/gateway; cat /app/config.json'],
+      {target, flags: [...flags, '--fs-mode', 'write'], input: ''},
+    ).ended;
+    t.is(stderr.match(/busy/g)?.length, 2, stderr);
+    t.regex(stdout, /hello from the gateway/);
+  });
+
   test.serial(`by ${kind}: a container whose root is read-only says so`, async (t) => {
     const {status, stderr} = await world.startExec(['touch', '/app/x'], {
       target: 'deployment/orders',

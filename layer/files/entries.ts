@@ -66,7 +66,8 @@ export class Entries {
     const known = this.#knownByOpening(node, request.handle);
     if (known !== undefined) return known;
     const checkedAt = this.#context.now();
-    const fields = await this.#nodes.ask(node, new FileRequest('stat'), 'read', request.handle);
+    const open = this.#nodes.ownHandle(node, request.handle, 'read');
+    const fields = await this.#nodes.ask(node, new FileRequest('stat'), 'read', open);
     node.version = versionOf(fields);
     node.checkedAt = checkedAt;
     return emitAttributes(present(fields), lifetimes[node.source].attributeMs);
@@ -91,23 +92,23 @@ export class Entries {
     const {valid, size, times, mode} = request;
     const view = new DataView(times.buffer, times.byteOffset, times.byteLength);
     const change = new FileRequest('setattr').u32(valid & ~SETATTR.handle).u32(mode);
-    const hasHandle = (valid & SETATTR.handle) !== 0;
-    const source = this.#nodes.sourceOfChange(node, hasHandle ? request.handle : undefined);
+    const handle = (valid & SETATTR.handle) !== 0 ? request.handle : undefined;
+    const isCut = (valid & SETATTR.size) !== 0;
+    // What is open need not be open to be written; else it stands for its name.
+    const open = isCut
+      ? this.#nodes.openHandle(node, handle, 'write')
+      : this.#nodes.ownHandle(node, handle, 'write');
+    const source = open?.source ?? this.#nodes.spot(node, 'write').source;
     change
       .u32(this.#idThere(request.uid, 'uid', source))
       .u32(this.#idThere(request.gid, 'gid', source));
     change.u64(size);
     change.u64(view.getBigUint64(0, true)).u32(view.getUint32(24, true));
     change.u64(view.getBigUint64(8, true)).u32(view.getUint32(28, true));
-    if ((valid & SETATTR.size) !== 0) this.#context.changing(node);
+    if (isCut) this.#context.changing(node);
     this.#context.changed();
-    const fields = await this.#nodes.ask(
-      node,
-      change,
-      'write',
-      hasHandle ? request.handle : undefined,
-    );
-    if ((valid & SETATTR.size) !== 0 && source === 'host' && !node.isGone) {
+    const fields = await this.#nodes.ask(node, change, 'write', open);
+    if (isCut && source === 'host' && !node.isGone) {
       this.#context.sources.made(this.#context.tree.path(node));
     }
     return emitAttributes(present(fields), lifetimes[node.source].attributeMs);

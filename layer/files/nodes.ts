@@ -43,31 +43,28 @@ export class Nodes {
     return sources.spot(path, 'write');
   }
 
-  /** Which file system a change of a node goes to. */
-  sourceOfChange(node: FileNode, handle: number | undefined): Spot['source'] {
-    const open = this.openHandle(node, handle, 'write');
-    return open?.source ?? this.spot(node, 'write').source;
+  /** The handle that stands for a node: the one that the kernel names, or another, where its name is gone. */
+  openHandle(node: FileNode, handle: number | undefined, access: Access): OpenHandle | undefined {
+    if (handle !== undefined) return this.#context.handle(handle);
+    return node.isGone ? handleOf(this.#context, node, access) : undefined;
   }
 
   /**
-   * The handle that stands for a node: the one that the kernel names, or another, where its name is gone. A file that is open
-   * is looked at by a handle in any case: the pod may have given its name to another one (a log that is rotated), and who
-   * reads on (`tail -f`) wants to know how long the one is that it has.
+   * Likewise, but of a file that is open it is a handle in any case: the pod may have given its name to another one (a log that is
+   * rotated), and who reads on (`tail -f`) wants to know how long the one is that it has.
    */
-  openHandle(node: FileNode, handle: number | undefined, access: Access): OpenHandle | undefined {
-    if (handle !== undefined) return this.#context.handle(handle);
-    const isLookedAt = access === 'read' && node.ino !== undefined;
-    return node.isGone || isLookedAt ? handleOf(this.#context, node, access) : undefined;
+  ownHandle(node: FileNode, handle: number | undefined, access: Access): OpenHandle | undefined {
+    const isOpen = handle === undefined && node.ino !== undefined;
+    return isOpen ? handleOf(this.#context, node, access) : this.openHandle(node, handle, access);
   }
 
-  /** Asks about a node by handle or by path, which comes last. */
+  /** Asks about a node by a handle, or by path, which comes last. */
   async ask(
     node: FileNode,
     request: FileRequest,
     access: Access,
-    handle: number | undefined,
+    open: OpenHandle | undefined,
   ): Promise<Uint8Array> {
-    const open = this.openHandle(node, handle, access);
     if (open !== undefined) {
       return await this.#context.sources
         .client(open.source)
@@ -86,7 +83,7 @@ export class Nodes {
     names: readonly Uint8Array[] = [],
     bytes?: Uint8Array,
   ): Promise<Uint8Array> {
-    const open = this.openHandle(node, undefined, access);
+    const open = this.ownHandle(node, undefined, access);
     if (open !== undefined) request.u8(2).u32(number).u32(open.remote);
     const spot = open ?? this.spot(node, access);
     if ('path' in spot)

@@ -147,6 +147,23 @@ print(text, os.fstat(file).st_nlink)`;
   await inPod('rm /app/log');
 });
 
+test.serial('what is open is changed, not what has its name by now', async (t) => {
+  await inPod('cd /app; echo one > one; chmod 644 one; echo two > two; chmod 644 two');
+  const change = `
+import os, sys
+file = os.open('/app/one', os.O_RDONLY)
+print('open', flush=True)
+sys.stdin.read(1)
+os.fchmod(file, 0o600)
+os.utime(file, (5, 5))`;
+  const running = world.startExec(['python3', '-c', change], write);
+  await running.said(/open/);
+  await inPod('cd /app; mv one old; mv two one');
+  running.child.stdin?.end('\n');
+  t.is((await running.ended).status, 0);
+  t.is(await inPod('cd /app; stat -c "%a %Y" old; stat -c %a one; rm old one'), '600 5\n644\n');
+});
+
 test.serial(
   'what was just read in the pod and is written here is read here from then on',
   async (t) => {

@@ -15,9 +15,12 @@ import type {ByteStream} from './streams.ts';
 /** Bytes under way in a direction; as much as fills a loopback connection. */
 const windowBytes = 512 * 1024;
 
+/** What is copied to go out with what follows it; a larger piece costs less to be written at once. */
+const copiedBytes = 2048;
+
 /**
  * Makes a stream of a connected socket. Its failure is told by `onReset`, once; `onOpened` and `onRefused` are the
- * caller's business, and so is `onClosed`, when nothing is left of it.
+ * caller's business, and so is `onClosed`, when nothing is left of it. What is written must stay as it is for this turn.
  */
 export function streamOf(
   socket: StreamSocket,
@@ -72,12 +75,24 @@ export function streamOf(
   };
 }
 
-/** Makes a stream of a connected socket of Node's (made with `allowHalfOpen`), which ends with it. */
+/**
+ * Makes a stream of a connected socket of Node's (made with `allowHalfOpen`), which ends with it. What is written may be
+ * used again at once: who asks for files has two requests in one turn, the second where the first was.
+ */
 export function streamOfSocket(made: Socket, handler: StreamHandler): ByteStream {
   made.setNoDelay(true);
   made.on('error', () => undefined); // told as the stream's end
   const {socket, head} = socketOf(made, new Uint8Array(0), true);
   const stream = streamOf(socket, handler, () => made.destroy());
   if (head.length > 0) queueMicrotask(() => socket.handler?.onData(head));
-  return stream;
+  return Object.assign(stream, {
+    write(chunk: Uint8Array): void {
+      // Of Node's pool: a buffer of its own costs more than the copy.
+      if (chunk.length <= copiedBytes) socket.write(Buffer.from(chunk));
+      else {
+        socket.writeLent(chunk);
+        socket.flush(); // which copies what the kernel has not taken
+      }
+    },
+  });
 }

@@ -118,7 +118,12 @@ export class NativeSocket implements StreamSocket, Flushable, Listener {
 
   flush(): void {
     this.#isFlushQueued = false;
-    if (this.#isClosed || this.#offered > 0) return;
+    if (this.#isClosed) return;
+    if (this.#offered > 0) {
+      // It is written as soon as it is known what became of that; until then it may have to be ours.
+      this.#queue.keep();
+      return;
+    }
     if (this.#isConnecting) {
       this.#queue.keep();
       this.handler?.onFlushed?.();

@@ -1,8 +1,8 @@
 /*
  * mirrord-launcher: the process that makes a sandbox, starts the program in it, and stays to guard it.
  *
- *   launcher serve FD -- PROGRAM [ARGUMENT…]
- *   launcher enter PID [--mount] [--keep-capabilities | --keep-network] [--die-with-parent] [--first] [--ping FD4 FD6]
+ *   launcher serve FD [--detached] -- PROGRAM [ARGUMENT…]
+ *   launcher enter PID [--mount] [--keep-capabilities | --keep-network] [--die-with-parent] [--first] [--close-from FD] [--ping FD4 FD6]
  *                  [--listen PORT FD4 FD6] [--listen-at ADDRESS PORT FD] -- PROGRAM…
  *   launcher records connected | dial NAME LENGTH    (records.c)
  *   launcher files pid PID | root                    (files.c)
@@ -39,6 +39,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -352,6 +353,15 @@ static int serve(int socket, char **argv) {
   }
 }
 
+/* Whoever called us may have descriptors that Node passes on (those above 15): the lock of flock(1), the end of a pipe.
+ * What outlives the call must not hold them. */
+static void close_from(int first) {
+  if (syscall(SYS_close_range, (unsigned)first, ~0u, 0) == 0) return;
+  struct rlimit limit; /* before Linux 5.9 */
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  for (int fd = first; (rlim_t)fd < limit.rlim_cur && fd < 1 << 16; fd++) close(fd);
+}
+
 /* Ping sockets for the agent (icmp(7)): made here because Node can't. Where the kernel won't (see
  * net.ipv4.ping_group_range), /dev/null takes the place, lest another file get the number. */
 static void place_ping_socket(int family, int protocol, int wanted) {
@@ -394,6 +404,7 @@ static int enter(int argc, char **argv) {
     else if (!strcmp(argv[i], "--keep-network")) network = 1;
     else if (!strcmp(argv[i], "--die-with-parent")) die = 1;
     else if (!strcmp(argv[i], "--first")) first = 1;
+    else if (!strcmp(argv[i], "--close-from") && i + 1 < argc) close_from(atoi(argv[++i]));
     else if (!strcmp(argv[i], "--ping") && i + 2 < argc) ping4 = atoi(argv[i + 1]), ping6 = atoi(argv[i + 2]), i += 2;
     else if (!strcmp(argv[i], "--listen") && i + 3 < argc) {
       place_listeners(argv + i + 1);
@@ -427,10 +438,14 @@ static int enter(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+  if (argc > 5 && !strcmp(argv[1], "serve") && !strcmp(argv[3], "--detached")) {
+    close_from(atoi(argv[2]) + 1);
+    return serve(atoi(argv[2]), argv + 5);
+  }
   if (argc > 4 && !strcmp(argv[1], "serve") && !strcmp(argv[3], "--")) return serve(atoi(argv[2]), argv + 4);
   if (argc > 4 && !strcmp(argv[1], "enter")) return enter(argc, argv);
   if (argc > 2 && !strcmp(argv[1], "records")) return relay_records(argc - 2, argv + 2);
   if (argc > 2 && !strcmp(argv[1], "files")) return serve_files(argc - 2, argv + 2);
-  fprintf(stderr, "usage: launcher serve FD -- PROGRAM… | launcher enter PID [OPTION…] -- PROGRAM… | launcher records …\n");
+  fprintf(stderr, "usage: launcher serve FD [--detached] -- PROGRAM… | launcher enter PID [OPTION…] -- PROGRAM… | launcher records …\n");
   return 64;
 }

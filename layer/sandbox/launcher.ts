@@ -26,7 +26,7 @@ export interface LauncherOptions {
   stdio?:
     | 'inherit'
     | ['ignore' | 'inherit' | number, 'ignore' | 'inherit' | number, 'ignore' | 'inherit' | number];
-  /** A session of its own: no terminal, no signals of ours. */
+  /** A session of its own: no terminal, no signals and no descriptors of ours. */
   detached?: boolean;
 }
 
@@ -63,7 +63,8 @@ export class Launcher implements Disposable {
     const stdio: StdioOptions =
       streams === 'inherit' ? ['inherit', 'inherit', 'inherit', theirs] : [...streams, theirs];
     try {
-      this.process = spawn(launcherPath(), ['serve', '3', '--', ...options.argv], {
+      const how = options.detached === true ? ['--detached'] : [];
+      this.process = spawn(launcherPath(), ['serve', '3', ...how, '--', ...options.argv], {
         env: options.env,
         stdio,
         ...(options.cwd !== undefined && {cwd: options.cwd}),

@@ -1,4 +1,4 @@
-import {closeSync, constants, openSync, readdirSync, writeSync} from 'node:fs';
+import {closeSync, constants, openSync, readdirSync, readlinkSync, writeSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import {type Running, useDemo, waitFor} from '../helpers/e2e.ts';
@@ -14,6 +14,14 @@ interface Family {
   program: ProcessEntry;
   /** mirrord and all that it has started, daemons of the program included. */
   all: ProcessEntry[];
+}
+
+function readlink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined; // closed meanwhile
+  }
 }
 
 /** Starts a program with a child, one in another session and a daemon, and finds all processes. */
@@ -189,3 +197,25 @@ test.serial('what the program has left in the background ends with it', async (t
   t.is(left.length, 2);
   for (const pid of left) t.throws(() => process.kill(pid, 0), {code: 'ESRCH'});
 });
+
+test.serial(
+  'the program has the descriptors of whoever called mirrord; the agent, which may stay, has not',
+  async (t) => {
+    const file = join(demo.temporary, 'held');
+    const holding = ['bash', '-c', 'exec 200>"$0"; exec "$@"', file];
+    const mirrord = [demo.mirrordPath, 'exec', '-t', 'demo/gateway'];
+    const running = demo.start([...holding, ...mirrord, '--', 'sh', '-c', 'echo ready; cat']);
+    await running.said(/ready/);
+    const holds = ({pid}: ProcessEntry): boolean =>
+      readdirSync(`/proc/${pid}/fd`).some((fd) => readlink(`/proc/${pid}/fd/${fd}`) === file);
+    const all = processTree(running.pid);
+    const agents = all.filter(({command}) => /agent\/main\.ts/.test(command));
+    const programs = all.filter(({command}) => command.startsWith('sh -c'));
+    t.is(agents.length, 1);
+    t.is(programs.length, 1);
+    t.false(agents.some(holds));
+    t.true(programs.every(holds));
+    running.child.stdin?.end();
+    t.is((await running.ended).status, 0);
+  },
+);

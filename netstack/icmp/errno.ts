@@ -5,7 +5,7 @@
  *
  *     errno         v4     v6
  *     ENETUNREACH   3/0    1/0
- *     EHOSTUNREACH  3/1    1/3
+ *     EHOSTUNREACH  3/1    1/3    v4: TCP; of datagrams see icmpForUdpErrno
  *     EACCES EPERM  3/13   1/1    v4 programs see EHOSTUNREACH, as in a pod
  *     ENOPROTOOPT   3/2    –      ICMPv6 has no sign for it
  *     EPROTO        12/0   4/1
@@ -30,6 +30,16 @@ const MAX_MTU = 0xffff;
 /** The ICMP error for an errno; undefined: there is none that a kernel would turn into it. */
 export function icmpForErrno(errno: Errno, version: 4 | 6, mtu = 0): IcmpHeader | undefined {
   return version === 4 ? forV4(errno, mtu) : forV6(errno, mtu);
+}
+
+/**
+ * The same about a datagram. A kernel tells a connected UDP socket of 3/0 and 3/1 nothing, for they may pass (udp_err); so an
+ * errno that the pod's socket was told of came by an error that lasts, and the program's must, too: 3/9 and 3/10.
+ */
+export function icmpForUdpErrno(errno: Errno, version: 4 | 6, mtu = 0): IcmpHeader | undefined {
+  const icmp = icmpForErrno(errno, version, mtu);
+  const passes = version === 4 && (errno === 'ENETUNREACH' || errno === 'EHOSTUNREACH');
+  return passes && icmp !== undefined ? {...icmp, code: errno === 'ENETUNREACH' ? 9 : 10} : icmp;
 }
 
 function forV4(errno: Errno, mtu: number): IcmpHeader | undefined {

@@ -16,7 +16,7 @@
  * A super-packet (USO) is a run of datagrams behind one header: each is handed over by itself.
  */
 import {createFlowKey, FlowTable, setPorts, setSource} from '../flow-table.ts';
-import {icmpForErrno} from '../icmp/errno.ts';
+import {icmpForUdpErrno} from '../icmp/errno.ts';
 import {buildIcmpError, rebuildOffender} from '../icmp/message.ts';
 import type {RateLimit} from '../icmp/rate-limit.ts';
 import type {Shared} from '../shared.ts';
@@ -167,7 +167,7 @@ export class Udp implements UdpHost {
 
   fail(flow: UdpSocket, to: Endpoint, {errno, mtu}: {errno: Errno; mtu: number | undefined}): void {
     const version = flow.source.address.length === 4 ? 4 : 6;
-    const icmp = icmpForErrno(errno, version, mtu);
+    const icmp = icmpForUdpErrno(errno, version, mtu);
     if (icmp === undefined || to.address.length !== flow.source.address.length) {
       return;
     }

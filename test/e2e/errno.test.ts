@@ -86,6 +86,13 @@ test.serial(
 );
 
 test.serial(
+  'a prohibited host is the same errno for a connected UDP socket',
+  same,
+  [v4(252, 'udp'), v6(252, 'udp')],
+  ['EHOSTUNREACH', 'EACCES'],
+);
+
+test.serial(
   'a closed port of localhost is refused',
   same,
   [

@@ -200,8 +200,8 @@ test('ports 0, multicast and broadcast are not carried', (t) => {
 const ICMP: Record<Errno, [string | undefined, string | undefined]> = {
   ECONNREFUSED: ['icmp 3/3', 'icmp 1/4'],
   ECONNRESET: [undefined, undefined],
-  ENETUNREACH: ['icmp 3/0', 'icmp 1/0'],
-  EHOSTUNREACH: ['icmp 3/1', 'icmp 1/3'],
+  ENETUNREACH: ['icmp 3/9', 'icmp 1/0'],
+  EHOSTUNREACH: ['icmp 3/10', 'icmp 1/3'],
   EACCES: ['icmp 3/13', 'icmp 1/1'],
   EPERM: ['icmp 3/13', 'icmp 1/1'],
   ENOPROTOOPT: ['icmp 3/2', undefined],

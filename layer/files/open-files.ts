@@ -8,7 +8,7 @@
 import {constants} from 'node:fs';
 import os from 'node:os';
 import {ProtocolError} from '../../tunnel/errors.ts';
-import {ATTRIBUTE_BYTES, FileRequest, OPEN_BY_HANDLE, OPEN_NO_FOLLOW} from '../../tunnel/files.ts';
+import {ATTRIBUTE_BYTES, FileRequest, OPEN_NO_FOLLOW} from '../../tunnel/files.ts';
 import {inoOf, present, sizeOf, versionOf} from './attributes.ts';
 import type {FilesContext} from './context.ts';
 import {Directories} from './directories.ts';
@@ -18,9 +18,9 @@ import {emitCount, emitEntry, emitOffset, emitOpened} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
 import {mayBeGiven} from './kernel-cache.ts';
 import {lifetimes} from './lifetimes.ts';
-import {handleOf, type OpenHandle} from './nodes.ts';
+import type {OpenHandle} from './nodes.ts';
 import type {OpenDirectory} from './open-directory.ts';
-import type {Access} from './policy.ts';
+import {accessMask, type OpenPlace, openAt, openPlace} from './open-place.ts';
 import {ReadAhead, ReadAheadMemory} from './read-ahead.ts';
 import {ReadAroundMemory} from './read-around.ts';
 import {type Reading, type ReadPiece, spareBytes} from './read-buffers.ts';
@@ -29,18 +29,12 @@ import type {FileNode} from './tree.ts';
 import type {WalkAheadCounters} from './walk-ahead.ts';
 import {WriteBehind, WriteBehindMemory} from './write-behind.ts';
 
-const {EBADF, ENOENT, EISDIR, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
+const {EBADF, EISDIR, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
 
 /** Open files; the other side has a limit too. */
 const handleLimit = 8192;
-/** What is asked of Linux, which all architectures that we run on number alike. */
-const accessMask = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
-
 /** Who opens so wants to know that it is written. */
 const surely = constants.O_SYNC | constants.O_DSYNC | constants.O_DIRECT;
-
-/** What is opened once more. */
-type Again = Pick<Spot, 'source' | 'client'> & OpenHandle;
 
 interface OpenFile {
   readonly kind: 'file';
@@ -147,13 +141,17 @@ export class OpenFiles implements Disposable {
     const {flags} = request;
     const isWriting =
       (flags & accessMask) !== constants.O_RDONLY || (flags & constants.O_TRUNC) !== 0;
-    const spot = this.#spot(node, isWriting ? 'write' : 'read');
+    const {tree, sources} = this.#context;
+    const handles = {tree, sources, handle: (number: number) => this.handle(number)};
+    const spot = openPlace(handles, node, isWriting ? 'write' : 'read');
     if ((flags & constants.O_TRUNC) !== 0) this.changing(node);
     const {changes} = this.#context.snapshots;
     const askedAt = this.#options.now();
     // Should it be a link by now, the kernel is to look at its name again.
     const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
-    const fields = await this.#openAt(spot, how, isWriting && spot.source !== node.source);
+    const {firstBytes} = this.#options;
+    const mayMake = isWriting && spot.source !== node.source;
+    const fields = await openAt(spot, how, {firstBytes, mayMake});
     const isUnchanged = this.#context.snapshots.changes === changes;
     if (isWriting) this.#opened(node, spot);
     if (spot.source === 'pod' && node.source === 'pod') {
@@ -188,20 +186,8 @@ export class OpenFiles implements Disposable {
     return false;
   }
 
-  /** Where a file is opened. What has no name, by what is open of it (/proc/self/fd): its name may be another's. */
-  #spot(node: FileNode, access: Access): Spot | Again {
-    const {sources, tree} = this.#context;
-    if (node.source === 'scaffold') throw new FileError(EISDIR);
-    const path = tree.path(node);
-    if (!node.isGone)
-      return access === 'write' ? sources.spot(path, access) : sources.at(path, node.source);
-    const open = handleOf({sources, tree, handle: (number) => this.handle(number)}, node, access);
-    if (open === undefined) throw new FileError(ENOENT);
-    return {...open, client: sources.client(open.source)};
-  }
-
   /** Notes that something was opened to be written. What is the pod's to the kernel may be this machine's from now on. */
-  #opened(node: FileNode, spot: Spot | Again): void {
+  #opened(node: FileNode, spot: OpenPlace): void {
     if ('path' in spot) this.#changed(this.#context.tree.path(node), spot);
     else this.#context.changed();
     if (spot.source === node.source) return;
@@ -212,27 +198,6 @@ export class OpenFiles implements Disposable {
   #changed(path: string, {source}: Spot): void {
     if (source === 'host') this.#context.sources.made(path);
     else this.#context.changed();
-  }
-
-  /**
-   * Opens; where the pod's file is opened to be written here, makes ours: the kernel has found one, and so has
-   * not said whether it may be made.
-   */
-  async #openAt(spot: Spot | Again, flags: number, mayMake: boolean): Promise<Uint8Array> {
-    const {client, source} = spot;
-    const isReading = (flags & accessMask) === constants.O_RDONLY && source === 'pod';
-    const content = isReading ? this.#options.firstBytes : 0;
-    if ('remote' in spot) {
-      const ask = new FileRequest('open').u32(flags | OPEN_BY_HANDLE).u32(spot.remote);
-      return await client.request(ask.u32(content));
-    }
-    const {path} = spot;
-    try {
-      return await client.request(new FileRequest('open').u32(flags).string(path).u32(content));
-    } catch (error) {
-      if (!mayMake || !(error instanceof FileError) || error.errno !== ENOENT) throw error;
-      return await client.request(new FileRequest('create').u32(flags).u32(0o644).string(path));
-    }
   }
 
   async create(request: RequestOf<'create'>, parent: FileNode): Promise<Uint8Array> {

@@ -73,7 +73,8 @@ class Agent {
     while (this.#bytes.length >= 4) {
       const size = 4 + this.#bytes.readUInt32LE(0);
       if (this.#bytes.length < size) return;
-      const operation = operations.get(this.#bytes[8] ?? 0);
+      // But for the bit that says that it may be done later.
+      const operation = operations.get((this.#bytes[8] ?? 0) & 0x7f);
       assert.ok(operation !== undefined, 'a request that no agent knows');
       this.waiting.push({id: this.#bytes.readUInt32LE(4), operation});
       this.#bytes = this.#bytes.subarray(size);

@@ -13,7 +13,10 @@ async function connection() {
   const socket = createConnection({path: server.address() as string, allowHalfOpen: true});
   const [[peer]] = await Promise.all([once(server, 'connection'), once(socket, 'connect')]);
   server.close();
-  const received = (peer as Socket).toArray().then((chunks) => Buffer.concat(chunks));
+  const received = (peer as Socket).toArray().then((chunks) => {
+    (peer as Socket).end();
+    return Buffer.concat(chunks);
+  });
   return {stream: streamOfSocket(socket, {}), received};
 }
 

@@ -89,8 +89,8 @@ const rows: readonly Row[] = [
   },
   {
     id: 'cargo',
-    title: 'cargo build of 300 modules',
-    once: `cargo new -q --vcs none rust && cd rust/src && seq 300 | while read n; do
+    title: 'cargo build of 3,000 modules',
+    once: `cargo new -q --vcs none rust && cd rust/src && seq 3000 | while read n; do
       echo "mod m$n;" >> main.rs; printf 'pub fn f(x: u64) -> String { format!("{} {x:?}", %s) }\\n' $n > m$n.rs; done`,
     before: 'rm -rf rust/target',
     command: 'cd rust && cargo build -q --offline',

@@ -1,6 +1,6 @@
 /**
  * A file system at the other end of a stream: the agent's, for the pod, or that of a process of ours, for what
- * is this machine's. Requests go out as the stream takes them; answers come in the same order.
+ * is this machine's. Requests go out as the stream takes them; answers come with their numbers.
  *
  * A lost connection to the agent is not noticed here: the stream waits for the next one (tunnel/resume.ts), and
  * so do the requests. When the stream is over, all that wait get EIO, and so does everything later.

@@ -2,7 +2,7 @@
  * launcher files pid PID | root: serves the file system of a container, or this machine's, by a socket.
  *
  * Theory of operation. Requests come on FILES_FD, one after the other; each has one answer, in the same order
- * (tunnel/files.ts tells what they look like). The agent runs one of these for each client that looks at files,
+ * but for what may be done later (tunnel/files.ts tells what they look like). The agent runs one of these for each client that looks at files,
  * and mirrord one for what is this machine's. It is C because Node can't do half of what a mount needs (names
  * that are no UTF-8, statx's times, extended attributes, renameat2, holes), nor any of it by descriptor.
  *

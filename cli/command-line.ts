@@ -17,6 +17,7 @@ import {portForwardCommand} from './commands/port-forward.ts';
 import {rbacCommand} from './commands/rbac.ts';
 import {killCommand, sessionCommand} from './commands/session.ts';
 import {verifyConfigCommand} from './commands/verify-config.ts';
+import './inherited.ts';
 import {reportError} from './report.ts';
 import {version} from './version.ts';
 

@@ -9,6 +9,7 @@ import {createLog} from '../layer/log.ts';
 import {type Agent, openAgent} from './agents.ts';
 import type {ResolvedConfig} from './config/schema/root.ts';
 import type {Target} from './config/target.ts';
+import {inherited} from './inherited.ts';
 import {type Interruption, watchForInterruption} from './interruption.ts';
 import type {Progress} from './progress.ts';
 
@@ -37,7 +38,7 @@ export async function openLinkedAgent(
 ): Promise<LinkedAgent> {
   await using disposables = new AsyncDisposableStack();
   const log = createLog(process.env['MIRRORD_LOG']);
-  const interruption = watchAll(process.env['MIRRORD_SIGNALS_IGNORED']);
+  const interruption = watchAll(inherited.signalsIgnored);
   const {signal, orGiveUp} = interruption;
   const agent = disposables.use(await openAgent(target, config, {progress, log, signal}));
   const {warn, info} = progress;

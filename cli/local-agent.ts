@@ -39,8 +39,6 @@ function spawnAgent(pid: number, token: string): ChildProcess {
   const enter = [
     'enter',
     String(pid),
-    // It may stay after us.
-    ...['--close-from', '7'],
     '--keep-network',
     '--die-with-parent',
     '--ping',

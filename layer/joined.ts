@@ -9,6 +9,7 @@
 
 import {MirrordError} from './errors.ts';
 import {awaitEnd} from './program-end.ts';
+import type {Inherited} from './sandbox/inherited.ts';
 import {Launcher} from './sandbox/launcher.ts';
 import {explainSandboxFailure} from './sandbox/preconditions.ts';
 import {type ProgramEnd, programStart, startProgram} from './sandbox/program.ts';
@@ -20,7 +21,7 @@ export interface JoinOptions {
   /** The local environment. */
   env: Readonly<Record<string, string | undefined>>;
   /** As `SessionOptions` has it. */
-  signalsIgnored?: string;
+  inherited: Inherited;
   /** Called when the program has been started. */
   onStarted?: () => void;
 }
@@ -49,7 +50,11 @@ export async function runInSession(
   options: JoinOptions,
 ): Promise<ProgramEnd> {
   const {argv, env, onStarted} = options;
-  using launcher = new Launcher({argv, env: applyChanges(env, context.environment)});
+  using launcher = new Launcher({
+    argv,
+    env: applyChanges(env, context.environment),
+    descriptors: options.inherited.descriptors,
+  });
   enter(launcher, context.launcherPid);
   if (!context.ipv6) launcher.command('no-ipv6');
   const program = await startProgram(launcher, programStart(options), 'container');

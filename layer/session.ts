@@ -31,6 +31,7 @@ import {type PublishedPort, type PublishedPorts, publishPorts} from './published
 import {defaultNetwork, type NetworkOptions} from './routing/options.ts';
 import {isDivided} from './routing/policy.ts';
 import {createRouter} from './routing/router.ts';
+import type {Inherited} from './sandbox/inherited.ts';
 import {type CapabilitySet, Launcher} from './sandbox/launcher.ts';
 import {type ProgramEnd, programStart, startProgram} from './sandbox/program.ts';
 import {createSandbox, type Sandbox} from './sandbox/sandbox.ts';
@@ -62,8 +63,8 @@ export interface SessionOptions {
   skip?: SkipOptions;
   /** Records what crosses the TUN device; the caller's to close. */
   pcap?: PacketFile;
-  /** Signals that mirrord was told to ignore when it was called: the program ignores them too. */
-  signalsIgnored?: string;
+  /** What the program has of whoever called mirrord. */
+  inherited: Inherited;
   log: Log;
   /** Something that a person should know although the program runs. */
   warn: (message: string) => void;
@@ -290,6 +291,7 @@ export async function runInContext(link: AgentLink, options: SessionOptions): Pr
   using sandbox = createSandbox({
     argv: options.argv,
     env: mergeEnvironment(options.env, target.environment, options.environment),
+    descriptors: options.inherited.descriptors,
     hostname: target.hostName,
     addresses: sandboxAddresses(target, network),
     ipv6: network.ipv6,
@@ -326,6 +328,10 @@ export async function runWithEnvironment(
 ): Promise<ProgramEnd> {
   const env = mergeEnvironment(options.env, link.target.environment, options.environment);
   link[Symbol.dispose]();
-  using launcher = new Launcher({argv: options.argv, env});
+  using launcher = new Launcher({
+    argv: options.argv,
+    env,
+    descriptors: options.inherited.descriptors,
+  });
   return await run(launcher, 'untouched', {link, options, ports: () => []});
 }

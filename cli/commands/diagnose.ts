@@ -14,6 +14,7 @@ import {openAgent} from '../agents.ts';
 import {addAgentFlags, flagOverrides} from '../config/flags.ts';
 import {prepareConfig} from '../config/prepare.ts';
 import {formatTarget, type Target} from '../config/target.ts';
+import {inherited} from '../inherited.ts';
 import {watchForInterruption} from '../interruption.ts';
 import {createProgress} from '../progress.ts';
 
@@ -82,7 +83,7 @@ async function diagnoseLatency(flags: LatencyFlags, command: Command): Promise<v
   const target = config.target.path === undefined ? demoTarget : prepared.target;
   const name = formatTarget(target);
   using progress = createProgress('mirrord diagnose latency');
-  const {signal, orGiveUp} = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
+  const {signal, orGiveUp} = watchForInterruption(inherited.signalsIgnored);
   await using agent = await openAgent(target, config, {progress, signal});
   using link = await progress.step('connecting to the agent', () =>
     orGiveUp(linkAgent(agent.connection, agent.token, agent.ended)),

@@ -22,6 +22,7 @@ import type {ResolvedConfig} from '../config/schema/root.ts';
 import {formatTarget, parseTargetPath} from '../config/target.ts';
 import {filesOptions, surroundings} from '../file-options.ts';
 import {hostPorts, incomingOptions} from '../incoming-options.ts';
+import {inherited} from '../inherited.ts';
 import {keepIgnored, watchForInterruption} from '../interruption.ts';
 import {markInside, refuseNested} from '../nested.ts';
 import {debuggerPorts, networkOptions} from '../network-options.ts';
@@ -41,10 +42,9 @@ interface ExecFlags {
  * where our own dependencies would hide the person's tools (node, nft).
  */
 function callersEnvironment(): NodeJS.ProcessEnv {
-  const {MIRRORD_SIGNALS_IGNORED: _, ...env} = process.env;
   const own = join(dirname(fileURLToPath(import.meta.url)), '../../node_modules/.bin');
   const path = (process.env['PATH'] ?? '').split(':').filter((entry) => entry !== own);
-  return {...env, PATH: path.join(':')};
+  return {...process.env, PATH: path.join(':')};
 }
 
 /** A shell's way to say how a program ended: its status, or 128 and the signal's number. */
@@ -65,22 +65,16 @@ function environmentOptions({feature: {env}}: ResolvedConfig): EnvironmentOption
   };
 }
 
-/** The signals that mirrord was called to ignore, which are the program's to ignore as well. */
-function ignoredSignals(): {signalsIgnored?: string} {
-  const signalsIgnored = process.env['MIRRORD_SIGNALS_IGNORED'];
-  return signalsIgnored === undefined ? {} : {signalsIgnored};
-}
-
 /** Runs the program in a session that runs already. */
 async function runJoined(argv: string[], session: string): Promise<void> {
-  keepIgnored(process.env['MIRRORD_SIGNALS_IGNORED']);
+  keepIgnored(inherited.signalsIgnored);
   using progress = createProgress('mirrord exec');
   const id = findSession(session);
   using joined = await progress.step(`joining session ${id}`, () => joinSession(id));
   const end = await runInSession(joined, {
     argv,
     env: {...callersEnvironment(), ...markInside({target: {path: joined.context.target}})},
-    ...ignoredSignals(),
+    inherited,
     onStarted: () => progress.finish('Ready!'),
   });
   process.exitCode = exitStatus(end);
@@ -89,7 +83,7 @@ async function runJoined(argv: string[], session: string): Promise<void> {
 async function exec(argv: string[], flags: ExecFlags, command: Command): Promise<void> {
   refuseNested(process.env);
   if (flags.join !== undefined) return await runJoined(argv, flags.join);
-  const {signal, orGiveUp} = watchForInterruption(process.env['MIRRORD_SIGNALS_IGNORED']);
+  const {signal, orGiveUp} = watchForInterruption(inherited.signalsIgnored);
   // The flag by itself has the better words for a typo than a whole configuration.
   if (flags.target !== undefined) parseTargetPath(flags.target);
   const {config, target, warnings} = prepareConfig({
@@ -134,7 +128,7 @@ async function exec(argv: string[], flags: ExecFlags, command: Command): Promise
     }),
     skip: skipOptions(config),
     ...(pcap !== undefined && {pcap}),
-    ...ignoredSignals(),
+    inherited,
     log,
     warn: progress.warn,
     info: progress.info,

@@ -16,6 +16,7 @@
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
 #include <node_api.h>
@@ -117,6 +118,12 @@ static napi_value close_fd(napi_env env, napi_callback_info info) {
   napi_value args[1];
   arguments(env, info, args, 1);
   return number(env, close(int_argument(env, args[0])) < 0 ? -errno : 0);
+}
+/* closeOnExec(fd) -> 0 | -errno: what is started from now on does not have it */
+static napi_value close_on_exec(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  arguments(env, info, args, 1);
+  return number(env, fcntl(int_argument(env, args[0]), F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0);
 }
 
 /* A device being read. Lives until its poll handle is closed. */
@@ -436,6 +443,7 @@ static napi_value become_subreaper(napi_env env, napi_callback_info info) {
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } exported[] = {
       {"socketPair", socket_pair},     {"exchange", exchange},           {"closeFd", close_fd},
+      {"closeOnExec", close_on_exec},
       {"netlinkDump", netlink_dump},   {"startReading", start_reading},  {"stopReading", stop_reading},
       {"pauseReading", pause_reading},
       {"writePacket", write_packet},   {"sendPacket", send_packet},      {"relaySignals", relay_signals},

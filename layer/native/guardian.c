@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +38,11 @@ static void run_program(const struct program_start *start, pid_t parent, int rep
   /* libuv gave us the default effect of all signals; the person may have said otherwise (nohup). */
   for (int n = 1; n < NSIG && n <= 64; n++)
     if (start->ignored >> (n - 1) & 1) signal(n, SIG_IGN);
+  struct rlimit files;
+  if (start->open_files && getrlimit(RLIMIT_NOFILE, &files) == 0 && start->open_files < files.rlim_cur) {
+    files.rlim_cur = start->open_files; /* Node has raised it to the hard limit */
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   int code = set_capabilities(start->capabilities) < 0 ? errno : 0;
   if (!code) {
     /* After the capabilities changed: that clears the setting (prctl(2)). */

@@ -1,8 +1,8 @@
 /*
  * mirrord-launcher: the process that makes a sandbox, starts the program in it, and stays to guard it.
  *
- *   launcher serve FD [--detached] -- PROGRAM [ARGUMENT…]
- *   launcher enter PID [--mount] [--keep-capabilities | --keep-network] [--die-with-parent] [--first] [--close-from FD] [--ping FD4 FD6]
+ *   launcher serve FD [--descriptors N,N…] -- PROGRAM [ARGUMENT…]
+ *   launcher enter PID [--mount] [--keep-capabilities | --keep-network] [--die-with-parent] [--first] [--ping FD4 FD6]
  *                  [--listen PORT FD4 FD6] [--listen-at ADDRESS PORT FD] -- PROGRAM…
  *   launcher records connected | dial NAME LENGTH    (records.c)
  *   launcher files pid PID | root                    (files.c)
@@ -11,7 +11,7 @@
  * it: this does. `serve` obeys commands on FD, a SOCK_SEQPACKET unix socket whose other end mirrord
  * holds; policy stays there. A command is one message of NUL-terminated fields, `name arg…`; the answer
  * is `ok value…`, with at most one file descriptor, or `err ERRNO CALL DETAIL`. `exec [foreground]` starts PROGRAM
- * with our own standard streams, environment and working directory. From then on we are its guardian:
+ * with our own environment and working directory, and the descriptors that it is to have (descriptors.c). From then on we are its guardian:
  *
  *   - it ends: what it left running is ended too, and we end as it did (same status, same signal);
  *   - it stops (Ctrl-Z): started in the foreground, we stop mirrord, which ignores the terminal's own stop signal, so that the
@@ -158,6 +158,8 @@ static int execute(char **args, int count, struct answer *a) {
   int result = later ? begin_program(&state.program_start, &state.program, &state.report)
                      : start_program(&state.program_start, &state.program);
   if (!result) snprintf(a->text, sizeof a->text, "%d", state.program);
+  /* One that could not be executed is tried no more: mirrord ends. */
+  close_descriptors();
   return result;
 }
 
@@ -227,6 +229,7 @@ static int obey(char **f, int count, struct answer *a) {
     f[count] = NULL;
     return run_helper(args[0], args + 1);
   }
+  if (IS("open-files", 1)) return state.program_start.open_files = strtoull(args[0], NULL, 10), 0;
   if (IS("ignore", 1)) return state.program_start.ignored = strtoull(args[0], NULL, 16), 0;
   if (IS("capabilities", 1)) return set_program_capabilities(args[0]);
   if (IS("start-in", 1)) return (state.program_start.directory = strdup(args[0])) ? 0 : failed("strdup");
@@ -353,15 +356,6 @@ static int serve(int socket, char **argv) {
   }
 }
 
-/* Whoever called us may have descriptors that Node passes on (those above 15): the lock of flock(1), the end of a pipe.
- * What outlives the call must not hold them. */
-static void close_from(int first) {
-  if (syscall(SYS_close_range, (unsigned)first, ~0u, 0) == 0) return;
-  struct rlimit limit; /* before Linux 5.9 */
-  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-  for (int fd = first; (rlim_t)fd < limit.rlim_cur && fd < 1 << 16; fd++) close(fd);
-}
-
 /* Ping sockets for the agent (icmp(7)): made here because Node can't. Where the kernel won't (see
  * net.ipv4.ping_group_range), /dev/null takes the place, lest another file get the number. */
 static void place_ping_socket(int family, int protocol, int wanted) {
@@ -404,7 +398,6 @@ static int enter(int argc, char **argv) {
     else if (!strcmp(argv[i], "--keep-network")) network = 1;
     else if (!strcmp(argv[i], "--die-with-parent")) die = 1;
     else if (!strcmp(argv[i], "--first")) first = 1;
-    else if (!strcmp(argv[i], "--close-from") && i + 1 < argc) close_from(atoi(argv[++i]));
     else if (!strcmp(argv[i], "--ping") && i + 2 < argc) ping4 = atoi(argv[i + 1]), ping6 = atoi(argv[i + 2]), i += 2;
     else if (!strcmp(argv[i], "--listen") && i + 3 < argc) {
       place_listeners(argv + i + 1);
@@ -438,14 +431,15 @@ static int enter(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-  if (argc > 5 && !strcmp(argv[1], "serve") && !strcmp(argv[3], "--detached")) {
-    close_from(atoi(argv[2]) + 1);
-    return serve(atoi(argv[2]), argv + 5);
+  if (argc > 4 && !strcmp(argv[1], "serve")) {
+    int socket = atoi(argv[2]), i = 3;
+    if (argc > 6 && !strcmp(argv[3], "--descriptors")) socket = place_descriptors(socket, argv[4]), i = 5;
+    if (socket < 0) return perror("mirrord-launcher: descriptors"), 65;
+    if (!strcmp(argv[i], "--")) return serve(socket, argv + i + 1);
   }
-  if (argc > 4 && !strcmp(argv[1], "serve") && !strcmp(argv[3], "--")) return serve(atoi(argv[2]), argv + 4);
   if (argc > 4 && !strcmp(argv[1], "enter")) return enter(argc, argv);
   if (argc > 2 && !strcmp(argv[1], "records")) return relay_records(argc - 2, argv + 2);
   if (argc > 2 && !strcmp(argv[1], "files")) return serve_files(argc - 2, argv + 2);
-  fprintf(stderr, "usage: launcher serve FD [--detached] -- PROGRAM… | launcher enter PID [OPTION…] -- PROGRAM… | launcher records …\n");
+  fprintf(stderr, "usage: launcher serve FD [--descriptors N,N…] -- PROGRAM… | launcher enter PID [OPTION…] -- PROGRAM… | launcher records …\n");
   return 64;
 }

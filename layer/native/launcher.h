@@ -78,12 +78,17 @@ int forbid_ipv6(void);
  * ascending order, -1: none. */
 int become_first(const int listeners[2]);
 
+/* The program's descriptors. */
+int place_descriptors(int socket, const char *list);
+void close_descriptors(void);
+
 /* Guarding the program. */
 struct program_start {
   char **argv;
   char *directory; /* where it starts; where we are, if NULL */
   enum capabilities capabilities;
   unsigned long long ignored; /* signals that it is to ignore: bit n - 1, as SigIgn in proc(5) */
+  unsigned long long open_files; /* its soft RLIMIT_NOFILE; 0: as it is */
 };
 int start_program(const struct program_start *start, pid_t *program);
 /* The same, but tells only whether it was forked: `*report` is to be asked, which never waits. */

@@ -17,6 +17,7 @@ interface Addon {
   exchange(fd: number, message: Uint8Array, answer: Uint8Array): [number, number] | number;
   netlinkDump(fd: number, request: Uint8Array, answer: Uint8Array): number;
   closeFd(fd: number): number;
+  closeOnExec(fd: number): number;
   startReading(
     fd: number,
     ring: Uint8Array,
@@ -108,6 +109,11 @@ const dumpBuffer = Buffer.alloc(256 * 1024);
 export function netlinkDump(fd: number, request: Uint8Array): Uint8Array {
   const length = checked('netlink', addon().netlinkDump(fd, request, dumpBuffer));
   return dumpBuffer.subarray(0, length);
+}
+
+/** Keeps a descriptor from what is started from now on. */
+export function closeOnExec(fd: number): void {
+  checked('fcntl', addon().closeOnExec(fd));
 }
 
 /** Closes a descriptor that no Node object owns. */

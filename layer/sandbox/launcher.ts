@@ -26,8 +26,10 @@ export interface LauncherOptions {
   stdio?:
     | 'inherit'
     | ['ignore' | 'inherit' | number, 'ignore' | 'inherit' | number, 'ignore' | 'inherit' | number];
-  /** A session of its own: no terminal, no signals and no descriptors of ours. */
+  /** A session of its own: no terminal, and no signals. */
   detached?: boolean;
+  /** What is open for the program, ascending; its standard streams if left out. */
+  descriptors?: readonly number[];
 }
 
 /** The longest message (`MESSAGE_MAX` in fd-passing.h), bytes. */
@@ -62,9 +64,11 @@ export class Launcher implements Disposable {
     const streams = options.stdio ?? 'inherit';
     const stdio: StdioOptions =
       streams === 'inherit' ? ['inherit', 'inherit', 'inherit', theirs] : [...streams, theirs];
+    const {descriptors} = options;
+    const placing = descriptors === undefined ? [] : ['--descriptors', descriptors.join(',')];
+    stdio.push(...(descriptors ?? []).filter((fd) => fd > 2));
     try {
-      const how = options.detached === true ? ['--detached'] : [];
-      this.process = spawn(launcherPath(), ['serve', '3', ...how, '--', ...options.argv], {
+      this.process = spawn(launcherPath(), ['serve', '3', ...placing, '--', ...options.argv], {
         env: options.env,
         stdio,
         ...(options.cwd !== undefined && {cwd: options.cwd}),

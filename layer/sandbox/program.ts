@@ -6,6 +6,7 @@ import {existsSync} from 'node:fs';
 import {join} from 'node:path';
 import {MirrordError} from '../errors.ts';
 import {relaySignals, SystemError} from '../native/native.ts';
+import {closeDescriptors, type Inherited} from './inherited.ts';
 import type {CapabilitySet, Launcher} from './launcher.ts';
 import {adoptOrphans} from './orphans.ts';
 
@@ -23,8 +24,8 @@ export interface ProgramStart {
   command: string;
   /** The local PATH. */
   localPath: string;
-  /** The signals it ignores, as a mask in hexadecimal (SigIgn of proc(5)); none by default. */
-  signalsIgnored?: string;
+  /** What it has of whoever called us. */
+  inherited: Inherited;
   /** Where it starts, if its files are served by us. */
   servedDirectory?: string;
 }
@@ -33,16 +34,16 @@ export interface ProgramStart {
 export function programStart({
   argv,
   env,
-  signalsIgnored,
+  inherited,
 }: {
   argv: readonly string[];
   env: Readonly<Record<string, string | undefined>>;
-  signalsIgnored?: string;
+  inherited: Inherited;
 }): ProgramStart {
   return {
     command: argv[0] ?? '',
     localPath: env['PATH'] ?? '',
-    ...(signalsIgnored !== undefined && {signalsIgnored}),
+    inherited,
   };
 }
 
@@ -98,7 +99,7 @@ export async function startProgram(
   start: ProgramStart,
   capabilities: CapabilitySet,
 ): Promise<RunningProgram> {
-  const {signalsIgnored, servedDirectory: directory} = start;
+  const {inherited, servedDirectory: directory} = start;
   const endOrphans = adoptOrphans();
   const ended = new Promise<ProgramEnd>((resolve) => {
     launcher.process.once('exit', async (code, signal) => {
@@ -109,12 +110,14 @@ export async function startProgram(
     });
   });
   try {
-    if (signalsIgnored !== undefined) launcher.command('ignore', signalsIgnored);
+    launcher.command('ignore', inherited.signalsIgnored);
+    if (inherited.openFiles !== undefined) launcher.command('open-files', inherited.openFiles);
     relaySignals(-1);
     const pid =
       directory === undefined
         ? launcher.exec(capabilities, true)
         : await launcher.execServed(capabilities, {foreground: true, directory});
+    closeDescriptors(inherited);
     return {pid, ended};
   } catch (error) {
     relaySignals(0);

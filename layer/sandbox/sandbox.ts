@@ -37,6 +37,8 @@ export interface SandboxOptions {
   argv: readonly string[];
   env: NodeJS.ProcessEnv;
   cwd?: string;
+  /** What is open for the program, ascending. */
+  descriptors: readonly number[];
   hostname: string;
   /** The pod's own addresses, as text. */
   addresses: readonly string[];
@@ -183,7 +185,11 @@ function build(
 
 /** Makes the sandbox. Throws `MirrordError` with a cause and a remedy; nothing is left then. */
 export function createSandbox(options: SandboxOptions): Sandbox {
-  const launcher = new Launcher({argv: options.argv, env: options.env});
+  const launcher = new Launcher({
+    argv: options.argv,
+    env: options.env,
+    descriptors: options.descriptors,
+  });
   try {
     const made = build(launcher, options);
     return {

@@ -15,7 +15,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {isDeepStrictEqual} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
-import {TestDemo, until} from '../helpers/demo.ts';
+import {linksOf, TestDemo, until} from '../helpers/demo.ts';
 import {needing, root} from '../helpers/needs.ts';
 import {runAsUser} from '../helpers/user.ts';
 
@@ -46,6 +46,17 @@ test.serial('down leaves no process and no file', async (t) => {
 test.serial('a second up finds the first one’s pods', async (t) => {
   await using demo = new TestDemo();
   t.deepEqual(await demo.up(), await demo.up());
+});
+
+test.serial('the demo holds no descriptor of whoever has started it', async (t) => {
+  await using demo = new TestDemo();
+  const held = join(demo.runtime, 'held');
+  const script = 'exec 200>"$0" 5>&200; exec "$@"';
+  const up = ['bash', '-c', script, held, join(repository, 'bin/mirrord'), 'demo', 'up'];
+  const {status, stderr} = await runAsUser(up, {env: {XDG_RUNTIME_DIR: demo.runtime}});
+  t.is(status, 0, stderr);
+  const holders = demo.processes().filter((pid) => linksOf(`/proc/${pid}/fd`).includes(held));
+  t.deepEqual(holders, []);
 });
 
 test.serial('the demo of another version is not used, but ended by down', async (t) => {

@@ -1,3 +1,5 @@
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
 
@@ -56,6 +58,50 @@ test.serial(
     );
   },
 );
+
+/** Calls a program, "$@", in a way that leaves it something. */
+const callers = {
+  'descriptors, also of a pipe':
+    'exec 200>/dev/null; { "$@" 3>&1 11</dev/null 2>/dev/null; } | cat',
+  'standard streams that are closed': '"$@" <&- >&-',
+  'limits, a mask, a session and signals that are ignored':
+    'ulimit -Sn 300; ulimit -c 0; umask 027; exec nohup setsid nice -n 3 "$@"',
+};
+
+for (const [what, caller] of Object.entries(callers)) {
+  test.serial(`a program has of its caller what it would have outside: ${what}`, async (t) => {
+    const seen = async (name: string, ...mirrord: string[]): Promise<unknown> => {
+      const file = join(demo.temporary, name);
+      const program = ['python3', demo.program('inherited.py'), file];
+      const {status, stderr} = await demo.run(['bash', '-c', caller, 'sh', ...mirrord, ...program]);
+      t.is(status, 0, stderr);
+      return JSON.parse(readFileSync(file, 'utf8'));
+    };
+    const outside = await seen('outside');
+    t.deepEqual(
+      await seen('inside', demo.mirrordPath, 'exec', '-t', 'demo/gateway', '--'),
+      outside,
+    );
+  });
+}
+
+test.serial('who reads from a pipe of the program waits for nobody else', async (t) => {
+  // The program gives its end up and waits for what is written once the reader has seen that.
+  const script = 'mkfifo "$0"; "$@" 5>&1 >/dev/null 2>&1 | { cat; echo closed >"$0"; }; rm "$0"';
+  const fifo = join(demo.temporary, 'fifo');
+  const program = ['sh', '-c', 'exec 5>&-; exec timeout 20 cat "$0" >&2', fifo];
+  const mirrord = [demo.mirrordPath, 'exec', '-t', 'demo/gateway', '--', ...program];
+  t.is((await demo.run(['bash', '-c', `set -o pipefail; ${script}`, fifo, ...mirrord])).status, 0);
+});
+
+test.serial('make in the program works beside the one that called it', async (t) => {
+  const inner = `all: a b c\na b c:\n\t@echo $@\n`;
+  const outer = `top:\n\t+@${demo.mirrordPath} exec -t demo/gateway -- make -f inner\n`;
+  const script = `cd "$TMPDIR" && printf '${inner}' >inner && printf '${outer}' >outer && make -j3 -f outer`;
+  const {stdout, stderr} = await demo.run(['sh', '-c', script]);
+  t.notRegex(stderr, /jobserver/);
+  t.deepEqual(stdout.match(/^[abc]$/gm)?.sort(), ['a', 'b', 'c']);
+});
 
 test.serial('user, group and the owners of files are as outside', async (t) => {
   const look = ['sh', '-c', 'id -un; id -gn; stat -c "%U %G" "$0"', demo.runtime];

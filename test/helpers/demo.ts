@@ -108,7 +108,8 @@ function belongs(pid: number, directory: string): boolean {
   );
 }
 
-function linksOf(path: string): string[] {
+/** What the links of a directory lead to; none if it is gone, or somebody else's. */
+export function linksOf(path: string): string[] {
   try {
     return readdirSync(path).map((name) => linkOf(`${path}/${name}`));
   } catch {

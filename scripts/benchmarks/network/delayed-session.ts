@@ -7,6 +7,7 @@
 import {Socket} from 'node:net';
 import {linkAgent} from '../../../layer/agent-link.ts';
 import {createLog} from '../../../layer/log.ts';
+import {parseInherited} from '../../../layer/sandbox/inherited.ts';
 import {runInContext, type SessionOptions} from '../../../layer/session.ts';
 
 const connectionFd = 3;
@@ -23,6 +24,7 @@ const end = await runInContext(link, {
   target: 'bench',
   argv,
   env: process.env,
+  inherited: parseInherited(),
   log: createLog(process.env['MIRRORD_LOG']),
   warn: tell,
   info: tell,

@@ -155,6 +155,7 @@ const handler: StackHandler = {
 const sandbox = createSandbox({
   argv,
   env: process.env,
+  descriptors: [0, 1, 2],
   hostname: 'on-tun',
   addresses: ADDRESSES,
   ipv6: true,

@@ -1,11 +1,8 @@
-import {type StdioOptions, spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
-import type {Readable} from 'node:stream';
 import test from 'ava';
-import {launcherPath} from '../../../layer/native/native.ts';
 import {Launcher} from '../../../layer/sandbox/launcher.ts';
 import {isPrivileged} from '../../../layer/sandbox/privilege.ts';
 
@@ -51,19 +48,6 @@ test('what is not to be left is removed at the end, the last first', async (t) =
   writeFileSync(join(inner, 'file'), '');
   await end();
   t.false(existsSync(join(directory, 'a')));
-});
-
-test('what is detached keeps no descriptor of whoever has started it', async (t) => {
-  const stdio: StdioOptions = Array.from({length: 20}, () => 'ignore');
-  stdio[3] = 'pipe';
-  stdio[19] = 'pipe';
-  const child = spawn(launcherPath(), ['serve', '3', '--detached', '--', 'cat'], {stdio});
-  t.teardown(() => child.kill('SIGKILL'));
-  const ended = once(child, 'exit').then(() => 'the launcher ended');
-  const closed = new Promise((resolve) => {
-    (child.stdio.at(19) as Readable).resume().once('close', () => resolve('closed'));
-  });
-  t.is(await Promise.race([closed, ended]), 'closed');
 });
 
 test('a directory stays if something else is in it', async (t) => {

@@ -31,6 +31,17 @@ export function parseInherited(text = '0 unlimited 0 1 2'): Inherited {
   };
 }
 
+/** Reads an environment as the kernel has it (proc(5)), in base64. */
+export function parseEnvironment(text: string): Record<string, string> {
+  const entries = Buffer.from(text, 'base64').toString().split('\0');
+  return Object.fromEntries(
+    entries.flatMap((entry) => {
+      const end = entry.indexOf('=');
+      return end > 0 ? [[entry.slice(0, end), entry.slice(end + 1)]] : [];
+    }),
+  );
+}
+
 /** Those that are no standard stream. */
 function extras({descriptors}: Inherited): readonly number[] {
   return descriptors.filter((fd) => fd > 2);

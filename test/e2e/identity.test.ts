@@ -13,7 +13,14 @@ async function environment(
   return JSON.parse(await demo.exec(argv, {flags, env})) as Record<string, string>;
 }
 
-const local = {GREETING: 'local', MY_OWN: 'stays', JAVA_HOME: '/local/java', EMPTY: ''};
+const local = {
+  'spring.profiles.active': 'dev',
+  'BASH_FUNC_f%%': '() { echo; }',
+  GREETING: 'local',
+  MY_OWN: 'stays',
+  JAVA_HOME: '/local/java',
+  EMPTY: '',
+};
 
 test.serial("the pod's variables win over local ones, which otherwise stay", async (t) => {
   const pod = await demo.pod('gateway');
@@ -23,6 +30,10 @@ test.serial("the pod's variables win over local ones, which otherwise stay", asy
   t.is(seen['FEATURE_FLAGS'], pod.env['FEATURE_FLAGS']);
   t.is(seen['MY_OWN'], 'stays');
   t.is(seen['EMPTY'], '');
+  // A shell would have dropped the one, and added the other.
+  t.is(seen['spring.profiles.active'], 'dev');
+  t.is(seen['BASH_FUNC_f%%'], '() { echo; }');
+  t.is(seen['PWD'], undefined);
 });
 
 test.serial("variables about tools and directories are never the pod's", async (t) => {

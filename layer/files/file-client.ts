@@ -240,7 +240,7 @@ export class FileClient implements Disposable {
       this.counters.malformed++;
       waiting.reject(new FileError(EIO));
     } else if (errno === 0) waiting.resolve(fields);
-    else waiting.reject(new FileError(errno < 4096 ? errno : EIO));
+    else waiting.reject(new FileError(errno));
   }
 
   #end(): void {

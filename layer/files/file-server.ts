@@ -40,7 +40,7 @@ import type {Vigil} from './vigil.ts';
 /** How long an interrupted request may go on, ms. */
 const INTERRUPT_MS = 1000;
 
-const {EIO, ENOSYS, EINTR, EPROTO} = os.constants.errno;
+const {EIO, ENOSYS, EINTR, EPROTO, ENOENT} = os.constants.errno;
 
 /** One slot of the ring that a device is read into. */
 export const requestBytes = MAX_REQUEST_BYTES;
@@ -53,7 +53,7 @@ export interface FileServerOptions {
   /** Bytes that are read at first from a file of the pod; 0: never ahead. */
   readonly firstBytes: number;
   readonly now: () => number;
-  /** Writes one reply to the device: a head and parts. Returns 0 or a negative errno. */
+  /** Writes one reply to the device: a head and parts. Returns 0 or a negative errno: ENOENT if nobody waits for it any more. */
   readonly write: (head: Uint8Array, parts: readonly Uint8Array[]) => number;
   /** Hears of each program that begins to wait, and of its answer. */
   readonly vigil?: Pick<Vigil, 'began' | 'ended'>;
@@ -73,6 +73,8 @@ export interface FileServerCounters {
   badAnswers: number;
   /** Failed by a fault of ours. */
   bugs: number;
+  /** Failed with EIO, since the kernel did not take the answer. */
+  untaken: number;
   /** READs, and files that the kernel's cache was given, and did not want: it had forgotten them. */
   reads: number;
   given: number;
@@ -92,6 +94,7 @@ export class FileServer implements Disposable {
     interrupted: 0,
     badAnswers: 0,
     bugs: 0,
+    untaken: 0,
     reads: 0,
     given: 0,
     unwanted: 0,
@@ -340,6 +343,12 @@ export class FileServer implements Disposable {
     for (const part of parts) length += part.length;
     if (errno !== 0) this.counters.failed++;
     writeHeader(this.#head, unique, errno, errno === 0 ? length : 0);
-    this.#options.write(this.#head, errno === 0 ? parts : []);
+    const result = this.#options.write(this.#head, errno === 0 ? parts : []);
+    if (result === 0 || result === -ENOENT) return;
+    // An errno from 512 on is the kernel's own and none for programs (ENOTSUPP of some file systems, or whatever an agent says): it is
+    // not taken, and who asked could not even be killed.
+    this.counters.untaken++;
+    writeHeader(this.#head, unique, EIO, 0);
+    this.#options.write(this.#head, []);
   }
 }

@@ -1,5 +1,6 @@
 /** A kernel's side of /dev/fuse: asks a FileServer, and hears the answers. */
 
+import os from 'node:os';
 import type {FileClient} from '../../layer/files/file-client.ts';
 import {FileServer} from '../../layer/files/file-server.ts';
 import {
@@ -11,6 +12,7 @@ import {
 import {filePolicy} from '../../layer/files/policy.ts';
 import {Sources} from '../../layer/files/sources.ts';
 
+const {EINVAL} = os.constants.errno;
 const none = {readWrite: [], readOnly: [], local: [], notFound: [], mapping: {}};
 const around = {home: '/home/ann', cwd: '/', temporary: '/tmp'};
 
@@ -70,8 +72,10 @@ export function fuseKernel(
         return onGiven;
       }
       if (reply.readUInt32LE(0) !== reply.length) throw new Error('a reply has a wrong length');
-      if (errnos.has(unique)) strays++;
       const errno = 0 - reply.readInt32LE(4);
+      // "Linux fs/fuse/dev.c: fuse_dev_do_write": it is no reply then, and who asked waits.
+      if (errno < 0 || errno >= 512) return -EINVAL;
+      if (errnos.has(unique)) strays++;
       errnos.set(unique, errno);
       waiting.get(unique)?.({errno, body: reply.subarray(head.length)});
       waiting.delete(unique);

@@ -2,6 +2,7 @@ import {lutimesSync, symlinkSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
+import {FileError} from '../../../layer/files/file-client.ts';
 import {OPCODE} from '../../../layer/files/fuse/protocol.ts';
 import {until} from '../../helpers/agent.ts';
 import {openTarget} from '../../helpers/file-target.ts';
@@ -77,4 +78,18 @@ test('a request that hangs fails with EINTR after it was interrupted', async (t)
   await until(() => stuck.errnos.has(9));
   t.is(stuck.errnos.get(9), 4);
   t.is(stuck.server.counters.interrupted, 1);
+});
+
+test('an errno that the kernel takes from nobody is EIO to who asked', async (t) => {
+  const {files} = await openTarget(t);
+  // Linux' ENOTSUPP, which some file systems let out, and the first and the last that are not for programs.
+  for (const errno of [524, 512, 4095]) {
+    const failing = Object.create(files, {
+      request: {value: () => Promise.reject(new FileError(errno))},
+    });
+    const {errnos, send, server} = fuseKernel(failing);
+    send(OPCODE.lookup, 9, Buffer.from('x\0'));
+    await until(() => server.counters.untaken > 0);
+    t.is(errnos.get(9), 5);
+  }
 });

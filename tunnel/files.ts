@@ -332,10 +332,10 @@ export function parseEntries(fields: Uint8Array): FileEntry[] {
     const nameAt = at + 8 + ATTRIBUTE_BYTES + 2;
     if (nameAt > fields.length) throw new ProtocolError('CALL_MALFORMED');
     const end = nameAt + view.getUint16(nameAt - 2, true);
-    // An empty name, or one with a slash, would be an entry of another directory to the kernel.
+    // An empty name, one with a slash, or of dots would be an entry of another directory.
     const name = fields.subarray(nameAt, end);
     const isWhole = end <= fields.length && name.length > 0 && name.length <= 255;
-    if (!isWhole || name.includes(0x2f) || name.includes(0)) {
+    if (!isWhole || name.includes(0x2f) || name.includes(0) || isDots(name)) {
       throw new ProtocolError('CALL_MALFORMED');
     }
     entries.push({
@@ -346,4 +346,8 @@ export function parseEntries(fields: Uint8Array): FileEntry[] {
     at = end;
   }
   return entries;
+}
+
+function isDots(name: Uint8Array): boolean {
+  return name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
 }

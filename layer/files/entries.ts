@@ -42,7 +42,7 @@ export class Entries {
   }
 
   async lookup(request: RequestOf<'lookup'>): Promise<Uint8Array> {
-    const parent = this.#nodes.get(request.node);
+    const parent = this.#nodes.directory(request.node);
     const name = latin1(request.child);
     try {
       return this.#enter(parent, name, await this.find(this.#context.tree.childPath(parent, name)));
@@ -136,7 +136,7 @@ export class Entries {
     const oldNode = this.#nodes.get(request.oldNode);
     if (oldNode.isGone) return await this.#christen(request, oldNode);
     const old = this.#nodes.spot(oldNode, 'write');
-    const place = {parent: this.#nodes.get(request.node), name: latin1(request.child)};
+    const place = {parent: this.#nodes.directory(request.node), name: latin1(request.child)};
     const path = tree.childPath(place.parent, place.name);
     const spot = sources.spot(path, 'write');
     if (spot.source !== old.source) throw new FileError(EXDEV);
@@ -144,7 +144,8 @@ export class Entries {
     const attributes = present(await this.#change(spot.client, ask));
     if (spot.source === 'host') sources.made(path);
     const linked = sources.linked(path, attributes);
-    const isSame = linked !== undefined && oldNode.source === spot.source && !oldNode.isFollowed;
+    const isSame =
+      linked !== undefined && oldNode.source === spot.source && oldNode.ino === linked.ino;
     const node = isSame ? tree.alias(oldNode, place, linked) : undefined;
     if (node !== undefined) {
       return emitEntry({node: node.id, attributes, lifetimes: lifetimes[spot.source]});
@@ -159,11 +160,11 @@ export class Entries {
   /** Gives a file that was made without a name (O_TMPFILE) one. */
   async #christen(request: RequestOf<'link'>, node: FileNode): Promise<Uint8Array> {
     const {tree, sources} = this.#context;
-    const place = {parent: this.#nodes.get(request.node), name: latin1(request.child)};
+    const place = {parent: this.#nodes.directory(request.node), name: latin1(request.child)};
     const path = tree.childPath(place.parent, place.name);
     const spot = sources.spot(path, 'write');
     const open = this.#nodes.openHandle(node, undefined, 'read');
-    if (open === undefined) throw new FileError(ENOENT);
+    if (open === undefined || node.ino === undefined) throw new FileError(ENOENT);
     if (spot.source !== open.source) throw new FileError(EXDEV);
     const ask = new FileRequest('name').u32(open.remote).string(spot.path);
     const attributes = present(await this.#change(spot.client, ask));
@@ -173,7 +174,7 @@ export class Entries {
   }
 
   async unlink(request: RequestOf<'unlink'>): Promise<Uint8Array> {
-    const parent = this.#nodes.get(request.node);
+    const parent = this.#nodes.directory(request.node);
     const name = latin1(request.child);
     const path = this.#context.tree.childPath(parent, name);
     const spot = this.#context.sources.spot(path, 'write');
@@ -185,8 +186,8 @@ export class Entries {
 
   async rename(request: RequestOf<'rename'>): Promise<Uint8Array> {
     const {tree, sources} = this.#context;
-    const from = {parent: this.#nodes.get(request.node), name: latin1(request.child)};
-    const to = {parent: this.#nodes.get(request.newParent), name: latin1(request.newChild)};
+    const from = {parent: this.#nodes.directory(request.node), name: latin1(request.child)};
+    const to = {parent: this.#nodes.directory(request.newParent), name: latin1(request.newChild)};
     const [oldPath, newPath] = [from, to].map(({parent, name}) => tree.childPath(parent, name));
     if (oldPath === undefined || newPath === undefined) throw new FileError(EINVAL);
     const old = sources.spot(oldPath, 'write');
@@ -245,7 +246,7 @@ export class Entries {
     request: FileRequest,
   ): Promise<Uint8Array> {
     const {tree, sources} = this.#context;
-    const parent = this.#nodes.get(node);
+    const parent = this.#nodes.directory(node);
     const name = latin1(child);
     const path = tree.childPath(parent, name);
     const spot = sources.spot(path, 'write');

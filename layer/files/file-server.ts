@@ -270,9 +270,9 @@ export class FileServer implements Disposable {
       case 'open':
         return await files.open(request, this.#nodes.get(request.node));
       case 'create':
-        return await files.create(request, this.#nodes.get(request.node));
+        return await files.create(request, this.#nodes.directory(request.node));
       case 'tmpfile':
-        return await files.createNameless(request, this.#nodes.get(request.node));
+        return await files.createNameless(request, this.#nodes.directory(request.node));
       case 'write':
         return await files.write(request);
       case 'flush':
@@ -287,7 +287,7 @@ export class FileServer implements Disposable {
       case 'lseek':
         return await files.lseek(request);
       case 'opendir':
-        return await files.opendir(this.#nodes.get(request.node));
+        return await files.opendir(this.#nodes.directory(request.node));
       case 'readdir':
       case 'readdirplus':
         return await files.readdir(request);

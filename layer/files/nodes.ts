@@ -33,6 +33,16 @@ export class Nodes {
     return node;
   }
 
+  /**
+   * The node of a number in which names are looked for. Throws FileError ENOTDIR of what is none: so what has several names has
+   * nothing below it, and nothing comes to be below itself.
+   */
+  directory(id: number): FileNode {
+    const node = this.get(id);
+    if (node.ino !== undefined) throw new FileError(ENOTDIR);
+    return node;
+  }
+
   /** Where a node is for an access. Throws FileError. */
   spot(node: FileNode, access: Access): Spot {
     const {tree, sources} = this.#context;

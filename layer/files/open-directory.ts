@@ -38,6 +38,9 @@ const afterDot = 0x7fff_ffff_ffff_fff0n;
 const afterDotDot = 0x7fff_ffff_ffff_fff1n;
 const extraBase = 0x7fff_ffff_fff0_0000n;
 
+/** Batches in a row of which nothing is to be seen: two million entries, or an agent that goes round in circles. */
+const hiddenLimit = 1000;
+
 /** Entries that were read at once: those after `from`. */
 interface Batch {
   readonly from: bigint;
@@ -128,7 +131,7 @@ export class OpenDirectory {
 
   /** Adds entries from `offset` on; false when there is no room for one, or others come first. */
   async #addListed(reply: DirectoryReply, offset: bigint): Promise<boolean> {
-    for (let from = offset; ; ) {
+    for (let from = offset, hidden = 0; ; ) {
       const batch = await this.#batchWith(from);
       const {entries} = batch;
       for (let index = (batch.places.get(from) ?? -1) + 1; index < entries.length; index++) {
@@ -141,7 +144,8 @@ export class OpenDirectory {
       if (batch.isLast || last === undefined) return true;
       // What there is goes out before others are waited for.
       if (reply.bytes.length > 0) return false;
-      if (last.cookie === from) throw new FileError(EIO); // it would never end
+      // By then who asked has mostly been told EINTR, and would not stop it.
+      if (last.cookie === from || ++hidden > hiddenLimit) throw new FileError(EIO);
       from = last.cookie;
     }
   }

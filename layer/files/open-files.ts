@@ -258,7 +258,11 @@ export class OpenFiles implements Disposable {
     const ask = isAppend
       ? new FileRequest('append').u32(remote)
       : new FileRequest(isMapped ? 'writeall' : 'write').u32(remote).u64(offset);
-    return emitCount(numberAt(await client.request(ask, data)));
+    const {length} = data;
+    const count = numberAt(await client.request(ask, data));
+    // The kernel takes that for a fault of its own (WARN_ON).
+    if (count > length) throw new ProtocolError('CALL_MALFORMED');
+    return emitCount(count);
   }
 
   /** Whether a write may be answered before it is taken: its program has nothing to hear of it now. */

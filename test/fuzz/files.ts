@@ -106,6 +106,7 @@ function honest(operation: FileOperation, mode: number, n: number): Uint8Array {
     case 'open':
       return fields(n, attributes(mode, n), new Uint8Array(n % 2 === 0 ? n % 9000 : 0));
     case 'create':
+    case 'tmpfile':
       return fields(n, attributes(mode, n));
     case 'opendir':
       return fields(n, Buffer.from([n & 1]), entries(mode, n));
@@ -118,6 +119,8 @@ function honest(operation: FileOperation, mode: number, n: number): Uint8Array {
       return new Uint8Array(n).fill(0x2f);
     case 'write':
     case 'writeall':
+    case 'append':
+    case 'appendall':
       return fields(n);
     case 'lseek':
       return fields(BigInt(n));
@@ -129,6 +132,7 @@ function honest(operation: FileOperation, mode: number, n: number): Uint8Array {
     case 'mkdir':
     case 'symlink':
     case 'link':
+    case 'name':
     case 'setattr':
     case 'mknod':
       return attributes(mode, n);
@@ -198,9 +202,10 @@ function drawBody(dice: Dice, opcode: number): Uint8Array {
   switch (opcode) {
     case OPCODE.open:
     case OPCODE.opendir:
-      return fuse.open(dice.of(0, 1, 2, 0o1000, 0o2001, 0o4010001));
+      return fuse.open(dice.of(0, 1, 2, 0o1000, 0o2001, 0o2002, 0o4010001));
     case OPCODE.create:
-      return fuse.create(name, dice.of(1, 2, 0o101));
+    case OPCODE.tmpfile:
+      return fuse.create(name, dice.of(1, 2, 0o101, 0o10001));
     case OPCODE.read:
       return fuse.read(handle, offset, dice.of(1, 4096, 131_072, dice.size()));
     case OPCODE.readdir:
@@ -229,6 +234,20 @@ function drawBody(dice: Dice, opcode: number): Uint8Array {
       return fields(BigInt(1 + dice.below(4)), dice.below(3), 0, name, 'b');
     case OPCODE.interrupt:
       return fields(BigInt(dice.below(100)));
+    case OPCODE.link:
+      return fields(BigInt(1 + dice.below(6)), name);
+    case OPCODE.fallocate:
+      return fields(handle, offset, BigInt(dice.size()), dice.below(4), 0);
+    case OPCODE.lseek:
+      return fields(handle, offset, 3 + dice.below(2), 0);
+    case OPCODE.setxattr:
+      return fields(4, dice.below(3), 'user.x', 'abcd');
+    case OPCODE.removexattr:
+      return fields('user.x');
+    case OPCODE.listxattr:
+      return fields(dice.of(0, 100), 0);
+    case OPCODE.access:
+      return fields(dice.below(8), 0);
     case OPCODE.symlink:
       return fields(name, 'target');
     case OPCODE.mkdir:
@@ -258,7 +277,14 @@ function drawStep(dice: Dice, wild: number): Step {
       OPCODE.read,
       OPCODE.readdirplus,
     );
-    const busy = dice.of(OPCODE.write, OPCODE.flush, OPCODE.create, OPCODE.release);
+    const busy = dice.of(
+      OPCODE.write,
+      OPCODE.flush,
+      OPCODE.create,
+      OPCODE.tmpfile,
+      OPCODE.link,
+      OPCODE.release,
+    );
     const any = opcodes[dice.below(opcodes.length)] ?? OPCODE.lookup;
     const opcode = dice.chance(0.5) ? usual : dice.chance(0.5) ? busy : any;
     const isNoise = dice.chance(wild * 0.3);

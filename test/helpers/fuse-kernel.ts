@@ -47,15 +47,22 @@ export interface Given {
 /** A server all of whose files are in `files`, far from this machine's. `onGiven`: what it is told that gives to the cache. */
 export function fuseKernel(
   files: FileClient,
-  {firstBytes = 128_000, now = () => performance.now(), onGiven = 0} = {},
+  {
+    firstBytes = 128_000,
+    now = () => performance.now(),
+    onGiven = 0,
+    notFound = [] as readonly string[],
+  } = {},
 ): FuseKernel {
   const waiting = new Map<number, (answer: FuseAnswer) => void>();
   const errnos = new Map<number, number>();
+  /** How much each write wants to have written. */
+  const writing = new Map<number, number>();
   const outdated: number[] = [];
   const given: Given[] = [];
   let last = 1_000_000;
   let strays = 0;
-  const policy = filePolicy({...none, mode: 'write'}, around);
+  const policy = filePolicy({...none, notFound, mode: 'write'}, around);
   const server = new FileServer({
     sources: new Sources({policy, pod: files, host: files}),
     scaffold: new Map(),
@@ -76,6 +83,11 @@ export function fuseKernel(
       // "Linux fs/fuse/dev.c: fuse_dev_do_write": it is no reply then, and who asked waits.
       if (errno < 0 || errno >= 512) return -EINVAL;
       if (errnos.has(unique)) strays++;
+      // "Linux fs/fuse/file.c: fuse_direct_io" has it noted as a fault of the kernel's own (WARN_ON).
+      const most = writing.get(unique);
+      if (errno === 0 && most !== undefined && reply.readUInt32LE(16) > most) {
+        throw new Error('more is written than was to be');
+      }
       errnos.set(unique, errno);
       waiting.get(unique)?.({errno, body: reply.subarray(head.length)});
       waiting.delete(unique);
@@ -89,6 +101,9 @@ export function fuseKernel(
     bytes.writeBigUInt64LE(BigInt(unique), 8);
     bytes.writeBigUInt64LE(BigInt(node), 16);
     bytes.set(body, IN_HEADER_BYTES);
+    if (opcode === OPCODE.write && body.length >= 20) {
+      writing.set(unique, bytes.readUInt32LE(IN_HEADER_BYTES + 16));
+    }
     server.receive(bytes);
     bytes.fill(0xa5); // the ring is overwritten
   };

@@ -2,11 +2,12 @@ import {lutimesSync, symlinkSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
-import {FileError} from '../../../layer/files/file-client.ts';
+import {type FileClient, FileError} from '../../../layer/files/file-client.ts';
 import {OPCODE} from '../../../layer/files/fuse/protocol.ts';
+import type {FileOperation, FileRequest} from '../../../tunnel/files.ts';
 import {until} from '../../helpers/agent.ts';
 import {openTarget} from '../../helpers/file-target.ts';
-import {fuseKernel} from '../../helpers/fuse-kernel.ts';
+import {fields, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
 
 test('whatever is asked, each request has one answer, and none is a bug', async (t) => {
   const {server, errnos: replies, send} = fuseKernel((await openTarget(t)).files);
@@ -92,4 +93,60 @@ test('an errno that the kernel takes from nobody is EIO to who asked', async (t)
     await until(() => server.counters.untaken > 0);
     t.is(errnos.get(9), 5);
   }
+});
+
+/** A kernel whose agent answers whatever it is told to. */
+function kernelOf(answers: Partial<Record<FileOperation, () => Uint8Array>>, notFound?: string[]) {
+  let asked = 0;
+  const request = async ({operation}: FileRequest): Promise<Uint8Array> => {
+    asked++;
+    await new Promise(setImmediate);
+    return answers[operation]?.() ?? new Uint8Array(0);
+  };
+  const agent = {request, release: () => undefined, hold: () => undefined};
+  const kernel = fuseKernel(agent as unknown as FileClient, {...(notFound && {notFound})});
+  return {kernel, asked: () => asked};
+}
+
+/** Of a file, or of a directory. */
+function attributes(mode = 0o100644): Buffer {
+  const bytes = Buffer.alloc(88);
+  bytes.writeUInt32LE(mode, 60);
+  bytes.writeUInt32LE(1, 64);
+  return bytes;
+}
+
+test('an agent that has written more than it was given has failed', async (t) => {
+  const {kernel} = kernelOf({
+    create: () => fields(7, attributes()),
+    write: () => fields(4097),
+  });
+  const created = await kernel.ask('create', fuse.create('x', 0o4010001));
+  const handle = created.body.readBigUInt64LE(128);
+  const written = await kernel.ask('write', fuse.write(handle, 0n, Buffer.alloc(4096)), 2);
+  t.is(written.errno, 5);
+  t.is(kernel.server.counters.badAnswers, 1);
+});
+
+test('a directory in which nothing is to be seen, and no end, is an error', async (t) => {
+  let place = 0n;
+  const {kernel, asked} = kernelOf(
+    {
+      stat: () => attributes(0o040755),
+      opendir: () => fields(3, Buffer.from([0])),
+      // In a circle of two.
+      readdir: () =>
+        fields(1n + (++place % 2n), attributes(), Buffer.from([1, 0]), Buffer.from('x')),
+    },
+    ['^/d/x'],
+  );
+  await kernel.ask('lookup', Buffer.from('d\0'));
+  const opened = await kernel.ask('opendir', fuse.open(0), 2);
+  const handle = opened.body.readBigUInt64LE(0);
+  t.is((await kernel.ask('readdir', fuse.read(handle, 0n, 4096), 2)).errno, 0, '. and ..');
+  const listed = await kernel.ask('readdir', fuse.read(handle, 0x7fff_ffff_ffff_fff1n, 4096), 2);
+  t.is(listed.errno, 5);
+  const before = asked();
+  for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+  t.is(asked(), before);
 });

@@ -1,8 +1,9 @@
 /** What those who answer the kernel about files have in common. */
 
 import type {Identity} from './file-client.ts';
+import type {OpenHandle} from './nodes.ts';
 import type {Snapshots} from './snapshots.ts';
-import type {Sources, Spot} from './sources.ts';
+import type {Sources} from './sources.ts';
 import type {FileNode, FileTree} from './tree.ts';
 
 export interface FilesContext {
@@ -21,7 +22,7 @@ export interface FilesContext {
   /** Whom the pod's files are looked at as. */
   readonly identity: Identity;
   /** The agent's handle of an open file, with its file system. */
-  handle(number: number): {readonly source: Spot['source']; readonly remote: number} | undefined;
+  handle(number: number): OpenHandle | undefined;
   /** Is told that the content of a file is about to change. */
   changing(node: FileNode): void;
 }

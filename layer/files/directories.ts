@@ -2,12 +2,18 @@
 
 import {FileRequest, type OpenedDirectory, parseOpenedDirectory} from '../../tunnel/files.ts';
 import type {FilesContext} from './context.ts';
+import type {FileClient} from './file-client.ts';
 import {findEntry} from './find-entry.ts';
 import {lifetimes} from './lifetimes.ts';
 import {directoryBytes, OpenDirectory} from './open-directory.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
 import {type Opened, WalkAhead, type WalkAheadCounters} from './walk-ahead.ts';
+
+/** A directory, with whoever has it open. */
+interface ListedDirectory extends OpenedDirectory {
+  readonly client: FileClient;
+}
 
 export interface DirectoriesOptions {
   readonly context: Pick<FilesContext, 'tree' | 'sources' | 'scaffold' | 'snapshots'>;
@@ -16,7 +22,7 @@ export interface DirectoriesOptions {
 
 export class Directories implements Disposable {
   readonly #options: DirectoriesOptions;
-  readonly #walk: WalkAhead;
+  readonly #walk: WalkAhead<ListedDirectory>;
 
   constructor(options: DirectoriesOptions) {
     this.#options = options;
@@ -26,9 +32,9 @@ export class Directories implements Disposable {
         if (sources.decide(path, 'read') !== 'pod') return undefined;
         return openDirectory(sources.at(path, 'pod'));
       },
-      close({handle}) {
+      close({client, handle}) {
         const ask = new FileRequest('close').u32(handle);
-        sources.pod.request(ask, undefined, true).catch(() => undefined);
+        client.request(ask, undefined, true).catch(() => undefined);
       },
       lifetimeMs: lifetimes.pod.attributeMs,
       now: options.now,
@@ -59,10 +65,11 @@ export class Directories implements Disposable {
     }
     const spot = sources.at(path, node.source);
     const first = await this.#first(path, spot);
-    const {source, client} = spot;
+    const {source} = spot;
+    const {client, handle} = first.directory;
     return new OpenDirectory({
       ...common,
-      listed: {source, client, remote: first.directory.handle},
+      listed: {source, client, remote: handle},
       first,
       onListed: (entries) => {
         if (source === 'pod') this.#walk.listed(path, entries, false);
@@ -81,7 +88,7 @@ export class Directories implements Disposable {
     return extras;
   }
 
-  async #first(path: string, spot: Spot): Promise<Opened> {
+  async #first(path: string, spot: Spot): Promise<Opened<ListedDirectory>> {
     const known = spot.source === 'pod' ? await this.#walk.take(path) : undefined;
     if (known !== undefined) return known;
     const askedAt = this.#options.now();
@@ -92,7 +99,7 @@ export class Directories implements Disposable {
 }
 
 /** Has a directory opened, with its first entries. Rejects with FileError. */
-async function openDirectory({client, path}: Spot): Promise<OpenedDirectory> {
+async function openDirectory({client, path}: Spot): Promise<ListedDirectory> {
   const ask = new FileRequest('opendir').string(path).u32(directoryBytes);
-  return parseOpenedDirectory(await client.request(ask));
+  return {...parseOpenedDirectory(await client.request(ask)), client};
 }

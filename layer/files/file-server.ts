@@ -112,7 +112,10 @@ export class FileServer implements Disposable {
   constructor(options: FileServerOptions) {
     this.#options = options;
     const {sources, scaffold, identity, firstBytes, now} = options;
-    this.#snapshots = new Snapshots(sources.pod, {lifetimeMs: lifetimes.pod.attributeMs, now});
+    this.#snapshots = new Snapshots(() => sources.client('pod'), {
+      lifetimeMs: lifetimes.pod.attributeMs,
+      now,
+    });
     const context = {
       tree: this.#tree,
       sources,

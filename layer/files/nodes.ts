@@ -6,7 +6,7 @@
 import os from 'node:os';
 import type {FileRequest} from '../../tunnel/files.ts';
 import type {FilesContext} from './context.ts';
-import {FileError} from './file-client.ts';
+import {type FileClient, FileError} from './file-client.ts';
 import type {Access} from './policy.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
@@ -16,6 +16,7 @@ const {ENOENT, EXDEV, ENOTDIR} = os.constants.errno;
 /** What is open at one of the file systems. */
 export interface OpenHandle {
   readonly source: Spot['source'];
+  readonly client: FileClient;
   readonly remote: number;
 }
 
@@ -76,9 +77,7 @@ export class Nodes {
     open: OpenHandle | undefined,
   ): Promise<Uint8Array> {
     if (open !== undefined) {
-      return await this.#context.sources
-        .client(open.source)
-        .request(request.u8(2).u32(open.remote));
+      return await open.client.request(request.u8(2).u32(open.remote));
     }
     const {client, path} = this.spot(node, access);
     return await client.request(request.u8(node.isFollowed ? 1 : 0).string(path));
@@ -102,7 +101,7 @@ export class Nodes {
         .u32(number)
         .string(spot.path);
     for (const name of names) request.string(name);
-    return await this.#context.sources.client(spot.source).request(request, bytes);
+    return await spot.client.request(request, bytes);
   }
 }
 
@@ -119,7 +118,9 @@ export function handleOf(
   let any: OpenHandle | undefined;
   for (const number of node.open) {
     const open = handle(number);
-    if (open?.source === source) return open;
+    // Of who has died nothing is to be had; the name may do.
+    if (open === undefined || open.client.isOver) continue;
+    if (open.source === source) return open;
     any ??= open;
   }
   return access === 'read' && node.isGone ? any : undefined;

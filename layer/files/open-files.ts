@@ -12,7 +12,7 @@ import {ATTRIBUTE_BYTES, FileRequest, OPEN_NO_FOLLOW} from '../../tunnel/files.t
 import {inoOf, present, sizeOf, versionOf} from './attributes.ts';
 import type {FilesContext} from './context.ts';
 import {Directories} from './directories.ts';
-import {FileError} from './file-client.ts';
+import {type FileClient, FileError} from './file-client.ts';
 import {OPEN_FLAG} from './fuse/protocol.ts';
 import {emitCount, emitEntry, emitOffset, emitOpened} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
@@ -29,7 +29,7 @@ import type {FileNode} from './tree.ts';
 import type {WalkAheadCounters} from './walk-ahead.ts';
 import {WriteBehind, WriteBehindMemory} from './write-behind.ts';
 
-const {EBADF, EISDIR, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
+const {EBADF, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
 
 /** Open files; the other side has a limit too. */
 const handleLimit = 8192;
@@ -40,6 +40,7 @@ interface OpenFile {
   readonly kind: 'file';
   readonly node: FileNode;
   readonly source: Spot['source'];
+  readonly client: FileClient;
   readonly remote: number;
   readonly ahead: ReadAhead;
   /** Without it, each write is waited for. */
@@ -165,7 +166,7 @@ export class OpenFiles implements Disposable {
         }
       }
     }
-    const handle = this.#keepFile(node, spot.source, {flags, fields});
+    const handle = this.#keepFile(node, spot, {flags, fields});
     // Files that are made while they are read (proc(5)) say that they are empty. Who writes may map it later.
     const isDirect =
       spot.source !== node.source || (!isWriting && sizeOf(fields.subarray(4)) === 0n);
@@ -211,7 +212,7 @@ export class OpenFiles implements Disposable {
     const attributes = present(fields.slice(4));
     const linked = sources.linked(path, attributes);
     const node = tree.intern(parent, name, {source: spot.source, ...(linked && {linked})});
-    return this.#created(node, request, fields);
+    return this.#created({node, spot, flags: request.flags}, fields);
   }
 
   /** O_TMPFILE: whose it is follows from where a name would be. */
@@ -225,14 +226,17 @@ export class OpenFiles implements Disposable {
     const ask = new FileRequest('tmpfile').u32(request.flags).u32(request.mode & 0o7777);
     const fields = await spot.client.request(ask.string(spot.path));
     const ino = inoOf(fields.subarray(4));
-    return this.#created(tree.nameless(parent, spot.source, ino), request, fields);
+    const node = tree.nameless(parent, spot.source, ino);
+    return this.#created({node, spot, flags: request.flags}, fields);
   }
 
-  #created(node: FileNode, {flags}: {readonly flags: number}, fields: Uint8Array): Uint8Array {
-    const {source} = node;
-    if (source === 'scaffold') throw new FileError(EISDIR); // nothing is made there
+  #created(
+    {node, spot, flags}: {readonly node: FileNode; readonly spot: Spot; readonly flags: number},
+    fields: Uint8Array,
+  ): Uint8Array {
+    const {source} = spot;
     const attributes = present(fields.slice(4));
-    const handle = this.#keepFile(node, source, {flags, fields});
+    const handle = this.#keepFile(node, spot, {flags, fields});
     const entry = emitEntry({node: node.id, attributes, lifetimes: lifetimes[source]});
     const isDirect = this.mayBypass && (flags & accessMask) === constants.O_WRONLY;
     const how = isDirect ? OPEN_FLAG.directIo : OPEN_FLAG.keepCache;
@@ -245,9 +249,8 @@ export class OpenFiles implements Disposable {
 
   async write(request: RequestOf<'write'>): Promise<Uint8Array> {
     const file = this.#file(request.handle);
-    const {remote, behind} = file;
+    const {client, remote, behind} = file;
     const {data, offset, isAppend, isMapped} = request;
-    const client = this.#client(file);
     this.changing(file.node);
     if (behind !== undefined && !isMapped) {
       const {length} = data; // the bytes are gone when this waits
@@ -298,7 +301,7 @@ export class OpenFiles implements Disposable {
   async fsync(request: RequestOf<'fsync'>): Promise<Uint8Array> {
     const file = this.#file(request.handle);
     const ask = new FileRequest('fsync').u32(file.remote).u8(request.dataOnly ? 1 : 0);
-    const synced = this.#client(file).request(ask);
+    const synced = file.client.request(ask);
     const [, written] = await Promise.allSettled([synced, file.behind?.settled()]);
     if (written.status === 'rejected') throw written.reason;
     return await synced;
@@ -308,13 +311,13 @@ export class OpenFiles implements Disposable {
     const file = this.#file(request.handle);
     const ask = new FileRequest('fallocate').u32(file.remote).u32(request.mode);
     this.changing(file.node);
-    return await this.#client(file).request(ask.u64(request.offset).u64(request.length));
+    return await file.client.request(ask.u64(request.offset).u64(request.length));
   }
 
   async lseek(request: RequestOf<'lseek'>): Promise<Uint8Array> {
     const file = this.#file(request.handle);
     const ask = new FileRequest('lseek').u32(file.remote).u64(request.offset).u32(request.whence);
-    const fields = await this.#client(file).request(ask);
+    const fields = await file.client.request(ask);
     return emitOffset(new DataView(fields.buffer, fields.byteOffset).getBigUint64(0, true));
   }
 
@@ -330,11 +333,10 @@ export class OpenFiles implements Disposable {
 
   #keepFile(
     node: FileNode,
-    source: Spot['source'],
+    {source, client}: Pick<Spot, 'source' | 'client'>,
     {flags, fields}: {readonly flags: number; readonly fields: Uint8Array},
   ): number {
     const remote = numberAt(fields);
-    const client = this.#context.sources.client(source);
     const read: ReadPiece = async (offset, length, isLater) => {
       const ask = new FileRequest('read', isLater).u32(remote).u64(BigInt(offset)).u32(length);
       const bytes = await client.request(ask);
@@ -354,7 +356,7 @@ export class OpenFiles implements Disposable {
     });
     const isBehind = source === 'pod' && (flags & accessMask) !== 0 && (flags & surely) === 0;
     const behind = isBehind ? new WriteBehind(client, remote, this.#behind) : undefined;
-    return this.#keep({kind: 'file', node, source, remote, ahead, behind});
+    return this.#keep({kind: 'file', node, source, client, remote, ahead, behind});
   }
 
   #keep(open: OpenFile | OpenDirectory): number {
@@ -372,17 +374,13 @@ export class OpenFiles implements Disposable {
     const there = open.kind === 'file' ? open : open.listed;
     if (there === undefined) return;
     const ask = new FileRequest('close').u32(there.remote);
-    await this.#client(there).request(ask, undefined, true);
+    await there.client.request(ask, undefined, true);
   }
 
   #file(handle: number): OpenFile {
     const open = this.#open.get(handle);
     if (open?.kind !== 'file') throw new FileError(EBADF);
     return open;
-  }
-
-  #client({source}: {readonly source: Spot['source']}) {
-    return this.#context.sources.client(source);
   }
 }
 

@@ -18,10 +18,7 @@ const {ENOENT, EISDIR} = os.constants.errno;
 /** What is asked of Linux, which all architectures that we run on number alike. */
 export const accessMask = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
 
-/** What is opened once more. */
-type Again = Pick<Spot, 'source' | 'client'> & OpenHandle;
-
-export type OpenPlace = Spot | Again;
+export type OpenPlace = Spot | OpenHandle;
 
 /** Where a node is opened for an access. Throws FileError. */
 export function openPlace(
@@ -37,7 +34,7 @@ export function openPlace(
   }
   const open = handleOf(context, node, access);
   if (open === undefined) throw new FileError(ENOENT);
-  return {...open, client: sources.client(open.source)};
+  return open;
 }
 
 /**

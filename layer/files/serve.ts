@@ -28,6 +28,7 @@ import {kindOf, S_IFDIR, S_IFLNK, S_IFREG} from './attributes.ts';
 import type {Surroundings} from './default-rules.ts';
 import {type FileClient, FileError, hostFiles, type Identity, podFiles} from './file-client.ts';
 import {FileServer, requestBytes} from './file-server.ts';
+import {FileSystem} from './file-system.ts';
 import {
   type MountPlan,
   type PlanStep,
@@ -111,8 +112,23 @@ export async function serveFiles(options: ServeFilesOptions): Promise<ServedFile
     );
   }
   const plan = await withoutAbsent(planned, pod);
-  const host = stack.use(hostFiles());
-  const served = await mount(options, {policy, plan, pod, host, identity});
+  const systems = {
+    pod: stack.use(
+      new FileSystem(pod, {
+        start: () => (options.mux.isClosed ? undefined : podFiles(options.mux)),
+        onReplaced: () => options.warn(replaced("the pod's files, in the pod,")),
+        now: () => performance.now(),
+      }),
+    ),
+    host: stack.use(
+      new FileSystem(hostFiles(), {
+        start: hostFiles,
+        onReplaced: () => options.warn(replaced("this machine's files")),
+        now: () => performance.now(),
+      }),
+    ),
+  };
+  const served = await mount(options, {policy, plan, systems, identity});
   stack.use(served);
   const resources = stack.move();
   return {isServed: served.isServed, [Symbol.dispose]: () => resources.dispose()};
@@ -165,6 +181,11 @@ function allLocal(why: string): string {
   return `all files are local: ${why}; with --fs-mode local nobody asks for others`;
 }
 
+/** What a person is told when what served files has died. */
+function replaced(what: string): string {
+  return `the process that served ${what} has ended; there is another one, but what was open is lost (EIO)`;
+}
+
 /** Why the pod's files can't be had, for a person. */
 function explain({errno}: FileError): string {
   if (errno === 1 || errno === 13) {
@@ -177,21 +198,20 @@ function explain({errno}: FileError): string {
 interface Mounting {
   readonly policy: FilePolicy;
   readonly plan: MountPlan;
-  readonly pod: FileClient;
-  readonly host: FileClient;
+  readonly systems: {readonly pod: FileSystem; readonly host: FileSystem};
   readonly identity: Identity;
 }
 
 async function mount(
   {files, launcher, log}: ServeFilesOptions,
-  {policy, plan, pod, host, identity}: Mounting,
+  {policy, plan, systems, identity}: Mounting,
 ): Promise<ServedFiles> {
   const fd = openDevice(launcher);
   const ring = new Uint8Array(ringSlots * requestBytes);
   const lengths = new Uint32Array(ringSlots);
   const nearness = new Nearness({now: () => performance.now(), goNear});
   const server = new FileServer({
-    sources: new Sources({policy, pod, host}),
+    sources: new Sources({policy, ...systems}),
     scaffold: plan.scaffold,
     identity,
     firstBytes: files.firstBytes,
@@ -218,8 +238,8 @@ async function mount(
       server: server.counters,
       sizes: server.sizes,
       tricks: {...server.tricks, nearness: nearness.counters},
-      pod: pod.counters,
-      host: host.counters,
+      pod: systems.pod.counters,
+      host: systems.host.counters,
     });
     server[Symbol.dispose]();
     device[Symbol.dispose]();

@@ -49,13 +49,16 @@ export interface SnapshotCounters {
 
 export class Snapshots {
   readonly counters: SnapshotCounters = {asked: 0, hits: 0};
-  readonly #client: FileClient;
+  readonly #client: () => FileClient;
   readonly #lifetimeMs: number;
   readonly #now: () => number;
   readonly #directories = new Map<string, Directory>();
   #changes = 0;
 
-  constructor(client: FileClient, {lifetimeMs, now}: {lifetimeMs: number; now: () => number}) {
+  constructor(
+    client: () => FileClient,
+    {lifetimeMs, now}: {lifetimeMs: number; now: () => number},
+  ) {
     this.#client = client;
     this.#lifetimeMs = lifetimeMs;
     this.#now = now;
@@ -133,8 +136,9 @@ export class Snapshots {
     const askedAt = this.#now();
     try {
       const ask = new FileRequest('opendir', true).string(Buffer.from(place, 'latin1')).u32(bytes);
-      const {handle, isWhole, entries} = parseOpenedDirectory(await this.#client.request(ask));
-      this.#client.request(new FileRequest('close').u32(handle)).catch(() => undefined);
+      const client = this.#client();
+      const {handle, isWhole, entries} = parseOpenedDirectory(await client.request(ask));
+      client.request(new FileRequest('close').u32(handle)).catch(() => undefined);
       if (changes !== this.#changes) return;
       if (isWhole) {
         const known = entries.map(({name, attributes}) => [latin1(name), attributes] as const);

@@ -8,6 +8,7 @@
 import os from 'node:os';
 import {identityOf, kindOf, linksOf, S_IFDIR} from './attributes.ts';
 import {type FileClient, FileError} from './file-client.ts';
+import type {FileSystem} from './file-system.ts';
 import type {Access, FilePolicy} from './policy.ts';
 import type {Linked, Source} from './tree.ts';
 
@@ -28,24 +29,23 @@ export interface Spot {
 
 export interface SourceOptions {
   readonly policy: FilePolicy;
-  readonly pod: FileClient;
-  readonly host: FileClient;
+  readonly pod: Pick<FileSystem, 'client'>;
+  readonly host: Pick<FileSystem, 'client'>;
 }
 
 export class Sources {
-  readonly pod: FileClient;
-  readonly host: FileClient;
+  readonly #systems: Omit<SourceOptions, 'policy'>;
   readonly #policy: FilePolicy;
   readonly #own = new Set<string>();
 
-  constructor({policy, pod, host}: SourceOptions) {
+  constructor({policy, ...systems}: SourceOptions) {
     this.#policy = policy;
-    this.pod = pod;
-    this.host = host;
+    this.#systems = systems;
   }
 
+  /** Who answers for a file system now; what is open was opened by one, and is asked about there. */
   client(source: Spot['source']): FileClient {
-    return source === 'pod' ? this.pod : this.host;
+    return this.#systems[source].client;
   }
 
   /** Who serves a path (one character for each byte) for an access; undefined: it is not there. */

@@ -29,17 +29,17 @@ const REST_MIN = 8;
 const REST_MAX = 256;
 
 /** A directory that was opened by the other side. */
-export interface Opened {
-  readonly directory: OpenedDirectory;
+export interface Opened<D extends OpenedDirectory = OpenedDirectory> {
+  readonly directory: D;
   /** When it was asked for. */
   readonly askedAt: number;
 }
 
-export interface WalkAheadOptions {
+export interface WalkAheadOptions<D extends OpenedDirectory> {
   /** Opens a directory of the pod's; undefined for a path that is none of its. Rejects if that fails. */
-  readonly open: (path: string) => Promise<OpenedDirectory> | undefined;
+  readonly open: (path: string) => Promise<D> | undefined;
   /** Closes one that nobody wants. */
-  readonly close: (directory: OpenedDirectory) => void;
+  readonly close: (directory: D) => void;
   readonly lifetimeMs: number;
   readonly now: () => number;
 }
@@ -63,20 +63,20 @@ interface Listing {
   last: string | undefined;
 }
 
-interface Ahead {
+interface Ahead<D> {
   readonly askedAt: number;
-  readonly directory: Promise<OpenedDirectory | undefined>;
+  readonly directory: Promise<D | undefined>;
   isThere: boolean;
 }
 
 type Order = 'listed' | 'name' | 'inode';
 const orderNames: readonly Order[] = ['listed', 'name', 'inode'];
 
-export class WalkAhead implements Disposable {
+export class WalkAhead<D extends OpenedDirectory = OpenedDirectory> implements Disposable {
   readonly counters: WalkAheadCounters = {walkAsked: 0, walkHits: 0};
-  readonly #options: WalkAheadOptions;
+  readonly #options: WalkAheadOptions<D>;
   readonly #listings = new Map<string, Listing>();
-  readonly #ahead = new Map<string, Ahead>();
+  readonly #ahead = new Map<string, Ahead<D>>();
   #order: Order = 'listed';
   #steps = 0;
   /** Which directory was opened last, and when. */
@@ -91,7 +91,7 @@ export class WalkAhead implements Disposable {
   #nextRest = REST_MIN;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: WalkAheadOptions) {
+  constructor(options: WalkAheadOptions<D>) {
     this.#options = options;
   }
 
@@ -112,7 +112,7 @@ export class WalkAhead implements Disposable {
   }
 
   /** Is told that a directory is opened; returns it if that was foreseen. */
-  async take(path: string): Promise<Opened | undefined> {
+  async take(path: string): Promise<Opened<D> | undefined> {
     const {now, lifetimeMs} = this.#options;
     this.#giveUpOld();
     const isStep = this.#step(path);
@@ -215,7 +215,7 @@ export class WalkAhead implements Disposable {
     const opening = this.#options.open(path);
     if (opening === undefined) return;
     this.counters.walkAsked++;
-    const ahead: Ahead = {
+    const ahead: Ahead<D> = {
       askedAt: this.#options.now(),
       isThere: false,
       directory: opening.then(

@@ -39,3 +39,25 @@ for (const [victim, {signal: name, process: pattern}] of Object.entries(victims)
     t.is(running.output.stdout, 'on\n', 'it did wait');
   });
 }
+
+test.serial(
+  'who serves files may die: what is asked then is answered, what was open fails',
+  async (t) => {
+    const script = `
+    exec 3< /app/node
+    head -c 4 <&3 | tail -c 3; echo on; read _
+    head -c 200000 <&3 | wc -c
+    head -c 4 /app/node | tail -c 3; ls /app/local.py 2>&1`;
+    const running = world.startExec(['sh', '-c', script], {flags: ['--fs-mode', 'read']});
+    await running.said(/^ELFon\n/);
+    for (const pattern of [/launcher files pid/, /launcher files root/]) {
+      const victim = processTree(running.pid).find(({command}) => pattern.test(command));
+      signal(victim, 'SIGKILL');
+      await waitFor('its end', () => victim !== undefined && !isRunning(victim));
+    }
+    running.child.stdin?.write('\n');
+    const {stdout, stderr} = await running.ended;
+    t.regex(stdout, /^ELFon\n\d+\nELF.*No such file/);
+    t.is(stderr.match(/has ended; there is another one/g)?.length, 2, stderr);
+  },
+);

@@ -3,6 +3,7 @@
 import os from 'node:os';
 import type {FileClient} from '../../layer/files/file-client.ts';
 import {FileServer} from '../../layer/files/file-server.ts';
+import type {FileSystem} from '../../layer/files/file-system.ts';
 import {
   IN_HEADER_BYTES,
   NOTIFY_STORE,
@@ -46,7 +47,7 @@ export interface Given {
 
 /** A server all of whose files are in `files`, far from this machine's. `onGiven`: what it is told that gives to the cache. */
 export function fuseKernel(
-  files: FileClient,
+  files: FileClient | FileSystem,
   {
     firstBytes = 128_000,
     now = () => performance.now(),
@@ -63,8 +64,9 @@ export function fuseKernel(
   let last = 1_000_000;
   let strays = 0;
   const policy = filePolicy({...none, notFound, mode: 'write'}, around);
+  const system = 'client' in files ? files : {client: files};
   const server = new FileServer({
-    sources: new Sources({policy, pod: files, host: files}),
+    sources: new Sources({policy, pod: system, host: system}),
     scaffold: new Map(),
     identity: {uid: 0, gid: 0},
     firstBytes,

@@ -20,7 +20,7 @@ import {giveBack, type Reading, type ReadPiece, readingOf} from './read-buffers.
 const PIECE_BYTES = 131_072;
 /** 3.2 Gbit/s at 20 ms. */
 const AHEAD_BYTES = 8_388_608;
-/** Of all files together: those of eight who read as fast as that. */
+/** Of all files together: those of eight who read as fast as that. When they are there, the oldest makes room. */
 const TOTAL_BYTES = 67_108_864;
 /** How far back a read still counts as one in order. */
 const BEHIND_BYTES = 1_048_576;
@@ -30,13 +30,19 @@ const KEEP_MS = 1000;
 
 /** What all files have read ahead, together. */
 export class ReadAheadMemory {
-  /** Bytes of pieces that were asked for and are kept. */
-  bytes = 0;
-  /** Pieces that were not asked for ahead, for lack of room. */
+  /** Pieces that were asked for and are kept, the oldest first. */
+  readonly pieces = new Set<Piece>();
+  /** Pieces that were not asked for ahead, or not kept, for lack of room. */
   refused = 0;
+
+  get isFull(): boolean {
+    return this.pieces.size * PIECE_BYTES >= TOTAL_BYTES;
+  }
 }
 
 interface Piece {
+  readonly owner: ReadAhead;
+  readonly start: number;
   readonly bytes: Promise<Uint8Array>;
   readonly readAt: number;
   /** Who reads it now; its memory is theirs. */
@@ -86,7 +92,7 @@ export class ReadAhead {
     this.#memory = memory;
     this.#around = around && new ReadAround(read, {...around, now});
     this.#firstBytes = firstBytes;
-    if (content !== undefined) this.#keep(0, Promise.resolve(content));
+    if (content !== undefined && this.#hasRoom()) this.#keep(0, Promise.resolve(content));
   }
 
   /** Reads `length` bytes, or fewer at the end. */
@@ -184,10 +190,7 @@ export class ReadAhead {
     for (let start = first; start < aheadEnd; start += PIECE_BYTES) {
       if (start >= end) {
         if (start >= this.#end) break;
-        if (this.#memory.bytes >= TOTAL_BYTES) {
-          this.#memory.refused++;
-          break;
-        }
+        if (!this.#hasRoom()) break;
       }
       const piece = this.#piece(start);
       if (start < end) wanted.push({start, piece});
@@ -201,11 +204,29 @@ export class ReadAhead {
     return this.#keep(start, this.#read(start, PIECE_BYTES));
   }
 
+  /**
+   * Whether there is room for a piece that nobody waits for. What is too old to be believed makes some: many files may be open that nobody
+   * reads any more.
+   */
+  #hasRoom(): boolean {
+    const memory = this.#memory;
+    for (const {owner, start, readAt} of memory.pieces) {
+      if (!memory.isFull || this.#now() - readAt < KEEP_MS) break;
+      owner.#drop(start);
+    }
+    if (memory.isFull) memory.refused++;
+    return !memory.isFull;
+  }
+
+  /** For a piece that is waited for the oldest goes, whoever's it is. */
   #keep(start: number, bytes: Promise<Uint8Array>): Piece {
     this.#drop(start);
-    const piece: Piece = {bytes, readAt: this.#now(), uses: 0, isDropped: false};
+    const [oldest] = this.#memory.pieces;
+    if (this.#memory.isFull && oldest !== undefined) oldest.owner.#drop(oldest.start);
+    const common = {owner: this, start, bytes, readAt: this.#now()};
+    const piece: Piece = {...common, uses: 0, isDropped: false};
     this.#pieces.set(start, piece);
-    this.#memory.bytes += PIECE_BYTES;
+    this.#memory.pieces.add(piece);
     // Whoever waits for it hears of a failure; the next one asks again.
     bytes.catch(() => {
       if (this.#pieces.get(start) === piece) this.#drop(start);
@@ -217,7 +238,7 @@ export class ReadAhead {
     const piece = this.#pieces.get(start);
     if (piece === undefined) return;
     this.#pieces.delete(start);
-    this.#memory.bytes -= PIECE_BYTES;
+    this.#memory.pieces.delete(piece);
     piece.isDropped = true;
     recycle(piece);
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';
-import {ReadAhead} from '../../../layer/files/read-ahead.ts';
+import {ReadAhead, ReadAheadMemory} from '../../../layer/files/read-ahead.ts';
 import {giveBack, takeBuffer} from '../../../layer/files/read-buffers.ts';
 import {pattern} from '../../helpers/tunnel.ts';
 
@@ -119,6 +119,37 @@ test('who reads large blocks from anywhere gets the next one at once, and nothin
   await block(8 * question);
   await block(24 * question);
   await block(16 * question);
+});
+
+test('what many open files have of themselves is bounded, and leaves room for who reads on', async (t) => {
+  const memory = new ReadAheadMemory();
+  const bytes = pattern(131_072);
+  let now = 0;
+  const options = {firstBytes: 128_000, memory, now: () => now};
+  const piece = async (offset: number, length: number) => bytes.slice(offset, offset + length);
+  const all = Array.from(
+    {length: 600},
+    () => new ReadAhead(piece, {...options, size: 131_072, content: bytes}),
+  );
+  t.is(memory.pieces.size, 512);
+  t.is(memory.refused, 88);
+  now = 1000;
+  const asked: number[] = [];
+  const large = new ReadAhead(
+    async (offset, length) => {
+      asked.push(offset);
+      return new Uint8Array(length);
+    },
+    {...options, size: 1_048_576},
+  );
+  (await large.read(0, 131_072)).release();
+  t.deepEqual(asked, [0, 131_072], 'what is next, too');
+  for (const one of all) {
+    const {parts, release} = await one.read(0, 131_072);
+    t.is(Buffer.concat(parts).compare(bytes), 0);
+    release();
+  }
+  t.is(memory.pieces.size, 512);
 });
 
 test('without a buffer nothing is read ahead', async (t) => {

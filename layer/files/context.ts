@@ -12,8 +12,11 @@ export interface FilesContext {
   /** Directories that are there whoever has them, and what they hold. */
   readonly scaffold: ReadonlyMap<string, ReadonlySet<string>>;
   readonly snapshots: Snapshots;
-  /** Forgets what is remembered of the pod's directories: the program has changed something, or is about to. */
-  changed(): void;
+  /**
+   * Forgets what is remembered of the pod's directories: the program has changed something, or is about to: what is in a directory, or what
+   * a file is.
+   */
+  changed(node: FileNode, other?: FileNode): void;
   /** Tells the kernel that its attributes of a node are old. */
   outdated(node: FileNode): void;
   /** Gives the kernel's cache all bytes of a file, of which nothing may be open (kernel-cache.ts). */

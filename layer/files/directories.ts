@@ -64,7 +64,9 @@ export class Directories implements Disposable {
       return new OpenDirectory({...common, listed: undefined, first: undefined});
     }
     const spot = sources.at(path, node.source);
-    const first = await this.#first(path, spot);
+    // What was listed ahead is as of now: it is forgotten when anything is changed.
+    const {changes} = context.snapshots;
+    const first = {...(await this.#first(path, spot)), changes};
     const {source} = spot;
     const {client, handle} = first.directory;
     return new OpenDirectory({

@@ -106,7 +106,7 @@ export class Entries {
     change.u64(view.getBigUint64(0, true)).u32(view.getUint32(24, true));
     change.u64(view.getBigUint64(8, true)).u32(view.getUint32(28, true));
     if (isCut) this.#context.changing(node);
-    this.#context.changed();
+    this.#context.changed(node);
     const fields = await this.#nodes.ask(node, change, 'write', open);
     if (isCut && source === 'host' && !node.isGone) {
       this.#context.sources.made(this.#context.tree.path(node));
@@ -141,7 +141,7 @@ export class Entries {
     const spot = sources.spot(path, 'write');
     if (spot.source !== old.source) throw new FileError(EXDEV);
     const ask = new FileRequest('link').string(old.path).string(spot.path);
-    const attributes = present(await this.#change(spot.client, ask));
+    const attributes = present(await this.#change(spot.client, ask, [place.parent, oldNode]));
     if (spot.source === 'host') sources.made(path);
     const linked = sources.linked(path, attributes);
     const isSame =
@@ -167,7 +167,7 @@ export class Entries {
     if (open === undefined || node.ino === undefined) throw new FileError(ENOENT);
     if (spot.source !== open.source) throw new FileError(EXDEV);
     const ask = new FileRequest('name').u32(open.remote).string(spot.path);
-    const attributes = present(await this.#change(spot.client, ask));
+    const attributes = present(await this.#change(spot.client, ask, [place.parent, node]));
     if (spot.source === 'host') sources.made(path);
     tree.christen(node, place);
     return emitEntry({node: node.id, attributes, lifetimes: lifetimes[spot.source]});
@@ -178,7 +178,9 @@ export class Entries {
     const name = latin1(request.child);
     const path = this.#context.tree.childPath(parent, name);
     const spot = this.#context.sources.spot(path, 'write');
-    await this.#change(spot.client, new FileRequest(request.name).string(spot.path));
+    const ask = new FileRequest(request.name).string(spot.path);
+    // Other names of it tell that it has one less.
+    await this.#change(spot.client, ask, [parent, this.#context.tree.child(parent, name)]);
     this.#context.sources.removed(path);
     this.#context.tree.remove(parent, name);
     return new Uint8Array(0);
@@ -194,7 +196,8 @@ export class Entries {
     const target = sources.spot(newPath, 'write');
     if (old.source !== target.source) throw new FileError(EXDEV);
     const rename = new FileRequest('rename').u32(request.flags);
-    await this.#change(old.client, rename.string(old.path).string(target.path));
+    const ask = rename.string(old.path).string(target.path);
+    await this.#change(old.client, ask, [from.parent, to.parent]);
     if (old.source === 'host') sources.made(newPath);
     if (request.flags !== EXCHANGE) sources.removed(oldPath);
     tree.rename(from, to, request.flags === EXCHANGE);
@@ -235,8 +238,12 @@ export class Entries {
   }
 
   /** Changes something: what is remembered of directories is not true any more. */
-  async #change(client: FileClient, request: FileRequest): Promise<Uint8Array> {
-    this.#context.changed();
+  async #change(
+    client: FileClient,
+    request: FileRequest,
+    nodes: readonly [FileNode, (FileNode | undefined)?],
+  ): Promise<Uint8Array> {
+    this.#context.changed(...nodes);
     return await client.request(request);
   }
 
@@ -250,7 +257,9 @@ export class Entries {
     const name = latin1(child);
     const path = tree.childPath(parent, name);
     const spot = sources.spot(path, 'write');
-    const attributes = present(await this.#change(spot.client, request.string(spot.path)));
+    const attributes = present(
+      await this.#change(spot.client, request.string(spot.path), [parent]),
+    );
     if (spot.source === 'host') sources.made(path);
     return this.#enter(parent, name, {source: spot.source, isFollowed: false, attributes});
   }

@@ -123,9 +123,12 @@ export class FileServer implements Disposable {
       identity,
       now,
       snapshots: this.#snapshots,
-      changed: () => {
+      changed: (node: FileNode, other?: FileNode) => {
         this.#snapshots.clear();
         this.#files.changed();
+        const {changes} = this.#snapshots;
+        node.changed = changes;
+        if (other !== undefined) other.changed = changes;
       },
       outdated: (node: FileNode) => this.#invalidate(node.id),
       give: (node: FileNode, content: Uint8Array) => this.#give(node.id, content),

@@ -2,7 +2,8 @@
  * A directory that the program reads: what whoever lists it has, with attributes, and what is mounted there besides.
  *
  * The first entries come with the answer to its opening, and the next ones are asked for as soon as those before them
- * are read, so that nobody waits for more than one round trip. Attributes are believed from when they were asked for on.
+ * are read, so that nobody waits for more than one round trip. Attributes are believed from when they were asked for on; of what
+ * the program has changed since, only the name is told.
  */
 
 import os from 'node:os';
@@ -45,6 +46,8 @@ const hiddenLimit = 1000;
 interface Batch {
   readonly from: bigint;
   readonly askedAt: number;
+  /** What the program had changed by then (Snapshots.changes). */
+  readonly changes: number;
   readonly entries: readonly FileEntry[];
   /** Whether there are none after these. */
   readonly isLast: boolean;
@@ -60,12 +63,12 @@ export interface Listed {
 }
 
 export interface OpenDirectoryOptions {
-  readonly context: Pick<FilesContext, 'tree' | 'sources' | 'scaffold'>;
+  readonly context: Pick<FilesContext, 'tree' | 'sources' | 'scaffold' | 'snapshots'>;
   readonly node: FileNode;
   readonly path: string;
   /** Who lists it; nobody, if it only holds others. */
   readonly listed: Listed | undefined;
-  readonly first: Opened | undefined;
+  readonly first: (Opened & Pick<Batch, 'changes'>) | undefined;
   /** What it holds besides. */
   readonly extras: readonly string[];
   readonly now: () => number;
@@ -94,7 +97,8 @@ export class OpenDirectory {
     if (first === undefined) return;
     const {isWhole, entries} = first.directory;
     if (!isWhole && entries.length === 0) return;
-    this.#batch = batchOf({from: 0n, askedAt: first.askedAt, entries, isLast: isWhole});
+    const {askedAt, changes} = first;
+    this.#batch = batchOf({from: 0n, askedAt, changes, entries, isLast: isWhole});
     this.#readOn(this.#batch);
   }
 
@@ -138,7 +142,7 @@ export class OpenDirectory {
         const entry = entries[index];
         if (entry === undefined) break;
         if (!reply.fits(entry.name.length)) return false;
-        await this.#add(reply, entry, batch.askedAt);
+        await this.#add(reply, entry, batch);
       }
       const last = entries.at(-1);
       if (batch.isLast || last === undefined) return true;
@@ -178,15 +182,19 @@ export class OpenDirectory {
   async #ask(from: bigint): Promise<Batch> {
     const {listed} = this;
     const {now, onListed} = this.#options;
-    const askedAt = now();
-    if (listed === undefined) return batchOf({from, askedAt, entries: [], isLast: true});
+    const common = {from, askedAt: now(), changes: this.#options.context.snapshots.changes};
+    if (listed === undefined) return batchOf({...common, entries: [], isLast: true});
     const ask = new FileRequest('readdir').u32(listed.remote).u64(from).u32(directoryBytes);
     const entries = parseEntries(await listed.client.request(ask));
     onListed?.(entries);
-    return batchOf({from, askedAt, entries, isLast: entries.length === 0});
+    return batchOf({...common, entries, isLast: entries.length === 0});
   }
 
-  async #add(reply: DirectoryReply, entry: FileEntry, askedAt: number): Promise<void> {
+  async #add(
+    reply: DirectoryReply,
+    entry: FileEntry,
+    {askedAt, changes}: Pick<Batch, 'askedAt' | 'changes'>,
+  ): Promise<void> {
     const {now, context} = this.#options;
     const {tree, sources, scaffold} = context;
     const name = latin1(entry.name);
@@ -201,7 +209,10 @@ export class OpenDirectory {
     const common = {cookie: entry.cookie, ino: inoOf(attributes), mode: modeOf(attributes)};
     // What needs a closer look gets it when it is asked for.
     const needsLook = isOther || !isKnown(attributes) || kindOf(attributes) === S_IFLNK;
-    if (needsLook || scaffold.has(path)) {
+    // Read ahead: the name may be gone by now, or the file be larger, by what the program has done since.
+    const isOld =
+      this.node.changed > changes || (tree.child(this.node, name)?.changed ?? 0) > changes;
+    if (needsLook || isOld || scaffold.has(path)) {
       reply.add(entry.name, {...common, node: 0, lifetimes: lifetimes.scaffold});
       return;
     }

@@ -29,7 +29,7 @@ import type {FileNode} from './tree.ts';
 import type {WalkAheadCounters} from './walk-ahead.ts';
 import {WriteBehind, WriteBehindMemory} from './write-behind.ts';
 
-const {EBADF, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
+const {EBADF, ENOENT, ENOTDIR, ESTALE, EMFILE, EOPNOTSUPP} = os.constants.errno;
 
 /** Open files; the other side has a limit too. */
 const handleLimit = 8192;
@@ -83,6 +83,8 @@ export class OpenFiles implements Disposable {
   readonly #around = new ReadAroundMemory();
   readonly #behind = new WriteBehindMemory();
   readonly #directories: Directories;
+  /** Nodes whose name was not there. */
+  readonly #doubted = new WeakSet<FileNode>();
   #last = 0;
   /**
    * Whether what is written past the kernel's cache makes void what that has (Linux 6.6). Then new files that are only written
@@ -135,7 +137,7 @@ export class OpenFiles implements Disposable {
       const open = this.#open.get(handle);
       if (open?.kind === 'file') open.ahead.clear();
     }
-    this.#context.changed();
+    this.#context.changed(node);
   }
 
   async open(request: RequestOf<'open'>, node: FileNode): Promise<Uint8Array> {
@@ -152,7 +154,7 @@ export class OpenFiles implements Disposable {
     const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
     const {firstBytes} = this.#options;
     const mayMake = isWriting && spot.source !== node.source;
-    const fields = await openAt(spot, how, {firstBytes, mayMake});
+    const fields = await this.#reached(node, spot, openAt(spot, how, {firstBytes, mayMake}));
     const isUnchanged = this.#context.snapshots.changes === changes;
     if (isWriting) this.#opened(node, spot);
     if (spot.source === 'pod' && node.source === 'pod') {
@@ -177,6 +179,22 @@ export class OpenFiles implements Disposable {
     );
   }
 
+  /**
+   * A name that is gone although the kernel found it is to be looked at again, for who would make it (O_CREAT) was not asked whether
+   * it may be. Once: what is there and can't be opened is not there for who opens it.
+   */
+  async #reached<T>(node: FileNode, {source}: OpenPlace, opened: Promise<T>): Promise<T> {
+    try {
+      return await opened;
+    } catch (error) {
+      const isGone = error instanceof FileError && error.errno === ENOENT && source === node.source;
+      if (!isGone || this.#doubted.delete(node)) throw error;
+      this.#doubted.add(node);
+      this.#context.changed(node);
+      throw new FileError(ESTALE);
+    }
+  }
+
   /** Who opens a file sees it as it is, whatever the kernel believes: as with NFS. Returns whether it believes that. */
   #refresh(node: FileNode, attributes: Uint8Array): boolean {
     const version = versionOf(attributes);
@@ -189,16 +207,16 @@ export class OpenFiles implements Disposable {
 
   /** Notes that something was opened to be written. What is the pod's to the kernel may be this machine's from now on. */
   #opened(node: FileNode, spot: OpenPlace): void {
-    if ('path' in spot) this.#changed(this.#context.tree.path(node), spot);
-    else this.#context.changed();
+    if ('path' in spot) this.#changed(node, spot);
+    else this.#context.changed(node);
     if (spot.source === node.source) return;
     node.opened = undefined;
     this.#context.outdated(node);
   }
 
-  #changed(path: string, {source}: Spot): void {
-    if (source === 'host') this.#context.sources.made(path);
-    else this.#context.changed();
+  #changed(node: FileNode, {source}: Spot): void {
+    if (source === 'host') this.#context.sources.made(this.#context.tree.path(node));
+    else this.#context.changed(node);
   }
 
   async create(request: RequestOf<'create'>, parent: FileNode): Promise<Uint8Array> {
@@ -208,10 +226,11 @@ export class OpenFiles implements Disposable {
     const spot = sources.spot(path, 'write');
     const ask = new FileRequest('create').u32(request.flags).u32(request.mode & 0o7777);
     const fields = await spot.client.request(ask.string(spot.path));
-    this.#changed(path, spot);
     const attributes = present(fields.slice(4));
+    if (spot.source === 'host') sources.made(path);
     const linked = sources.linked(path, attributes);
     const node = tree.intern(parent, name, {source: spot.source, ...(linked && {linked})});
+    if (spot.source === 'pod') this.#context.changed(node, parent);
     return this.#created({node, spot, flags: request.flags}, fields);
   }
 

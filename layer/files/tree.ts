@@ -65,6 +65,8 @@ export interface FileNode {
   checkedAt: number;
   /** What its opening told of it, until the kernel asks, or it is closed. */
   opened: Opened | undefined;
+  /** When the program has last changed it, or what is in it (Snapshots.changes). */
+  changed: number;
   /** Removed, but maybe still open. */
   isGone: boolean;
   /** What is open of it, newest last, by handle. */
@@ -89,6 +91,7 @@ export class FileTree {
     version: '',
     checkedAt: Number.NEGATIVE_INFINITY,
     opened: undefined,
+    changed: 0,
     isGone: false,
     open: new Set(),
   };
@@ -116,6 +119,11 @@ export class FileTree {
   childPath(parent: FileNode, name: string): string {
     const path = this.path(parent);
     return path === '/' ? `/${name}` : `${path}/${name}`;
+  }
+
+  /** The node of a name, if the kernel knows it. */
+  child(parent: FileNode, name: string): FileNode | undefined {
+    return this.#byName.get(keyOf({parent, name}));
   }
 
   /** The node of a name, with one reference more; a new one if it is served otherwise than before. */
@@ -231,6 +239,7 @@ export class FileTree {
       version: '',
       checkedAt: Number.NEGATIVE_INFINITY,
       opened: undefined,
+      changed: 0,
       isGone: false,
       open: new Set(),
     };

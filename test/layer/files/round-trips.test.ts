@@ -1,4 +1,4 @@
-import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
@@ -7,7 +7,7 @@ import {until} from '../../helpers/agent.ts';
 import {openTarget} from '../../helpers/file-target.ts';
 import {type FuseKernel, fields, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
 
-const {EFBIG, EEXIST} = os.constants.errno;
+const {EFBIG, EEXIST, ESTALE, ENOENT} = os.constants.errno;
 const {O_RDONLY, O_WRONLY, O_RDWR} = {O_RDONLY: 0, O_WRONLY: 1, O_RDWR: 2};
 const O_SYNC = 0o4010000;
 /** No file system has files of this size. */
@@ -136,6 +136,54 @@ test('who walks through a tree finds directories listed, and in them what he has
     t.deepEqual(await list(node), changes ? ['made'] : ['file']);
   }
   t.true(hits() > 6);
+});
+
+test('who lists a directory that was read ahead is told nothing of what he has changed meanwhile but the name', async (t) => {
+  const {root, files} = await openTarget(t);
+  mkdirSync(join(root, 'dir'));
+  for (const name of ['gone', 'moved', 'grown', 'stays'])
+    writeFileSync(join(root, 'dir', name), '');
+  const kernel = fuseKernel(files);
+  const parent = nodeOf((await kernel.ask('lookup', Buffer.from('dir\0'))).body);
+  const listing = handleOf((await kernel.ask('opendir', fuse.open(0), parent)).body);
+  t.is((await kernel.ask('lookup', Buffer.from('grown\0'), parent)).errno, 0);
+  const written = await kernel.ask('create', fuse.create('grown', O_RDWR), parent);
+  const handle = written.body.readBigUInt64LE(128);
+  const known = async (of: bigint): Promise<string[]> => {
+    const {body} = await kernel.ask('readdirplus', fuse.read(of, 0n, 65_536));
+    const names: string[] = [];
+    for (let at = 0; at < body.length; ) {
+      const length = body.readUInt32LE(at + 144);
+      const isKnown = nodeOf(body.subarray(at)) !== 0;
+      if (isKnown) names.push(body.toString('latin1', at + 152, at + 152 + length));
+      at += (152 + length + 7) & ~7;
+    }
+    return names.toSorted();
+  };
+  await kernel.ask('release', fuse.end(handle), 1);
+  const other = handleOf((await kernel.ask('opendir', fuse.open(0), parent)).body);
+  const node = nodeOf(written.body);
+  const again = handleOf((await kernel.ask('open', fuse.open(O_RDWR), node)).body);
+  await kernel.ask('write', fuse.write(again, 0n, Buffer.from('more')), node);
+  t.deepEqual(await known(other), ['gone', 'moved', 'stays']);
+  await kernel.ask('unlink', Buffer.from('gone\0'), parent);
+  const rename = fields(BigInt(parent), 'moved', 'there');
+  await kernel.ask('rename', rename, parent);
+  t.deepEqual(await known(listing), []);
+  const last = handleOf((await kernel.ask('opendir', fuse.open(0), parent)).body);
+  t.deepEqual(await known(last), ['grown', 'stays', 'there']);
+});
+
+test('a name that is gone when it is opened is looked for again; what is there but not to be opened, is not', async (t) => {
+  const {root, files} = await openTarget(t);
+  writeFileSync(join(root, 'file'), '');
+  const kernel = fuseKernel(files);
+  const look = async () => nodeOf((await kernel.ask('lookup', Buffer.from('file\0'))).body);
+  const node = await look();
+  rmSync(join(root, 'file'));
+  t.is((await kernel.ask('open', fuse.open(O_WRONLY), node)).errno, ESTALE);
+  t.is(await look(), 0);
+  t.is((await kernel.ask('open', fuse.open(O_WRONLY), node)).errno, ENOENT);
 });
 
 test('who looks for many names has the directory, and sees at once what he changes', async (t) => {

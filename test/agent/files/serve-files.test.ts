@@ -11,8 +11,17 @@ import {
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
+import fc from 'fast-check';
 import {FileClient, FileError, podFiles} from '../../../layer/files/file-client.ts';
-import {FILE_DATA_BYTES, FileRequest, OPEN_NO_FOLLOW, parseEntries} from '../../../tunnel/files.ts';
+import {
+  FILE_DATA_BYTES,
+  FILE_OPERATION,
+  type FileOperation,
+  FileRequest,
+  OPEN_BY_HANDLE,
+  OPEN_NO_FOLLOW,
+  parseEntries,
+} from '../../../tunnel/files.ts';
 import {startAgent} from '../../helpers/agent.ts';
 import {
   attributes,
@@ -263,6 +272,61 @@ test('a request that makes no sense is EINVAL or EBADF, and the next one is answ
   t.is(await errnoOf(files.request(read(4095, 0, 1))), errno.EBADF);
   t.is(await errnoOf(files.request(read(0xffff_ffff, 0, 1))), errno.EBADF);
   t.is(attributes(await files.request(stat('/'))).mode & constants.S_IFMT, constants.S_IFDIR);
+});
+
+test('whatever is asked, each request has an answer that makes sense, and nothing outside is touched', async (t) => {
+  const {root, outside, files} = await openTarget(t);
+  mkdirSync(join(root, 'd'));
+  symlinkSync('../../..', join(root, 'd/up'));
+  const path = fc
+    .constantFrom(
+      '',
+      '.',
+      '..',
+      'a',
+      'b',
+      'd',
+      'd/a',
+      'd/up',
+      `d/up${outside}`,
+      '/a//b/../',
+      'x'.repeat(256),
+    )
+    .map((name) => (request: FileRequest) => request.string(Buffer.from(name)));
+  const number = fc
+    .oneof(
+      fc.nat(6),
+      fc.constantFrom(0o100, 0o1000, 4096, OPEN_BY_HANDLE, OPEN_NO_FOLLOW, 0xffff_ffff),
+    )
+    .map((value) => (request: FileRequest) => request.u32(value));
+  const large = fc
+    .oneof(fc.bigInt(0n, 5000n), fc.constantFrom(2n ** 31n, 2n ** 63n - 1n, 2n ** 64n - 1n))
+    .map((value) => (request: FileRequest) => request.u64(value));
+  const small = fc.nat(3).map((value) => (request: FileRequest) => request.u8(value));
+  const noise = fc
+    .uint8Array({maxLength: 40})
+    .map((bytes) => (request: FileRequest) => request.bytes(bytes));
+  // What allocates would fill the disk.
+  const operations = (Object.keys(FILE_OPERATION) as FileOperation[]).filter(
+    (operation) => operation !== 'fallocate',
+  );
+  const asked = fc.record({
+    operation: fc.constantFrom(...operations),
+    isLater: fc.boolean(),
+    fields: fc.array(fc.oneof(path, path, number, number, large, small, noise), {maxLength: 5}),
+  });
+  const done = new Set<string>();
+  const answers = fc.sample(asked, {numRuns: 5000, seed: 20_261_201}).map(async (one) => {
+    const request = new FileRequest(one.operation, one.isLater);
+    for (const add of one.fields) add(request);
+    if ((await errnoOf(files.request(request))) === 0) done.add(one.operation);
+  });
+  await Promise.all(answers);
+  t.is(files.counters.malformed, 0);
+  t.false(files.isOver);
+  t.true(done.size > 15, [...done].join());
+  t.deepEqual(readdirSync(join(root, '..')).toSorted(), ['root', 'secret']);
+  t.is(readFileSync(outside, 'utf8'), 'outside');
 });
 
 test('open files are limited, and are free again when they are closed', async (t) => {

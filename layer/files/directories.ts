@@ -5,6 +5,7 @@ import type {FilesContext} from './context.ts';
 import type {FileClient} from './file-client.ts';
 import {findEntry} from './find-entry.ts';
 import {lifetimes} from './lifetimes.ts';
+import {ListingMemory} from './listing-memory.ts';
 import {directoryBytes, OpenDirectory} from './open-directory.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
@@ -23,6 +24,7 @@ export interface DirectoriesOptions {
 export class Directories implements Disposable {
   readonly #options: DirectoriesOptions;
   readonly #walk: WalkAhead<ListedDirectory>;
+  readonly #memory = new ListingMemory();
 
   constructor(options: DirectoriesOptions) {
     this.#options = options;
@@ -45,6 +47,11 @@ export class Directories implements Disposable {
     return this.#walk.counters;
   }
 
+  /** Entries that open directories hold. */
+  get entries(): number {
+    return this.#memory.entries;
+  }
+
   /** Forgets what was listed ahead: the program has changed something. */
   changed(): void {
     this.#walk.clear();
@@ -59,7 +66,7 @@ export class Directories implements Disposable {
     const {tree, sources} = context;
     const path = tree.path(node);
     const extras = await this.#extras(node, path);
-    const common = {context, node, path, extras, now};
+    const common = {context, node, path, extras, now, memory: this.#memory};
     if (node.source === 'scaffold') {
       return new OpenDirectory({...common, listed: undefined, first: undefined});
     }

@@ -23,6 +23,7 @@ import {type FileClient, FileError} from './file-client.ts';
 import {DirectoryReply} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
 import {lifetimes, younger} from './lifetimes.ts';
+import type {Holder, ListingMemory} from './listing-memory.ts';
 import type {Spot} from './sources.ts';
 import type {FileNode} from './tree.ts';
 import type {Opened} from './walk-ahead.ts';
@@ -72,6 +73,7 @@ export interface OpenDirectoryOptions {
   /** What it holds besides. */
   readonly extras: readonly string[];
   readonly now: () => number;
+  readonly memory: ListingMemory;
   /** Is told of entries that come later. */
   readonly onListed?: (entries: readonly FileEntry[]) => void;
 }
@@ -79,27 +81,38 @@ export interface OpenDirectoryOptions {
 const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
 
-export class OpenDirectory {
+export class OpenDirectory implements Holder, Disposable {
   readonly kind = 'directory';
   readonly node: FileNode;
   readonly listed: Listed | undefined;
-  readonly #options: OpenDirectoryOptions;
+  readonly #options: Omit<OpenDirectoryOptions, 'first'>;
   /** What was read last, and what is being read after it. */
   #batch: Batch | undefined;
   #next: {readonly from: bigint; readonly batch: Promise<Batch>} | undefined;
   #isBegun = false;
 
-  constructor(options: OpenDirectoryOptions) {
+  constructor({first, ...options}: OpenDirectoryOptions) {
     this.#options = options;
     this.node = options.node;
     this.listed = options.listed;
-    const {first} = options;
     if (first === undefined) return;
     const {isWhole, entries} = first.directory;
     if (!isWhole && entries.length === 0) return;
     const {askedAt, changes} = first;
     this.#batch = batchOf({from: 0n, askedAt, changes, entries, isLast: isWhole});
+    this.#hold(0);
     this.#readOn(this.#batch);
+  }
+
+  /** Gives up what was read: who reads on asks again. */
+  forget(): void {
+    this.#batch = undefined;
+    this.#next = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.forget();
+    this.#options.memory.leaves(this);
   }
 
   async read(request: RequestOf<'readdir'>): Promise<Uint8Array> {
@@ -126,10 +139,7 @@ export class OpenDirectory {
 
   /** Who begins once more (rewinddir(3)) is to see what there is by now. */
   #begin(): void {
-    if (this.#isBegun) {
-      this.#batch = undefined;
-      this.#next = undefined;
-    }
+    if (this.#isBegun) this.forget();
     this.#isBegun = true;
   }
 
@@ -167,6 +177,7 @@ export class OpenDirectory {
     this.#next = undefined;
     const read = await batch;
     this.#batch = read;
+    this.#hold(0);
     this.#readOn(read);
     return read;
   }
@@ -175,8 +186,18 @@ export class OpenDirectory {
     const last = entries.at(-1);
     if (isLast || last === undefined) return;
     const batch = this.#ask(last.cookie);
-    batch.catch(() => undefined); // who wants it hears of it
     this.#next = {from: last.cookie, batch};
+    batch.then(
+      ({entries: next}) => {
+        if (this.#next?.batch === batch) this.#hold(next.length);
+      },
+      () => undefined, // who wants it hears of it
+    );
+  }
+
+  /** Notes what is held: what was read, and so many entries after it. */
+  #hold(next: number): void {
+    this.#options.memory.holds(this, (this.#batch?.entries.length ?? 0) + next);
   }
 
   async #ask(from: bigint): Promise<Batch> {

@@ -71,6 +71,8 @@ export interface OpenFilesCounters {
   readonly behindWaits: number;
   /** Writes whose failure was told later. */
   readonly behindFailures: number;
+  /** Entries of open directories that are held. */
+  readonly listed: number;
   /** Of directories that were listed ahead. */
   readonly walk: Readonly<WalkAheadCounters>;
 }
@@ -112,6 +114,7 @@ export class OpenFiles implements Disposable {
       spareBytes: spareBytes(),
       behindWaits: this.#behind.waits,
       behindFailures: this.#behind.failures,
+      listed: this.#directories.entries,
       walk: this.#directories.counters,
     };
   }
@@ -390,6 +393,7 @@ export class OpenFiles implements Disposable {
   }
 
   async #close(open: OpenFile | OpenDirectory): Promise<void> {
+    if (open.kind === 'directory') open[Symbol.dispose]();
     const there = open.kind === 'file' ? open : open.listed;
     if (there === undefined) return;
     const ask = new FileRequest('close').u32(there.remote);

@@ -138,6 +138,43 @@ test('who walks through a tree finds directories listed, and in them what he has
   t.true(hits() > 6);
 });
 
+test('what many open directories hold is bounded, and each is read to its end', async (t) => {
+  const {root, files} = await openTarget(t);
+  mkdirSync(join(root, 'dir'));
+  for (let index = 0; index < 4000; index++) writeFileSync(join(root, `dir/${index}`), '');
+  const kernel = fuseKernel(files);
+  const held = (): number => (kernel.server.tricks as {listed: number}).listed;
+  const node = nodeOf((await kernel.ask('lookup', Buffer.from('dir\0'))).body);
+  const handles: bigint[] = [];
+  for (let index = 0; index < 18; index++) {
+    handles.push(handleOf((await kernel.ask('opendir', fuse.open(0), node)).body));
+  }
+  const listings = handles.map((handle) => ({
+    handle,
+    names: new Set<string>(),
+    offset: 0n,
+    count: 0,
+  }));
+  let most = 0;
+  // One of those that have been made to forget, and one that holds its entries.
+  for (let reading = [...listings.slice(0, 2), ...listings.slice(-1)]; reading.length > 0; ) {
+    const going: typeof reading = [];
+    for (const listing of reading) {
+      const {body} = await kernel.ask('readdir', fuse.read(listing.handle, listing.offset, 65_536));
+      most = Math.max(most, held());
+      const names = namesIn(body, (cookie) => (listing.offset = cookie));
+      for (const name of names) listing.names.add(name);
+      listing.count += names.length;
+      if (names.length > 0) going.push(listing);
+    }
+    reading = going;
+  }
+  t.true(most > 50_000 && most <= 65_536, `${most}`);
+  t.is(listings.filter(({names, count}) => names.size === count && count === 4002).length, 3);
+  for (const {handle} of listings) await kernel.ask('releasedir', fuse.end(handle), node);
+  t.is(held(), 0);
+});
+
 test('who lists a directory that was read ahead is told nothing of what he has changed meanwhile but the name', async (t) => {
   const {root, files} = await openTarget(t);
   mkdirSync(join(root, 'dir'));

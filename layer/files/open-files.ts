@@ -388,7 +388,7 @@ export class OpenFiles implements Disposable {
     }
     const handle = ++this.#last;
     this.#open.set(handle, open);
-    open.node.open.add(handle);
+    this.#context.tree.opened(open.node, handle);
     return handle;
   }
 

@@ -48,7 +48,7 @@ export interface FileNode {
   /** One character for each byte. */
   name: string;
   /** Its other names. */
-  readonly others: Place[];
+  others: readonly Place[];
   /** Which file it is; undefined of a directory. */
   readonly ino: bigint | undefined;
   /** What it is known by to have other names. */
@@ -69,9 +69,13 @@ export interface FileNode {
   changed: number;
   /** Removed, but maybe still open. */
   isGone: boolean;
-  /** What is open of it, newest last, by handle. */
-  readonly open: Set<number>;
+  /** What is open of it, newest last, by handle; for the tree to change. */
+  open: Set<number>;
 }
+
+/** What most nodes have: an empty list and an empty set for each would take a third of all memory that there is for them. */
+const noOthers: readonly Place[] = [];
+const nothingOpen = new Set<number>();
 
 /** Names of a file that are remembered; the kernel asks again about others. */
 const nameLimit = 64;
@@ -81,7 +85,7 @@ export class FileTree {
     id: ROOT_NODE,
     parent: undefined,
     name: '',
-    others: [],
+    others: noOthers,
     ino: undefined,
     linked: undefined,
     source: 'scaffold',
@@ -93,7 +97,7 @@ export class FileTree {
     opened: undefined,
     changed: 0,
     isGone: false,
-    open: new Set(),
+    open: nothingOpen,
   };
   readonly #byId = new Map<number, FileNode>([[ROOT_NODE, this.root]]);
   readonly #byName = new Map<string, FileNode>();
@@ -214,9 +218,16 @@ export class FileTree {
     if (swaps && other !== undefined) this.#move(other, to, from);
   }
 
+  /** To be called when something of a node is opened. */
+  opened(node: FileNode, handle: number): void {
+    if (node.open === nothingOpen) node.open = new Set();
+    node.open.add(handle);
+  }
+
   /** To be called when a handle of a node is closed. */
   closed(node: FileNode, handle: number): void {
-    node.open.delete(handle);
+    if (node.open !== nothingOpen) node.open.delete(handle);
+    if (node.open.size === 0) node.open = nothingOpen;
     this.#release(node);
   }
 
@@ -229,7 +240,7 @@ export class FileTree {
       id: ++this.#lastId,
       parent,
       name,
-      others: [],
+      others: noOthers,
       ino,
       linked: undefined,
       source,
@@ -241,7 +252,7 @@ export class FileTree {
       opened: undefined,
       changed: 0,
       isGone: false,
-      open: new Set(),
+      open: nothingOpen,
     };
     parent.children++;
     this.#byId.set(node.id, node);
@@ -253,12 +264,14 @@ export class FileTree {
     node.lookups++;
     if (node.parent === place.parent && node.name === place.name) return node;
     const index = node.others.findIndex((one) => isSame(one, place));
-    if (index >= 0) node.others.splice(index, 1);
+    if (index >= 0) node.others = node.others.toSpliced(index, 1);
     else {
       place.parent.children++;
       this.#byName.set(keyOf(place), node);
     }
-    if (node.parent !== undefined) node.others.push({parent: node.parent, name: node.name});
+    if (node.parent !== undefined) {
+      node.others = [...node.others, {parent: node.parent, name: node.name}];
+    }
     node.parent = place.parent;
     node.name = place.name;
     node.isGone = false;
@@ -270,10 +283,11 @@ export class FileTree {
   /** Takes one of several names from a node. */
   #take(node: FileNode, place: Place): void {
     const index = node.others.findIndex((one) => isSame(one, place));
-    if (index >= 0) node.others.splice(index, 1);
+    if (index >= 0) node.others = node.others.toSpliced(index, 1);
     else {
-      const next = node.others.pop();
+      const next = node.others.at(-1);
       if (next === undefined) return;
+      node.others = node.others.slice(0, -1);
       node.parent = next.parent;
       node.name = next.name;
     }
@@ -287,7 +301,7 @@ export class FileTree {
       return;
     }
     const index = node.others.findIndex((one) => isSame(one, from));
-    if (index >= 0) node.others[index] = to;
+    if (index >= 0) node.others = node.others.with(index, to);
     else {
       node.parent = to.parent;
       node.name = to.name;

@@ -173,6 +173,18 @@ def listing():
     check(failure(lambda: os.listdir("l")) == "ENOTDIR", "ENOTDIR")
 
 
+def changed_while_listed():
+    os.mkdir("c")
+    write("c/gone", "")
+    write("c/grows", "")
+    with os.scandir("c") as entries:
+        os.unlink("c/gone")
+        write("c/grows", "more", "a")
+        list(entries)
+    check(not os.path.exists("c/gone"), "a name that is removed while its directory is read")
+    check(os.stat("c/grows").st_size == 4, "a file that grows meanwhile")
+
+
 def sparse():
     file = os.open("h", os.O_RDWR | os.O_CREAT)
     os.pwrite(file, b"x", 1 << 20)
@@ -197,7 +209,8 @@ def executing():
 os.makedirs(sys.argv[1])
 os.chdir(sys.argv[1])
 for part in (
-    opening, unlinked, nameless, renaming, linking, mapping, naming, listing, sparse, executing,
+    opening, unlinked, nameless, renaming, linking, mapping, naming, listing, changed_while_listed,
+    sparse, executing,
 ):
     part()
 print("done")

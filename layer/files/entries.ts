@@ -198,9 +198,13 @@ export class Entries {
     const rename = new FileRequest('rename').u32(request.flags);
     const ask = rename.string(old.path).string(target.path);
     await this.#change(old.client, ask, [from.parent, to.parent]);
-    if (old.source === 'host') sources.made(newPath);
-    if (request.flags !== EXCHANGE) sources.removed(oldPath);
-    tree.rename(from, to, request.flags === EXCHANGE);
+    const swaps = request.flags === EXCHANGE;
+    if (old.source === 'host') {
+      sources.made(newPath);
+      if (tree.mayHold(from) || (swaps && tree.mayHold(to))) sources.moved(oldPath, newPath, swaps);
+    }
+    if (!swaps) sources.removed(oldPath);
+    tree.rename(from, to, swaps);
     return new Uint8Array(0);
   }
 

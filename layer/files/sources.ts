@@ -86,6 +86,15 @@ export class Sources {
     this.#own.delete(path);
   }
 
+  /** Notes that what it has made in a directory is in another one now, or, if `swaps`, that each has what the other had. */
+  moved(from: string, to: string, swaps: boolean): void {
+    const below = [...this.#own].filter((path) => path.startsWith(`${from}/`));
+    const beyond = swaps ? [...this.#own].filter((path) => path.startsWith(`${to}/`)) : [];
+    for (const path of [...below, ...beyond]) this.removed(path);
+    for (const path of below) this.made(to + path.slice(from.length));
+    for (const path of beyond) this.made(from + path.slice(to.length));
+  }
+
   #mapped(path: string): Uint8Array {
     const text = textOf(path);
     const mapped = this.#policy.map(text);

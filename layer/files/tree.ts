@@ -194,6 +194,11 @@ export class FileTree {
     this.#release(node);
   }
 
+  /** Whether a name may be a directory's. */
+  mayHold(place: Place): boolean {
+    return this.#byName.get(keyOf(place))?.ino === undefined;
+  }
+
   /** Notes that a name is gone. */
   remove(parent: FileNode, name: string): void {
     const node = this.#byName.get(keyOf({parent, name}));

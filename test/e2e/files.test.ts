@@ -74,8 +74,9 @@ test.serial("what the pod has no directory for is written into this machine's", 
   writeFileSync(join(world.directory, 'tmp/shared/logs/old'), 'old');
   const path = `${world.directory}/tmp/shared`;
   const options = configured('shared', {read_only: [`^${path}(/|$)`]});
-  const script = `cd ${path}/logs; echo new > new; mkdir more; echo x > more/x; cat new more/x; cat old || echo none`;
-  t.is(await world.exec(['sh', '-c', script], options), 'new\nx\nnone\n');
+  const script = `cd ${path}/logs; echo new > new; mkdir more; echo x > more/x; cat new more/x; cat old || echo none
+    mv more other; ls other; rm -r other; ls`;
+  t.is(await world.exec(['sh', '-c', script], options), 'new\nx\nnone\nx\nnew\n');
   t.is(readFileSync(join(path, 'logs/new'), 'utf8'), 'new\n');
 });
 

@@ -152,12 +152,15 @@ export class OpenFiles implements Disposable {
     const spot = openPlace(handles, node, isWriting ? 'write' : 'read');
     if ((flags & constants.O_TRUNC) !== 0) this.changing(node);
     const {changes} = this.#context.snapshots;
+    const {changed} = node;
     const askedAt = this.#options.now();
     // Should it be a link by now, the kernel is to look at its name again.
     const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
     const {firstBytes} = this.#options;
     const mayMake = isWriting && spot.source !== node.source;
     const fields = await this.#reached(node, spot, openAt(spot, how, {firstBytes, mayMake}));
+    // What was written meanwhile is not in what came, and what is being opened was not told to forget it (`changing`).
+    const content = node.changed === changed ? wholeContent(fields) : undefined;
     const isUnchanged = this.#context.snapshots.changes === changes;
     if (isWriting) this.#opened(node, spot);
     if (spot.source === 'pod' && node.source === 'pod') {
@@ -165,13 +168,12 @@ export class OpenFiles implements Disposable {
       const isAsTold = this.#refresh(node, attributes);
       if (isUnchanged) {
         node.opened = {attributes, askedAt, changes: this.#context.snapshots.changes};
-        const content = wholeContent(fields);
         if (this.mayGive && isAsTold && content !== undefined && mayBeGiven(node, flags)) {
           this.#context.give(node, content);
         }
       }
     }
-    const handle = this.#keepFile(node, spot, {flags, fields});
+    const handle = this.#keepFile(node, spot, {flags, fields, content});
     // Files that are made while they are read (proc(5)) say that they are empty. Who writes may map it later.
     const isDirect =
       spot.source !== node.source || (!isWriting && sizeOf(fields.subarray(4)) === 0n);
@@ -258,7 +260,7 @@ export class OpenFiles implements Disposable {
   ): Uint8Array {
     const {source} = spot;
     const attributes = present(fields.slice(4));
-    const handle = this.#keepFile(node, spot, {flags, fields});
+    const handle = this.#keepFile(node, spot, {flags, fields, content: undefined});
     const entry = emitEntry({node: node.id, attributes, lifetimes: lifetimes[source]});
     const isDirect = this.mayBypass && (flags & accessMask) === constants.O_WRONLY;
     const how = isDirect ? OPEN_FLAG.directIo : OPEN_FLAG.keepCache;
@@ -356,7 +358,15 @@ export class OpenFiles implements Disposable {
   #keepFile(
     node: FileNode,
     {source, client}: Pick<Spot, 'source' | 'client'>,
-    {flags, fields}: {readonly flags: number; readonly fields: Uint8Array},
+    {
+      flags,
+      fields,
+      content,
+    }: {
+      readonly flags: number;
+      readonly fields: Uint8Array;
+      readonly content: Uint8Array | undefined;
+    },
   ): number {
     const remote = numberAt(fields);
     const read: ReadPiece = async (offset, length, isLater) => {
@@ -371,7 +381,7 @@ export class OpenFiles implements Disposable {
     const ahead = new ReadAhead(read, {
       firstBytes,
       size,
-      content: wholeContent(fields),
+      content,
       memory: this.#ahead,
       around: {memory: this.#around, version: () => node},
       now: this.#options.now,

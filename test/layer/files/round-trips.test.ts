@@ -84,6 +84,19 @@ test('what a file is comes with its opening, for who asks once; not what it was 
   t.deepEqual(await look(handle), {size: 0, believedMs: 1000, isAsked: true}, 'a second is over');
 });
 
+test('what came with an opening is not read any more once it was written to meanwhile', async (t) => {
+  const {root, files} = await openTarget(t);
+  writeFileSync(join(root, 'file'), 'old');
+  const kernel = fuseKernel(files);
+  const node = nodeOf((await kernel.ask('lookup', Buffer.from('file\0'))).body);
+  const writer = handleOf((await kernel.ask('open', fuse.open(O_RDWR), node)).body);
+  const opening = kernel.ask('open', fuse.open(O_RDONLY), node);
+  await kernel.ask('write', fuse.write(writer, 0n, Buffer.from('new')), node);
+  const reader = handleOf((await opening).body);
+  const {body} = await kernel.ask('read', fuse.read(reader, 0n, 4096), node);
+  t.is(body.toString(), 'new');
+});
+
 test('a small directory comes with its opening', async (t) => {
   const {root, files} = await openTarget(t);
   mkdirSync(join(root, 'dir'));

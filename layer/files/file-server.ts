@@ -12,6 +12,7 @@
 
 import os from 'node:os';
 import {ProtocolError} from '../../tunnel/errors.ts';
+import type {FilesContext} from './context.ts';
 import {Entries} from './entries.ts';
 import {ExtendedAttributes} from './extended-attributes.ts';
 import {FileError, type Identity} from './file-client.ts';
@@ -34,13 +35,14 @@ import {OpenFiles} from './open-files.ts';
 import type {Reading} from './read-buffers.ts';
 import {Snapshots} from './snapshots.ts';
 import type {Sources} from './sources.ts';
+import {StaleNames} from './stale-names.ts';
 import {type FileNode, FileTree} from './tree.ts';
 import type {Vigil} from './vigil.ts';
 
 /** How long an interrupted request may go on, ms. */
 const INTERRUPT_MS = 1000;
 
-const {EIO, ENOSYS, EINTR, EPROTO, ENOENT} = os.constants.errno;
+const {EIO, ENOENT, ENOSYS, EINTR, EPROTO, ESTALE} = os.constants.errno;
 
 /** One slot of the ring that a device is read into. */
 export const requestBytes = MAX_REQUEST_BYTES;
@@ -67,6 +69,8 @@ export interface FileServerCounters {
   failed: number;
   malformed: number;
   unknown: number;
+  /** About files whose name is another one's by now. */
+  stale: number;
   /** Given up after an interrupt. */
   interrupted: number;
   /** Failed because the other side made no sense. */
@@ -91,6 +95,7 @@ export class FileServer implements Disposable {
     failed: 0,
     malformed: 0,
     unknown: 0,
+    stale: 0,
     interrupted: 0,
     badAnswers: 0,
     bugs: 0,
@@ -101,6 +106,7 @@ export class FileServer implements Disposable {
   };
   readonly #options: FileServerOptions;
   readonly #tree = new FileTree();
+  readonly #staleNames: StaleNames;
   readonly #nodes: Nodes;
   readonly #entries: Entries;
   readonly #attributes: ExtendedAttributes;
@@ -116,7 +122,7 @@ export class FileServer implements Disposable {
       lifetimeMs: lifetimes.pod.attributeMs,
       now,
     });
-    const context = {
+    const context: FilesContext = {
       tree: this.#tree,
       sources,
       scaffold,
@@ -135,6 +141,7 @@ export class FileServer implements Disposable {
       handle: (number: number) => this.#files.handle(number),
       changing: (node: FileNode) => this.#files.changing(node),
     };
+    this.#staleNames = new StaleNames(context);
     this.#files = new OpenFiles({context, firstBytes, now});
     this.#nodes = new Nodes(context);
     this.#entries = new Entries(context, this.#nodes);
@@ -224,6 +231,10 @@ export class FileServer implements Disposable {
       if (error instanceof ProtocolError) this.counters.badAnswers++;
       else if (!(error instanceof FileError)) this.counters.bugs++;
       errno = error instanceof FileError ? error.errno : EIO;
+      if (errno === ENOENT && this.#staleNames.isStale(request)) {
+        this.counters.stale++;
+        errno = ESTALE;
+      }
     }
     const running = this.#running.get(request.unique);
     if (running !== undefined) {

@@ -29,7 +29,7 @@ import type {FileNode} from './tree.ts';
 import type {WalkAheadCounters} from './walk-ahead.ts';
 import {WriteBehind, WriteBehindMemory} from './write-behind.ts';
 
-const {EBADF, ENOENT, ENOTDIR, ESTALE, EMFILE, EOPNOTSUPP} = os.constants.errno;
+const {EBADF, ENOTDIR, EMFILE, EOPNOTSUPP} = os.constants.errno;
 
 /** Open files; the other side has a limit too. */
 const handleLimit = 8192;
@@ -85,8 +85,6 @@ export class OpenFiles implements Disposable {
   readonly #around = new ReadAroundMemory();
   readonly #behind = new WriteBehindMemory();
   readonly #directories: Directories;
-  /** Nodes whose name was not there. */
-  readonly #doubted = new WeakSet<FileNode>();
   #last = 0;
   /**
    * Whether what is written past the kernel's cache makes void what that has (Linux 6.6). Then new files that are only written
@@ -158,7 +156,7 @@ export class OpenFiles implements Disposable {
     const how = node.isFollowed || spot.source !== node.source ? flags : flags | OPEN_NO_FOLLOW;
     const {firstBytes} = this.#options;
     const mayMake = isWriting && spot.source !== node.source;
-    const fields = await this.#reached(node, spot, openAt(spot, how, {firstBytes, mayMake}));
+    const fields = await openAt(spot, how, {firstBytes, mayMake});
     // What was written meanwhile is not in what came, and what is being opened was not told to forget it (`changing`).
     const content = node.changed === changed ? wholeContent(fields) : undefined;
     const isUnchanged = this.#context.snapshots.changes === changes;
@@ -182,22 +180,6 @@ export class OpenFiles implements Disposable {
       (isDirect ? OPEN_FLAG.directIo : OPEN_FLAG.keepCache) |
         (this.#file(handle).behind === undefined ? OPEN_FLAG.noFlush : 0),
     );
-  }
-
-  /**
-   * A name that is gone although the kernel found it is to be looked at again, for who would make it (O_CREAT) was not asked whether
-   * it may be. Once: what is there and can't be opened is not there for who opens it.
-   */
-  async #reached<T>(node: FileNode, {source}: OpenPlace, opened: Promise<T>): Promise<T> {
-    try {
-      return await opened;
-    } catch (error) {
-      const isGone = error instanceof FileError && error.errno === ENOENT && source === node.source;
-      if (!isGone || this.#doubted.delete(node)) throw error;
-      this.#doubted.add(node);
-      this.#context.changed(node);
-      throw new FileError(ESTALE);
-    }
   }
 
   /** Who opens a file sees it as it is, whatever the kernel believes: as with NFS. Returns whether it believes that. */

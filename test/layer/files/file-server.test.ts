@@ -1,4 +1,5 @@
-import {lutimesSync, symlinkSync} from 'node:fs';
+import {constants, lutimesSync, renameSync, symlinkSync, writeFileSync} from 'node:fs';
+import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
@@ -66,6 +67,20 @@ test('a link that was made anew is another node, even with the number of the one
   // As if its inode had been free meanwhile.
   lutimesSync(join(root, 'link'), 1, 1);
   t.not(await look(), first);
+});
+
+test('who looks at a file that the kernel knows and the pod has no more is to look for it anew', async (t) => {
+  const {root, files} = await openTarget(t);
+  const {ask} = fuseKernel(files);
+  const look = async (): Promise<number> =>
+    Number((await ask('lookup', Buffer.from('file\0'), 1)).body.readBigUInt64LE(0));
+  writeFileSync(join(root, 'file'), 'old');
+  const node = await look();
+  renameSync(join(root, 'file'), join(root, 'other'));
+  const {ESTALE} = os.constants.errno;
+  t.is((await ask('open', fuse.open(constants.O_RDONLY), node)).errno, ESTALE);
+  t.is((await ask('getattr', fields(0, 0, 0n), node)).errno, ESTALE);
+  t.is(await look(), 0);
 });
 
 test('a request that hangs fails with EINTR after it was interrupted', async (t) => {

@@ -23,7 +23,7 @@ import {emitAttributes, emitEntry} from './fuse/reply.ts';
 import type {RequestOf} from './fuse/request.ts';
 import {lifetimes, passage, younger} from './lifetimes.ts';
 import type {Nodes} from './nodes.ts';
-import type {FileNode, Source} from './tree.ts';
+import type {FileNode, Place, Source} from './tree.ts';
 
 const {ENOENT, EXDEV, EINVAL} = os.constants.errno;
 
@@ -201,7 +201,8 @@ export class Entries {
     const swaps = request.flags === EXCHANGE;
     if (old.source === 'host') {
       sources.made(newPath);
-      if (tree.mayHold(from) || (swaps && tree.mayHold(to))) sources.moved(oldPath, newPath, swaps);
+      const mayHold = (place: Place): boolean => tree.named(place)?.ino === undefined;
+      if (mayHold(from) || (swaps && mayHold(to))) sources.moved(oldPath, newPath, swaps);
     }
     if (!swaps) sources.removed(oldPath);
     tree.rename(from, to, swaps);

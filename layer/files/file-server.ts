@@ -29,6 +29,7 @@ import {
 import {emitCount, emitInit, emitOutdated, emitStored, writeHeader} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {lifetimes} from './lifetimes.ts';
+import {type Asked, Moves} from './moves.ts';
 import type {Nearness} from './nearness.ts';
 import {Nodes} from './nodes.ts';
 import {OpenFiles} from './open-files.ts';
@@ -85,8 +86,8 @@ export interface FileServerCounters {
   unwanted: number;
 }
 
-interface Running {
-  readonly timer: NodeJS.Timeout | undefined;
+interface Running extends Asked {
+  timer: NodeJS.Timeout | undefined;
 }
 
 export class FileServer implements Disposable {
@@ -107,6 +108,7 @@ export class FileServer implements Disposable {
   readonly #options: FileServerOptions;
   readonly #tree = new FileTree();
   readonly #staleNames: StaleNames;
+  readonly #moves = new Moves(this.#tree);
   readonly #nodes: Nodes;
   readonly #entries: Entries;
   readonly #attributes: ExtendedAttributes;
@@ -191,8 +193,11 @@ export class FileServer implements Disposable {
         if (this.#files.mayAnswer(request)) this.#write(request);
         else this.#start(request);
         return;
-      default:
-        this.#start(request);
+      default: {
+        const before = this.#moves.before(request, this.#running.values());
+        if (before === undefined) this.#start(request);
+        else this.#start(parseRequest(Uint8Array.from(bytes)) ?? request, before);
+      }
     }
   }
 
@@ -211,17 +216,20 @@ export class FileServer implements Disposable {
     this.#options.nearness?.answered(request.thread);
   }
 
-  #start(request: FuseRequest): void {
-    this.#running.set(request.unique, {timer: undefined});
-    void this.#run(request);
+  /** Does a request, after `before`: then its bytes are its own. */
+  #start(request: FuseRequest, before?: Promise<unknown>): void {
+    const asked = {request, over: this.#run(request, before), timer: undefined};
+    this.#running.set(request.unique, asked);
+    this.#moves.began(asked);
     this.#options.vigil?.began();
   }
 
-  async #run(request: FuseRequest): Promise<void> {
+  async #run(request: FuseRequest, before: Promise<unknown> | undefined): Promise<void> {
     let errno = 0;
     let parts: readonly Uint8Array[] = [];
     let reading: Reading | undefined;
     try {
+      if (before !== undefined) await before;
       if (request.name === 'read') {
         this.counters.reads++;
         reading = await this.#files.read(request);
@@ -345,14 +353,14 @@ export class FileServer implements Disposable {
   }
 
   #interrupt(unique: number): void {
-    if (this.#running.get(unique)?.timer !== undefined || !this.#running.has(unique)) return;
-    const timer = setTimeout(() => {
+    const running = this.#running.get(unique);
+    if (running === undefined || running.timer !== undefined) return;
+    running.timer = setTimeout(() => {
       if (!this.#running.delete(unique)) return;
       this.counters.interrupted++;
       this.#reply(unique, EINTR);
       this.#options.vigil?.ended();
     }, INTERRUPT_MS);
-    this.#running.set(unique, {timer});
   }
 
   #reply(unique: number, errno: number, parts: readonly Uint8Array[] = []): void {

@@ -194,9 +194,9 @@ export class FileTree {
     this.#release(node);
   }
 
-  /** Whether a name may be a directory's. */
-  mayHold(place: Place): boolean {
-    return this.#byName.get(keyOf(place))?.ino === undefined;
+  /** What has a name, as far as it is known. */
+  named(place: Place): FileNode | undefined {
+    return this.#byName.get(keyOf(place));
   }
 
   /** Notes that a name is gone. */
@@ -367,7 +367,7 @@ function isSame(one: Place, other: Place): boolean {
  * Whether one node is the other or below it. No file system moves a directory into itself; an agent that says so all
  * the same would have us look for its path for ever.
  */
-function isBelow(node: FileNode, other: FileNode): boolean {
+export function isBelow(node: FileNode, other: FileNode): boolean {
   for (let at: FileNode | undefined = node; at !== undefined; at = at.parent) {
     if (at === other) return true;
   }

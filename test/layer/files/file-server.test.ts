@@ -1,4 +1,4 @@
-import {constants, lutimesSync, renameSync, symlinkSync, writeFileSync} from 'node:fs';
+import {constants, lutimesSync, mkdirSync, renameSync, symlinkSync, writeFileSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
@@ -81,6 +81,31 @@ test('who looks at a file that the kernel knows and the pod has no more is to lo
   t.is((await ask('open', fuse.open(constants.O_RDONLY), node)).errno, ESTALE);
   t.is((await ask('getattr', fields(0, 0, 0n), node)).errno, ESTALE);
   t.is(await look(), 0);
+});
+
+test('who is in a directory that is being renamed does not see it', async (t) => {
+  const {root, files} = await openTarget(t);
+  const {ask} = fuseKernel(files);
+  const look = async (name: string, parent: number): Promise<number> =>
+    Number((await ask('lookup', Buffer.from(`${name}\0`), parent)).body.readBigUInt64LE(0));
+  mkdirSync(join(root, 'old'));
+  writeFileSync(join(root, 'old/file'), '');
+  symlinkSync('file', join(root, 'old/link'));
+  const directory = await look('old', 1);
+  const node = await look('file', directory);
+  const [link, renamed, found, opened, listed] = await Promise.all([
+    look('link', directory), // takes two questions
+    ask('rename', fields(1n, 'old', 'new'), 1),
+    look('file', directory),
+    ask('open', fuse.open(constants.O_RDONLY), node),
+    ask('opendir', fuse.open(constants.O_RDONLY), directory),
+  ]);
+  t.not(link, 0);
+  t.is(found, node);
+  t.deepEqual(
+    [renamed, opened, listed].map(({errno}) => errno),
+    [0, 0, 0],
+  );
 });
 
 test('a request that hangs fails with EINTR after it was interrupted', async (t) => {

@@ -9,6 +9,7 @@
 import os from 'node:os';
 import {FileRequest} from '../../tunnel/files.ts';
 import {
+  identityOf,
   onlyIdentity,
   present,
   scaffoldAttributes,
@@ -108,6 +109,7 @@ export class Entries {
     if (isCut) this.#context.changing(node);
     this.#context.changed(node);
     const fields = await this.#nodes.ask(node, change, 'write', open);
+    if (source === node.source) this.#context.tree.identify(node, identityOf(fields));
     if (isCut && source === 'host' && !node.isGone) {
       this.#context.sources.made(this.#context.tree.path(node));
     }

@@ -50,7 +50,7 @@ export interface FileNode {
   /** Its other names. */
   others: readonly Place[];
   /** Which file it is; undefined of a directory. */
-  readonly ino: bigint | undefined;
+  ino: bigint | undefined;
   /** What it is known by to have other names. */
   linked: Linked | undefined;
   readonly source: Source;
@@ -164,6 +164,16 @@ export class FileTree {
     this.#share(node, linked);
     const isOther = node.linked === undefined || node.linked.scope !== linked.scope;
     return isOther || isBelow(place.parent, node) ? undefined : this.#refer(node, place);
+  }
+
+  /** Notes what a file is told from others by after the program has changed it: of a link, its time is part of that (identityOf). */
+  identify(node: FileNode, ino: bigint): void {
+    const {linked} = node;
+    const isOther = node.ino === undefined || BigInt.asUintN(64, node.ino ^ ino) !== 0n;
+    if (isOther || node.ino === ino) return;
+    node.ino = ino;
+    this.#unshare(node);
+    if (linked !== undefined) this.#share(node, {...linked, ino});
   }
 
   /** The node of a file that has no name (O_TMPFILE), with one reference. It is as if its name were gone. */

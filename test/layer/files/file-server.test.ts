@@ -1,10 +1,18 @@
-import {constants, lutimesSync, mkdirSync, renameSync, symlinkSync, writeFileSync} from 'node:fs';
+import {
+  constants,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
 import {type FileClient, FileError} from '../../../layer/files/file-client.ts';
-import {OPCODE} from '../../../layer/files/fuse/protocol.ts';
+import {OPCODE, SETATTR} from '../../../layer/files/fuse/protocol.ts';
 import type {FileOperation, FileRequest} from '../../../tunnel/files.ts';
 import {until} from '../../helpers/agent.ts';
 import {openTarget} from '../../helpers/file-target.ts';
@@ -67,6 +75,22 @@ test('a link that was made anew is another node, even with the number of the one
   // As if its inode had been free meanwhile.
   lutimesSync(join(root, 'link'), 1, 1);
   t.not(await look(), first);
+});
+
+test('a link whose time the program sets is the same node by each of its names', async (t) => {
+  const {root, files} = await openTarget(t);
+  const {ask} = fuseKernel(files);
+  const look = async (name: string): Promise<number> =>
+    Number((await ask('lookup', Buffer.from(`${name}\0`), 1)).body.readBigUInt64LE(0));
+  symlinkSync('here', join(root, 'one'));
+  linkSync(join(root, 'one'), join(root, 'two'));
+  const node = await look('one');
+  t.is(await look('two'), node);
+  const times = fields(0n, 5n, 0n, 0, 0, 0);
+  const set = fields(SETATTR.mtime, 0, 0n, 0n, 0n, times, 0, 0, 0, 0, 0);
+  t.is((await ask('setattr', set, node)).errno, 0);
+  t.is(await look('one'), node);
+  t.is(await look('two'), node);
 });
 
 test('who looks at a file that the kernel knows and the pod has no more is to look for it anew', async (t) => {

@@ -19,6 +19,7 @@ import {parseUnixParams, watchUnixSockets} from './target/unix-sockets.ts';
 export interface CallContext {
   readonly targetPid: number;
   readonly isHome: boolean;
+  readonly isInCluster?: boolean;
   readonly listenPorts?: readonly number[];
   readonly ownPorts: OwnPorts;
   /** Takes connections to the target. */
@@ -38,7 +39,10 @@ type Subscription = (
 
 const METHODS = new Map<string, Method>([
   [METHOD.ping, async () => 'pong'],
-  [METHOD.target, ({targetPid, isHome}) => readTargetInfo(targetPid, isHome)],
+  [
+    METHOD.target,
+    ({targetPid, isHome, isInCluster = false}) => readTargetInfo(targetPid, {isHome, isInCluster}),
+  ],
 ]);
 
 const SUBSCRIPTIONS = new Map<string, Subscription>([

@@ -50,6 +50,7 @@ function contextOf(
     capacity,
     targetPid,
     isHome,
+    isInCluster: options.kind === 'listening',
     handshakeTimeoutMs,
     echoSockets: {...adoptEcho(4, echo4Fd, log), ...adoptEcho(6, echo6Fd, log)},
     ownPorts: new Set(),

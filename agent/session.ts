@@ -28,6 +28,8 @@ export interface AgentContext {
   readonly targetPid: number;
   /** The agent is in the target's place itself: see `options.ts`. */
   readonly isHome: boolean;
+  /** Somebody's who came by a cluster's API, and not of this machine. */
+  readonly isInCluster?: boolean;
   /** What clients must show, or who else says whether it is right. */
   readonly token?: Uint8Array;
   readonly verifyToken?: (token: Uint8Array) => boolean;

@@ -11,12 +11,15 @@ const FILES = ['/etc/resolv.conf', '/etc/hosts', '/etc/hostname'];
 
 /**
  * Looks at the target process, from inside its network and UTS namespaces. Rejects with the errno
- * of reading `/proc/PID/environ` when that is not allowed or the process is gone; but an agent that
- * `isHome`, or was given the environment that the target's pod specifies, then does with that.
+ * of reading `/proc/PID/environ` when that is not allowed or the process is gone; but an agent in a
+ * cluster then does with what the target's pod specifies, which it was given.
  */
-export async function readTargetInfo(pid: number, isHome: boolean): Promise<TargetInfo> {
+export async function readTargetInfo(
+  pid: number,
+  {isHome, isInCluster}: {readonly isHome: boolean; readonly isInCluster: boolean},
+): Promise<TargetInfo> {
   const [environment, interfaces, routes, localPortRange] = await Promise.all([
-    readEnvironment(pid, isHome),
+    readEnvironment(pid, isHome, isInCluster),
     readInterfaces(),
     readDefaultRoutes(),
     readLocalPortRange(),
@@ -44,7 +47,11 @@ export async function readTargetInfo(pid: number, isHome: boolean): Promise<Targ
  * The environment of the target's specification, as far as the agent was given it, under that of the
  * process: one that rewrites its title may have overwritten the latter.
  */
-async function readEnvironment(pid: number, isHome: boolean): Promise<Record<string, string>> {
+async function readEnvironment(
+  pid: number,
+  isHome: boolean,
+  isInCluster: boolean,
+): Promise<Record<string, string>> {
   const specified = specifiedEnvironment(process.env, isHome);
   // Without a target the process is this one, whose own environment is nobody's business.
   if (isHome && pid === process.pid) return specified;
@@ -52,8 +59,9 @@ async function readEnvironment(pid: number, isHome: boolean): Promise<Record<str
     return {...specified, ...parseEnviron(await readFile(`/proc/${pid}/environ`))};
   } catch (error) {
     // An agent in a cluster is root without the right to pass over modes: what is another user's it may not open.
+    // A pod that specifies nothing is no other case.
     const isRefused = (error as NodeJS.ErrnoException).code === 'EACCES';
-    if (isHome || (isRefused && Object.keys(specified).length > 0)) return specified;
+    if (isHome || (isRefused && isInCluster)) return specified;
     throw error;
   }
 }

@@ -100,6 +100,31 @@ for (const [kind, more] of kinds) {
   });
 }
 
+test.serial(
+  'a target of another user, whose pod specifies no variable, has its files',
+  async (t) => {
+    await cluster.apply({
+      ...{apiVersion: 'v1', kind: 'Pod', metadata: {name: 'plain', namespace: 'demo'}},
+      spec: {
+        terminationGracePeriodSeconds: 1,
+        securityContext: {runAsUser: 1234, runAsGroup: 1234, fsGroup: 5678},
+        containers: [
+          {
+            ...{name: 'plain', image: 'mirrord.test/workload:1'},
+            command: ['node', '-e', 'setInterval(() => {}, 1e6)'],
+            volumeMounts: [{name: 'secret', mountPath: '/srv/secret'}],
+          },
+        ],
+        volumes: [{name: 'secret', secret: {secretName: 'gateway', defaultMode: 0o400}}],
+      },
+    });
+    await cluster.kubectl(['-n', 'demo', 'wait', '--for=condition=Ready', 'pod/plain']);
+    const options = {target: 'pod/plain', flags: ['-n', 'demo']};
+    t.is(await world.exec(['cat', '/srv/secret/api-key'], options), 'not-a-secret');
+    await cluster.kubectl(['-n', 'demo', 'delete', 'pod', 'plain', '--wait=false']);
+  },
+);
+
 test.serial("an agent beside the target doesn't show its own files as the target's", async (t) => {
   const config = join(world.temporary, 'beside.json');
   const agent = {disabled_capabilities: ['SYS_PTRACE', 'SYS_ADMIN', 'NET_ADMIN']};

@@ -6,7 +6,8 @@
  * are the application's, what the ends say passes as it is, byte for byte; only answers may get fields added behind theirs. It
  * is read along: frames, header blocks and the tables of their compression, SETTINGS, windows, streams. Nothing of a request's
  * head is passed on before filters have decided; if they have to think, all behind it waits, for a moment (`hold.ts`). What
- * does not make sense is not for us to judge: from there on both directions pass unread, and no filter is asked again.
+ * does not make sense is not for us to judge: from there on both directions pass unread (`passthrough.ts`), and no filter is
+ * asked again.
  *
  * The first stream that is a program's, or that filters need more time for, divides the connection (`divide`). Frames still pass
  * between the two: DATA as it lies in memory, windows, resets, PING, SETTINGS and their acknowledgements, priorities and
@@ -22,6 +23,7 @@
  *
  * Whatever the client gets that way is valid only after the application's SETTINGS; if a program is faster, it gets some
  * of ours before. An application that does not speak HTTP/2 answers for itself (`greeting.ts`).
+ * How either connection ends the other, and what still passes then, is in `shutdown.ts`.
  *
  * Limits: streams at a time; resets of streams that are not the application's (what it has, it sees and limits
  * itself); heads and CONTINUATION (`blocks.ts`); what exchanges keep, above which the client may send no more; and what
@@ -35,34 +37,21 @@ import {held} from '../../pass.ts';
 import type {RelayContext} from '../context.ts';
 import {LastingChanges} from '../lasting-changes.ts';
 import {ApplicationEnd} from './application-end.ts';
-import {Http2Error} from './blocks.ts';
 import {ClientEnd} from './client-end.ts';
 import {Exchanges} from './exchanges.ts';
-import {greetingOf} from './greeting.ts';
-import {CLOSE_MS, LITTLE_BYTES, READ_BYTES, UNREAD_BYTES, WRITE_BYTES} from './limits.ts';
+import {LITTLE_BYTES, READ_BYTES, UNREAD_BYTES, WRITE_BYTES} from './limits.ts';
 import {Link} from './link.ts';
 import type {Output} from './output.ts';
 import type {Parts} from './parts.ts';
+import {Passthrough} from './passthrough.ts';
 import {Programs} from './programs.ts';
-import {
-  CANCEL,
-  INTERNAL_ERROR,
-  LARGEST_FRAME_BYTES,
-  MAX_31,
-  NO_ERROR,
-  PREFACE,
-  PROTOCOL_ERROR,
-} from './protocol.ts';
+import {LARGEST_FRAME_BYTES, PREFACE} from './protocol.ts';
 import {Routing} from './routing.ts';
 import {OWN_SETTINGS, TABLE_BYTES} from './settings.ts';
+import {Shutdown} from './shutdown.ts';
 import {Streams} from './streams.ts';
 import {Succession} from './succession.ts';
 import {Way} from './way.ts';
-
-/** How long what waits for the end of a connection may wait without becoming less. */
-const STALLED_MS = 60_000;
-
-const NOTHING = Buffer.alloc(0);
 
 export class Http2Relay implements Parts {
   readonly context: RelayContext;
@@ -77,18 +66,11 @@ export class Http2Relay implements Parts {
   readonly #routing: Routing;
   readonly #clientEnd: ClientEnd;
   readonly #succession: Succession;
-  readonly #over = Promise.withResolvers<void>();
-  /** What the application has said before it is known what it speaks; undefined: it is known. */
-  #greeting: Buffer | undefined = NOTHING;
-  /** It does not speak HTTP/2, or what the ends say makes no sense to us: all passes unread. */
-  #isRaw = false;
+  readonly #passthrough: Passthrough;
+  readonly #shutdown: Shutdown;
   #isVerbatim = true;
-  #isApplicationGone = false;
-  /** The connection ends with its last stream. */
-  #isEnding = false;
   #isTurning = false;
   #heldBytes = 0;
-  #timer: NodeJS.Timeout | undefined;
 
   /** The client's connection is nobody else's. */
   constructor(context: RelayContext, client: StreamSocket) {
@@ -96,20 +78,22 @@ export class Http2Relay implements Parts {
     this.changes = new LastingChanges(context);
     const turns = {
       onTurn: () => this.#turn(),
-      onMistake: (error: unknown) => this.#fail(error),
+      onMistake: (error: unknown) => this.#shutdown.fail(error),
     };
     this.programs = new Programs(turns);
-    this.streams = new Streams(this, () => this.#endIfIdle());
+    this.streams = new Streams(this, () => this.#shutdown.endIfIdle());
     this.exchanges = new Exchanges(this);
     this.#routing = new Routing(this);
     this.#clientEnd = new ClientEnd(this, this.#routing);
     this.#succession = new Succession(this, this.#clientEnd);
+    this.#passthrough = new Passthrough(this, this.#clientEnd, this.#routing);
+    this.#shutdown = new Shutdown(this, this.#clientEnd, this.#routing, this.#passthrough);
     const events = {
       ...turns,
-      onBytes: (bytes: Buffer) => this.#onClientBytes(bytes),
-      onBroken: (code: number) => this.#breakOff(code),
-      onEnd: () => this.#clientEnded(),
-      onClosed: (error: Error | undefined) => this.#clientClosed(error !== undefined),
+      onBytes: (bytes: Buffer) => this.#passthrough.fromClient(bytes),
+      onBroken: (code: number) => this.#shutdown.breakOff(code),
+      onEnd: () => this.#shutdown.clientEnded(),
+      onClosed: (error: Error | undefined) => this.#shutdown.clientClosed(error !== undefined),
     };
     this.client = new Link(client, this.#clientEnd, events, TABLE_BYTES);
     this.client.reader.maxFrameBytes = LARGEST_FRAME_BYTES;
@@ -149,18 +133,10 @@ export class Http2Relay implements Parts {
     const end = new ApplicationEnd(this, this.#clientEnd);
     const events = {
       ...turns,
-      onBytes: (bytes: Buffer) => this.#onApplicationBytes(bytes),
-      onBroken: (code: number) => {
-        if (this.#passUnread()) return;
-        link.output.goaway(0, code, NOTHING);
-        link.output.flush();
-        socket.destroy();
-      },
-      onEnd: () => this.#applicationEnded(),
-      onClosed: (error: Error | undefined) => {
-        this.#applicationGone(error !== undefined);
-        this.#resolveIfOver();
-      },
+      onBytes: (bytes: Buffer) => this.#passthrough.fromApplication(bytes),
+      onBroken: (code: number) => this.#shutdown.breakOffApplication(code),
+      onEnd: () => this.#shutdown.applicationEnded(),
+      onClosed: (error: Error | undefined) => this.#shutdown.applicationClosed(error !== undefined),
     };
     const link = new Link(socket, end, events, TABLE_BYTES);
     link.reader.maxFrameBytes = LARGEST_FRAME_BYTES;
@@ -172,18 +148,20 @@ export class Http2Relay implements Parts {
   async run(head: Buffer): Promise<void> {
     const {socket} = this.client;
     this.toApplication?.write(PREFACE);
-    const forget = this.context.connection.lettingGo.onSaid(() => this.#letGo());
-    if (socket.isClosed) this.#clientClosed(true);
+    const forget = this.context.connection.lettingGo.onSaid(() => {
+      this.#shutdown.letGo();
+      this.#turn();
+    });
+    if (socket.isClosed) this.#shutdown.clientClosed(true);
     else {
       socket.readBytes = READ_BYTES;
       this.client.read(head.subarray(PREFACE.length));
     }
     try {
-      await this.#over.promise;
+      await this.#shutdown.over;
     } finally {
       forget();
-      this.#routing.close();
-      clearTimeout(this.#timer);
+      this.#shutdown.close();
       this.#isTurning = true; // there are no more turns
       this.#count(0);
     }
@@ -207,8 +185,15 @@ export class Http2Relay implements Parts {
     if (this.application !== undefined) this.application.output.isWhole = true;
   }
 
+  /** Something has to be said, and the application has not said what it allows. */
+  #greet(): void {
+    this.divide();
+    this.client.output.settings(OWN_SETTINGS);
+    this.#clientEnd.unacknowledged.push(undefined);
+  }
+
   get toApplication(): Output | undefined {
-    return this.#isApplicationGone ? undefined : this.application?.output;
+    return this.#shutdown.isApplicationGone ? undefined : this.application?.output;
   }
 
   after<T>(promise: Promise<T>, act: (value: T) => void): void {
@@ -216,11 +201,11 @@ export class Http2Relay implements Parts {
       try {
         act(value);
       } catch (error) {
-        this.#fail(error);
+        this.#shutdown.fail(error);
       }
       this.#turn();
     };
-    promise.then(goOn, (error) => this.#fail(error));
+    promise.then(goOn, (error) => this.#shutdown.fail(error));
   }
 
   // ---- turns ----
@@ -239,7 +224,7 @@ export class Http2Relay implements Parts {
 
   #flush(): void {
     const {toApplication, client} = this;
-    if (!this.#isVerbatim && !this.#isRaw) {
+    if (!this.#isVerbatim && !this.#passthrough.isOn) {
       toApplication?.gather();
       client.output.gather();
       this.#succession.note();
@@ -272,211 +257,5 @@ export class Http2Relay implements Parts {
     if (bytes === this.#heldBytes) return;
     held.change(bytes - this.#heldBytes);
     this.#heldBytes = bytes;
-  }
-
-  // ---- before HTTP/2, and instead of it ----
-
-  /** Something has to be said, and the application has not said what it allows. */
-  #greet(): void {
-    this.divide();
-    this.client.output.settings(OWN_SETTINGS);
-    this.#clientEnd.unacknowledged.push(undefined);
-  }
-
-  #onClientBytes(bytes: Buffer): number {
-    if (!this.#isRaw) return 0;
-    this.application?.socket.writeLent(bytes);
-    return bytes.length;
-  }
-
-  #onApplicationBytes(bytes: Buffer): number {
-    if (this.#isRaw) {
-      this.client.socket.writeLent(bytes);
-      return bytes.length;
-    }
-    const before = this.#greeting;
-    if (before === undefined) return 0;
-    const beginning = Buffer.concat([before, bytes.subarray(0, PREFACE.length)]);
-    const greeting = greetingOf(beginning);
-    this.#greeting = greeting === 'more' ? beginning : undefined;
-    if (greeting === 'http2') this.application?.reader.push(before);
-    if (greeting === 'other') this.#goRaw(before, bytes);
-    return greeting === 'http2' ? 0 : bytes.length;
-  }
-
-  #goRaw(...said: Buffer[]): void {
-    // The client was told that we speak HTTP/2.
-    if (this.#clientEnd.unacknowledged.length > 0) throw new Http2Error(PROTOCOL_ERROR);
-    this.#isRaw = true;
-    this.streams.forgetAll();
-    this.#passKept();
-    for (const bytes of said) this.client.socket.writeLent(bytes);
-  }
-
-  /** What is said makes no sense to us: if everything was passed on so far, so is all that follows. */
-  #passUnread(): boolean {
-    if (!this.#isVerbatim) return this.#isRaw;
-    this.context.counters.ambiguousConnections++;
-    this.#isRaw = true;
-    this.streams.forgetAll();
-    this.#passKept();
-    return true;
-  }
-
-  /** What was read so far, and not passed on. */
-  #passKept(): void {
-    const {client, application} = this;
-    if (application === undefined) return;
-    this.#routing.close();
-    client.output.flush();
-    application.output.flush();
-    client.socket.writeLent(this.#greeting ?? NOTHING);
-    this.#greeting = undefined;
-    for (const bytes of client.takeUnread()) application.socket.writeLent(bytes);
-    for (const bytes of application.takeUnread()) client.socket.writeLent(bytes);
-  }
-
-  // ---- the ends of connections ----
-
-  /** The client has broken the protocol, or floods us. */
-  #breakOff(code: number): void {
-    if (this.#passUnread()) return;
-    this.context.counters.brokenSessions++;
-    this.client.output.goaway(this.streams.lastId, code, NOTHING);
-    this.streams.forgetAll();
-    this.#endApplication();
-    this.#endClient(false);
-  }
-
-  /**
-   * Ends it after the streams that there are, and those that are on their way (RFC 9113, section 6.8): the client has heard of
-   * it when he answers a PING.
-   */
-  #letGo(): void {
-    const {client} = this;
-    if (this.#isRaw || this.#isEnding || client.socket.isClosed) return;
-    this.divide();
-    client.output.goaway(MAX_31, NO_ERROR, NOTHING);
-    this.#clientEnd.probe(() => this.#takeNoMore());
-    this.#turn();
-  }
-
-  #takeNoMore(): void {
-    const {streams} = this;
-    if (streams.lastOfClient === MAX_31)
-      this.client.output.goaway(streams.lastId, NO_ERROR, NOTHING);
-    streams.lastOfClient = Math.min(streams.lastOfClient, streams.lastId);
-    this.#isEnding = true;
-    this.#endIfIdle();
-  }
-
-  #endIfIdle(): void {
-    if (!this.#isEnding || this.streams.ofClient.size > 0) return;
-    this.#endClient(false);
-    this.#endApplication();
-  }
-
-  #clientEnded(): void {
-    if (this.#isVerbatim) {
-      for (const bytes of this.client.takeUnread()) this.toApplication?.write(bytes);
-    } else if (!this.#isRaw) {
-      for (const stream of [...this.streams.ofClient.values()])
-        if (stream.applicationId === 0) this.streams.forget(stream, CANCEL);
-    }
-    if (this.application === undefined || this.#isApplicationGone) this.#endClient(false);
-    else this.#endApplication();
-  }
-
-  #clientClosed(isBroken: boolean): void {
-    this.#routing.close();
-    if (this.#isVerbatim && !isBroken)
-      for (const bytes of this.client.takeUnread()) this.toApplication?.write(bytes);
-    this.streams.forgetAll();
-    this.programs.close();
-    if (isBroken) this.application?.socket.destroy(true);
-    else this.#endApplication();
-    this.#resolveIfOver();
-  }
-
-  #applicationEnded(): void {
-    this.#passGreeting();
-    if (!this.#isVerbatim && !this.#isRaw) {
-      this.#applicationGone(false);
-      return;
-    }
-    // It may still listen.
-    const {client, application} = this;
-    for (const bytes of application?.takeUnread() ?? []) client.output.write(bytes);
-    client.output.flush();
-    client.socket.end();
-  }
-
-  #passGreeting(): void {
-    const said = this.#greeting ?? NOTHING;
-    this.#greeting = undefined;
-    if (said.length > 0 && this.#clientEnd.unacknowledged.length === 0) this.#goRaw(said);
-  }
-
-  #applicationGone(isBroken: boolean): void {
-    if (this.#isApplicationGone) return;
-    this.#passGreeting();
-    this.#isApplicationGone = true;
-    if (!this.#isRaw) this.application?.socket.end();
-    if (this.client.socket.isClosed) return;
-    // Half of a frame can't be followed by anything.
-    if (!this.streams.areProgramsAsked || this.client.output.isOpen) {
-      this.streams.forgetAll();
-      this.#endClient(isBroken);
-      return;
-    }
-    // What programs answer goes on.
-    this.#clientEnd.acknowledgeAll();
-    for (const stream of [...this.streams.ofApplication.values()])
-      this.streams.resetClient(stream, INTERNAL_ERROR);
-    this.#takeNoMore();
-  }
-
-  #endApplication(): void {
-    const {application} = this;
-    if (application === undefined || application.socket.isClosed) return;
-    application.output.flush();
-    application.socket.end();
-    if (this.client.socket.isClosed) this.#destroyLater(application.socket);
-  }
-
-  #endClient(isBroken: boolean): void {
-    const {socket, output} = this.client;
-    if (socket.isClosed) return;
-    output.flush();
-    if (isBroken && socket.bufferedBytes === 0) {
-      socket.destroy(true);
-      return;
-    }
-    socket.end();
-    if (!this.#isRaw) this.#destroyLater(socket);
-  }
-
-  /** Closes a socket of which our half has ended, when its kernel has all of it; who takes nothing any more is cut off. */
-  #destroyLater(socket: StreamSocket): void {
-    clearTimeout(this.#timer);
-    const waiting = socket.bufferedBytes;
-    const close = (): void => {
-      const left = socket.bufferedBytes;
-      if (left > 0 && left < waiting) this.#destroyLater(socket);
-      else socket.destroy(left > 0);
-    };
-    this.#timer = setTimeout(close, waiting > 0 ? STALLED_MS : CLOSE_MS);
-  }
-
-  #resolveIfOver(): void {
-    if (this.client.socket.isClosed && this.application?.socket.isClosed !== false)
-      this.#over.resolve();
-  }
-
-  #fail(error: unknown): void {
-    this.#over.reject(error);
-    this.application?.socket.destroy(true);
-    this.client.socket.destroy(true);
-    this.programs.close();
   }
 }

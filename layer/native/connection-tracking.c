@@ -1,7 +1,6 @@
 /*
  * Where the kernel's connection tracking leads a connection, asked of ctnetlink (nfnetlink_conntrack.h): rules of NAT change
- * its destination behind the place where a packet socket sees it (capture.c). One request and one answer, which is there when
- * the request was sent; what is over is known for a while yet.
+ * its destination behind the place where a packet socket sees it (capture.c). What is over is known for a while yet.
  *
  * Needs CAP_NET_ADMIN. Failures come back as negative errnos; agent/native.ts turns them into errors.
  */
@@ -12,13 +11,13 @@
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
-#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "napi-arguments.h"
+#include "netlink-question.h"
 
 /* A port (big-endian) and an address, as JavaScript has it. */
 enum { ENDPOINT_BYTES = 18 };
@@ -29,12 +28,7 @@ struct message {
   uint8_t attributes[96];
 };
 
-/* Of this process' network namespace; opened once. */
-static int tracking(void) {
-  static int fd = -1;
-  if (fd < 0) fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-  return fd;
-}
+static struct questions tracking = {.protocol = NETLINK_NETFILTER, .fd = -1};
 
 /* Appends an attribute; returns where it is, for one that has others in it. */
 static struct nlattr *add(struct message *m, uint16_t type, const void *data, uint16_t length) {
@@ -49,12 +43,11 @@ static void close_nest(struct message *m, struct nlattr *nest) {
   nest->nla_len = (uint16_t)((uint8_t *)m + m->head.nlmsg_len - (uint8_t *)nest);
 }
 
-static int ask(const uint8_t *from, const uint8_t *to, uint16_t address_bytes) {
+static int ask(const uint8_t *from, const uint8_t *to, uint16_t address_bytes, const struct nlmsghdr **answer) {
   int is_v6 = address_bytes == 16;
   uint8_t protocol = IPPROTO_TCP;
   struct message m = {.head = {.nlmsg_len = NLMSG_LENGTH(sizeof m.family),
-                               .nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET,
-                               .nlmsg_flags = NLM_F_REQUEST},
+                               .nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET},
                       .family = {.nfgen_family = is_v6 ? AF_INET6 : AF_INET}};
   struct nlattr *tuple = add(&m, CTA_TUPLE_ORIG | NLA_F_NESTED, NULL, 0);
   struct nlattr *ip = add(&m, CTA_TUPLE_IP | NLA_F_NESTED, NULL, 0);
@@ -67,8 +60,7 @@ static int ask(const uint8_t *from, const uint8_t *to, uint16_t address_bytes) {
   add(&m, CTA_PROTO_DST_PORT, to, 2);
   close_nest(&m, ports);
   close_nest(&m, tuple);
-  int fd = tracking();
-  return fd < 0 || send(fd, &m, m.head.nlmsg_len, MSG_NOSIGNAL) < 0 ? -errno : 0;
+  return netlink_ask(&tracking, &m.head, answer);
 }
 
 /* The attribute of that type among these, or NULL. */
@@ -99,14 +91,9 @@ static int read_source(uint8_t *endpoint, const struct nlattr *tuple, uint16_t a
   return 1;
 }
 
-static int receive(uint8_t *destination, const uint8_t *from, uint16_t address_bytes) {
-  static uint8_t answer[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
-  ssize_t n;
-  while ((n = recv(tracking(), answer, sizeof answer, MSG_DONTWAIT)) < 0 && errno == EINTR) {}
-  if (n < 0) return -errno;
-  const struct nlmsghdr *head = (const void *)answer;
-  if (!NLMSG_OK(head, (size_t)n)) return -EIO;
-  if (head->nlmsg_type == NLMSG_ERROR) return ((const struct nlmsgerr *)NLMSG_DATA(head))->error ?: -EIO;
+static int read_answer(uint8_t *destination, const struct nlmsghdr *head, const uint8_t *from, uint16_t address_bytes) {
+  int status = netlink_status(head);
+  if (status <= 0) return status ?: -EIO;
   if (head->nlmsg_len < NLMSG_LENGTH(sizeof(struct nfgenmsg))) return -EIO;
   const uint8_t *attributes = (const uint8_t *)NLMSG_DATA(head) + sizeof(struct nfgenmsg);
   size_t length = head->nlmsg_len - NLMSG_LENGTH(sizeof(struct nfgenmsg));
@@ -128,6 +115,7 @@ napi_value destination(napi_env env, napi_callback_info info) {
   if (!from || !to || !endpoint || room < ENDPOINT_BYTES) return number(env, -EINVAL);
   if (from_length != to_length || (from_length != 6 && from_length != ENDPOINT_BYTES)) return number(env, -EINVAL);
   uint16_t address_bytes = (uint16_t)(from_length - 2);
-  int failure = ask(from, to, address_bytes);
-  return number(env, failure ? failure : receive(endpoint, from, address_bytes));
+  const struct nlmsghdr *answer;
+  int failure = ask(from, to, address_bytes, &answer);
+  return number(env, failure ? failure : read_answer(endpoint, answer, from, address_bytes));
 }

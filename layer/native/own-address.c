@@ -1,8 +1,7 @@
 /*
  * Whether an address is this network namespace's own, as its routes say (rtnetlink(7), RTM_GETROUTE): the kernel is asked
  * where a packet for it would go. That knows what a list of interfaces does not: all of 127.0.0.0/8, ranges that are routed to
- * the machine itself (AnyIP), and the addresses of interfaces that have no carrier, or not yet. One request and one answer,
- * which is there when the request was sent.
+ * the machine itself (AnyIP), and the addresses of interfaces that have no carrier, or not yet.
  *
  * Needs no capability. Failures come back as negative errnos.
  */
@@ -17,44 +16,25 @@
 #include <sys/socket.h>
 
 #include "napi-arguments.h"
+#include "netlink-question.h"
 
-/* Of this process' network namespace; opened once. */
-static int routes(void) {
-  static int fd = -1;
-  if (fd < 0) fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-  return fd;
-}
+static struct questions routes = {.protocol = NETLINK_ROUTE, .fd = -1};
 
-static uint32_t asked;
-
-static int ask(const uint8_t *address, size_t length) {
+static int leads_here(const uint8_t *address, size_t length) {
   struct {
     struct nlmsghdr head;
     struct rtmsg route;
     struct rtattr attribute;
     uint8_t address[16];
-  } m = {.head = {.nlmsg_len = (uint32_t)(NLMSG_LENGTH(sizeof m.route) + RTA_LENGTH(length)),
-                  .nlmsg_type = RTM_GETROUTE,
-                  .nlmsg_flags = NLM_F_REQUEST,
-                  .nlmsg_seq = ++asked},
+  } m = {.head = {.nlmsg_len = (uint32_t)(NLMSG_LENGTH(sizeof m.route) + RTA_LENGTH(length)), .nlmsg_type = RTM_GETROUTE},
          .route = {.rtm_family = length == 16 ? AF_INET6 : AF_INET, .rtm_dst_len = (unsigned char)(8 * length)},
          .attribute = {.rta_len = (unsigned short)RTA_LENGTH(length), .rta_type = RTA_DST}};
+  const struct nlmsghdr *head;
   memcpy(m.address, address, length);
-  int fd = routes();
-  return fd < 0 || send(fd, &m, m.head.nlmsg_len, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-static int receive(void) {
-  static uint8_t answer[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
-  const struct nlmsghdr *head = (const void *)answer;
-  do {
-    ssize_t n;
-    while ((n = recv(routes(), answer, sizeof answer, MSG_DONTWAIT)) < 0 && errno == EINTR) {}
-    if (n < 0) return -errno;
-    if (!NLMSG_OK(head, (size_t)n)) return -EIO;
-  } while (head->nlmsg_seq != asked); /* of a question that went wrong */
+  int failure = netlink_ask(&routes, &m.head, &head);
+  if (failure) return failure;
   /* It leads nowhere, or is forbidden: whichever the error says, it does not lead here. */
-  if (head->nlmsg_type == NLMSG_ERROR) return 0;
+  if (netlink_status(head) <= 0) return 0;
   if (head->nlmsg_type != RTM_NEWROUTE || head->nlmsg_len < NLMSG_LENGTH(sizeof(struct rtmsg))) return -EIO;
   unsigned char type = ((const struct rtmsg *)NLMSG_DATA(head))->rtm_type;
   return type == RTN_LOCAL || type == RTN_ANYCAST;
@@ -67,6 +47,5 @@ napi_value is_own_address(napi_env env, napi_callback_info info) {
   arguments(env, info, args, 1);
   const uint8_t *address = bytes_argument(env, args[0], &length);
   if (!address || (length != 4 && length != 16)) return number(env, -EINVAL);
-  int failure = ask(address, length);
-  return number(env, failure ? failure : receive());
+  return number(env, leads_here(address, length));
 }

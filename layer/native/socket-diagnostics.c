@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <linux/inet_diag.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
@@ -23,21 +22,18 @@
 #include <sys/socket.h>
 
 #include "napi-arguments.h"
+#include "netlink-question.h"
 
-/* Of this process' network namespace; opened once. */
-static int diagnostics(void) {
-  static int fd = -1;
-  if (fd < 0) fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-  return fd;
-}
+static struct questions diagnostics = {.protocol = NETLINK_SOCK_DIAG, .fd = -1};
 
-static int request(int type, int flags, const struct inet_diag_req_v2 *body) {
-  struct {
-    struct nlmsghdr head;
-    struct inet_diag_req_v2 body;
-  } message = {.head = {.nlmsg_len = sizeof message, .nlmsg_type = (uint16_t)type, .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags)}, .body = *body};
-  int fd = diagnostics();
-  return fd < 0 || send(fd, &message, sizeof message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+struct question {
+  struct nlmsghdr head;
+  struct inet_diag_req_v2 body;
+};
+
+static struct question question(int type, int flags, const struct inet_diag_req_v2 *body) {
+  return (struct question){.head = {.nlmsg_len = sizeof(struct question), .nlmsg_type = (uint16_t)type, .nlmsg_flags = (uint16_t)flags},
+                           .body = *body};
 }
 
 /* Writes what there is to say of a socket; returns its length, or 0 where there is no room. */
@@ -48,16 +44,19 @@ typedef size_t (*emit)(uint8_t *to, size_t room, const struct inet_diag_msg *soc
 static int64_t dump(const struct inet_diag_req_v2 *body, uint8_t *to, size_t room, emit write) {
   static uint8_t answer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
   size_t filled = 0;
-  int is_cut = 0, failure = request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, body);
+  struct question all = question(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, body);
+  int is_cut = 0, failure = netlink_send(&diagnostics, &all.head);
   if (failure) return failure;
   for (;;) {
-    ssize_t n = recv(diagnostics(), answer, sizeof answer, 0);
+    ssize_t n = recv(diagnostics.fd, answer, sizeof answer, 0);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return n < 0 ? -errno : -EIO;
     size_t left = (size_t)n;
     for (struct nlmsghdr *m = (struct nlmsghdr *)answer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+      if (m->nlmsg_seq != diagnostics.asked) continue;
       if (m->nlmsg_type == NLMSG_DONE) return is_cut ? -EMSGSIZE : (int64_t)filled;
-      if (m->nlmsg_type == NLMSG_ERROR) return ((struct nlmsgerr *)NLMSG_DATA(m))->error ?: -EIO;
+      int status = netlink_status(m);
+      if (status <= 0) return status ?: -EIO;
       const struct inet_diag_msg *found = NLMSG_DATA(m);
       if (is_cut || m->nlmsg_len < NLMSG_LENGTH(sizeof *found)) continue;
       size_t size = write(to + filled, room - filled, found, m->nlmsg_len - NLMSG_LENGTH(sizeof *found));
@@ -144,14 +143,12 @@ napi_value connection(napi_env env, napi_callback_info info) {
   if (!id || !record || length < offsetof(struct inet_diag_sockid, idiag_if)) return number(env, -EINVAL);
   memcpy(&body.id, id, offsetof(struct inet_diag_sockid, idiag_if));
   body.id.idiag_cookie[0] = body.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  int failure = request(SOCK_DIAG_BY_FAMILY, 0, &body);
+  struct question one = question(SOCK_DIAG_BY_FAMILY, 0, &body);
+  const struct nlmsghdr *head;
+  int failure = netlink_ask(&diagnostics, &one.head, &head);
   if (failure) return number(env, failure);
-  static uint8_t answer[4096] __attribute__((aligned(NLMSG_ALIGNTO)));
-  ssize_t n;
-  while ((n = recv(diagnostics(), answer, sizeof answer, 0)) < 0 && errno == EINTR) {}
-  const struct nlmsghdr *head = (const void *)answer;
-  if (n < 0 || !NLMSG_OK(head, (size_t)n)) return number(env, n < 0 ? -errno : -EIO);
-  if (head->nlmsg_type == NLMSG_ERROR) return number(env, ((const struct nlmsgerr *)NLMSG_DATA(head))->error ?: -EIO);
+  int status = netlink_status(head);
+  if (status <= 0) return number(env, status ?: -EIO);
   const struct inet_diag_msg *found = NLMSG_DATA(head);
   if (head->nlmsg_len < NLMSG_LENGTH(sizeof *found)) return number(env, -EIO);
   size_t size = emit_connection(record, room, found, head->nlmsg_len - NLMSG_LENGTH(sizeof *found));
@@ -167,14 +164,10 @@ napi_value destroy_connection(napi_env env, napi_callback_info info) {
   struct inet_diag_req_v2 body = {.sdiag_family = family_argument(env, args[0]), .sdiag_protocol = IPPROTO_TCP};
   if (!id || length < sizeof body.id) return number(env, -EINVAL);
   memcpy(&body.id, id, sizeof body.id);
-  int failure = request(SOCK_DESTROY, NLM_F_ACK, &body);
+  struct question end = question(SOCK_DESTROY, NLM_F_ACK, &body);
+  const struct nlmsghdr *answer;
+  int failure = netlink_ask(&diagnostics, &end.head, &answer);
   if (failure) return number(env, failure);
-  struct {
-    struct nlmsghdr head;
-    struct nlmsgerr body;
-  } answer;
-  ssize_t n;
-  while ((n = recv(diagnostics(), &answer, sizeof answer, 0)) < 0 && errno == EINTR) {}
-  if (n < (ssize_t)sizeof answer || answer.head.nlmsg_type != NLMSG_ERROR) return number(env, n < 0 ? -errno : -EIO);
-  return number(env, answer.body.error);
+  int status = netlink_status(answer);
+  return number(env, status > 0 ? -EIO : status);
 }

@@ -3,14 +3,6 @@
  * lower case, is taken as it is. Pure.
  */
 
-/** Splits a list as a flag or a variable has it: `DB_*;REDIS_URL`. */
-export function splitGlobs(text: string): string[] {
-  return text
-    .split(';')
-    .map((glob) => glob.trim())
-    .filter((glob) => glob !== '');
-}
-
 /** Makes the test whether one of the globs fits a whole name. */
 export function compileGlobs(globs: readonly string[]): (name: string) => boolean {
   const patterns = globs.map((glob) => {

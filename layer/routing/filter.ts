@@ -7,7 +7,7 @@
  * port follows. Names fit exactly, in any case of letters. A DNS filter has no protocol.
  */
 
-import {isIP, isIPv4} from 'node:net';
+import {isIP} from 'node:net';
 
 /** What hosts a filter is about. */
 export type FilterHost =
@@ -92,19 +92,4 @@ export function parseDnsFilter(text: string): Parsed<Omit<Filter, 'protocol'>> {
   const rest = text.trim();
   if (rest.includes('://')) return bad('names have no protocol');
   return rest === '' ? bad('it is empty') : parseHostAndPort(rest);
-}
-
-/** Writes a filter in its shortest form; parsing that gives the same filter. */
-export function formatFilter({protocol, host, port}: Filter): string {
-  const bracket = (address: string): string => (isIPv4(address) ? address : `[${address}]`);
-  const hostText =
-    host.kind === 'any'
-      ? ''
-      : host.kind === 'name'
-        ? host.name
-        : host.kind === 'address'
-          ? bracket(host.address)
-          : `${bracket(host.address)}/${host.length}`;
-  const text = hostText + (port === 0 ? '' : `:${port}`);
-  return protocol === 'any' ? text || 'any://' : `${protocol}://${text}`;
 }

@@ -18,8 +18,6 @@ export const ACK = 0x10;
 
 /** Bytes of a header without options. */
 export const TCP_LENGTH = 20;
-/** Where the checksum is in the header. */
-export const TCP_CHECKSUM_AT = 16;
 
 const OPTION_END = 0;
 const OPTION_NOP = 1;

@@ -8,8 +8,6 @@ import type {Octets} from './octets.ts';
 
 /** Bytes of the header. */
 export const UDP_LENGTH = 8;
-/** Where the checksum is in the header. */
-export const UDP_CHECKSUM_AT = 6;
 
 /** Host-order fields. */
 export interface UdpHeader {

@@ -20,8 +20,6 @@ export const GSO_TCPV4 = 1;
 export const GSO_TCPV6 = 4;
 /** USO: a run of equal UDP datagrams behind one header. */
 export const GSO_UDP_L4 = 5;
-/** Or-ed to the type: the segments had ECN's CWR. */
-export const GSO_ECN = 0x80;
 
 /** The fields that matter to us, host-order numbers. `hdr_len` is derived from the two others. */
 export interface VirtioHeader {

@@ -1,5 +1,5 @@
 import test from 'ava';
-import {compileGlobs, splitGlobs} from '../../../layer/env/glob.ts';
+import {compileGlobs} from '../../../layer/env/glob.ts';
 
 const fits = test.macro({
   exec(t, glob: string, names: {yes: readonly string[]; no: readonly string[]}) {
@@ -16,11 +16,6 @@ test(fits, '*', {yes: ['', 'A', 'ünïcode'], no: []});
 test(fits, 'A?', {yes: ['AB', 'A😀'], no: ['A', 'ABC']});
 test(fits, '*_URL*', {yes: ['_URL', 'DB_URL', 'DB_URL_2'], no: ['URL']});
 test(fits, 'a.b(c)|[d]', {yes: ['a.b(c)|[d]'], no: ['aXb(c)|[d]', 'd']});
-
-test('a list is split at semicolons', (t) => {
-  t.deepEqual(splitGlobs('DB_*; REDIS_URL;;'), ['DB_*', 'REDIS_URL']);
-  t.deepEqual(splitGlobs(''), []);
-});
 
 test('many stars take no long time', (t) => {
   t.false(compileGlobs([`${'*'.repeat(200)}b`])('a'.repeat(10_000)));

@@ -78,22 +78,26 @@ function attempt(options: SandboxOptions, step: string, act: () => void): void {
   }
 }
 
-/** Kernel settings of the new network namespace; the reasons are design/netstack.md's §2. */
+/** Kernel settings of the new network namespace (Linux Documentation/networking/ip-sysctl.rst). */
 function configureKernel(launcher: Launcher, options: SandboxOptions): void {
   const group = process.getegid?.() ?? 0;
   const settings: [string, string | number][] = [
+    // A pod's program may listen below 1024, and ping without a capability; a new namespace allows neither.
     ['net.ipv4.ip_unprivileged_port_start', 0],
     ['net.ipv4.ping_group_range', `${group} ${group}`],
     // A host's bbr paces on a link that has no queue.
     ['net.ipv4.tcp_congestion_control', 'reno'],
     ['net.ipv4.tcp_congestion_control', 'cubic'],
+    // Large from the beginning: the first megabytes need not wait for the kernel to enlarge them.
     ['net.ipv4.tcp_rmem', '4096 1048576 33554432'],
     ['net.ipv4.tcp_wmem', '4096 1048576 33554432'],
     ['net.core.somaxconn', 4096],
     ...(options.ipv6 ? [] : ([['net.ipv6.conf.all.disable_ipv6', 1]] as [string, number][])),
+    // What comes by the device may be from and for the pod's loopback.
     ['net.ipv4.conf.all.rp_filter', 0],
     [`net.ipv4.conf.${deviceName}.rp_filter`, 0],
     [`net.ipv4.conf.${deviceName}.route_localnet`, 1],
+    // Addresses are ours to give, and there at once: without detection of others that have them, which takes a second or two.
     [`net.ipv6.conf.${deviceName}.accept_dad`, 0],
     [`net.ipv6.conf.${deviceName}.accept_ra`, 0],
     [`net.ipv6.conf.${deviceName}.router_solicitations`, 0],

@@ -1,7 +1,7 @@
 /**
  * Drives the TUN device, the netstack and its timers on one thread.
  *
- * Theory of operation. Packets come in batches (`native/addon.c`): each is processed, then one dispatch
+ * Theory of operation. Packets come in batches (`native/device.c`): each is processed, then one dispatch
  * sends what all of them have caused: one acknowledgement a flow and batch. It is a turn later, after the tunnel has
  * sent what they brought, for which somebody waits. What the tunnel brings
  * calls `kick`, which dispatches once after all that the loop has to read now, so that many pieces cause one

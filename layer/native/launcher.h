@@ -103,6 +103,9 @@ int leave(const char *path);
 void leave_made(void);
 void remove_leavings(void);
 
+/* `launcher enter …`: the arguments from PID on. Returns the exit status where it fails. */
+int enter(int argc, char **argv);
+
 /* The program `launcher records`. */
 int relay_records(int argc, char **argv);
 

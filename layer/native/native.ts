@@ -174,7 +174,7 @@ export interface TunTapOptions {
   onBatch: (count: number) => void;
 }
 
-/** What is read, in the order of `enum source` in addon.c. */
+/** What is read, in the order of `enum source` in device.c. */
 const sources = {device: 0, transparentUdp: 1, listener: 2} as const;
 
 function startReading(options: TunTapOptions, source: keyof typeof sources): Reading {

@@ -12,14 +12,15 @@
  * program may then have a UDP stream to several.
  */
 
-import type {
-  Echo,
-  Endpoint,
-  Errno,
-  IpAddress,
-  StackHandler,
-  TcpFlow,
-  UdpFlow,
+import {
+  type Echo,
+  type Endpoint,
+  ERRNOS,
+  type Errno,
+  type IpAddress,
+  type StackHandler,
+  type TcpFlow,
+  type UdpFlow,
 } from '../netstack/types.ts';
 import {
   emitEchoHead,
@@ -51,18 +52,7 @@ export interface OutgoingOptions {
   echoReply: (reply: Echo) => void;
 }
 
-const connectErrnos: ReadonlySet<string> = new Set<Errno>([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ENETUNREACH',
-  'EHOSTUNREACH',
-  'EACCES',
-  'EPERM',
-  'ENOPROTOOPT',
-  'EPROTO',
-  'EMSGSIZE',
-  'ETIMEDOUT',
-]);
+const connectErrnos: ReadonlySet<string> = new Set(ERRNOS);
 
 /** The nearest errno that can be shown to the program, of the one that the agent met. */
 export function presentableErrno(name: string): Errno {

@@ -19,17 +19,19 @@ export interface Endpoint {
  * The errnos that a failed connect or send may come back with, spelled as in Linux. Anything else
  * that a pod's kernel answers is mapped to the nearest of these by the caller.
  */
-export type Errno =
-  | 'ECONNREFUSED'
-  | 'ECONNRESET'
-  | 'ENETUNREACH'
-  | 'EHOSTUNREACH'
-  | 'EACCES'
-  | 'EPERM'
-  | 'ENOPROTOOPT'
-  | 'EPROTO'
-  | 'EMSGSIZE'
-  | 'ETIMEDOUT';
+export const ERRNOS = [
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENETUNREACH',
+  'EHOSTUNREACH',
+  'EACCES',
+  'EPERM',
+  'ENOPROTOOPT',
+  'EPROTO',
+  'EMSGSIZE',
+  'ETIMEDOUT',
+] as const;
+export type Errno = (typeof ERRNOS)[number];
 
 /**
  * One packet for the TUN device: `head[0, headLength)` holds the virtio_net_hdr (10 bytes), the IP

@@ -7,15 +7,16 @@
 import assert from 'node:assert/strict';
 import {DEFAULT_LIMITS} from '../../netstack/limits.ts';
 import {Stack} from '../../netstack/stack.ts';
-import type {
-  Errno,
-  OutPacket,
-  TcpConnection,
-  TcpFlow,
-  TcpHandler,
-  UdpFlow,
+import {
+  ERRNOS,
+  type Errno,
+  type OutPacket,
+  type TcpConnection,
+  type TcpFlow,
+  type TcpHandler,
+  type UdpFlow,
 } from '../../netstack/types.ts';
-import {ERRNOS, PROGRAM4, PROGRAM6, SERVER4, SERVER6, seeded, stream} from '../helpers/netstack.ts';
+import {PROGRAM4, PROGRAM6, SERVER4, SERVER6, seeded, stream} from '../helpers/netstack.ts';
 import {checksum, concat, frame, icmp, ipHeader, parse, pseudo, udp} from '../helpers/packet.ts';
 import {Dice, type FuzzTarget, flip} from './fuzzer.ts';
 

@@ -9,7 +9,7 @@
  * stream itself: byte n of a direction is `byteAt(n)`, so that content is checked with position.
  */
 import {Stack, type StackOptions} from '../../netstack/stack.ts';
-import type {Echo, Errno, StackHandler, TcpFlow, UdpFlow} from '../../netstack/types.ts';
+import type {Echo, StackHandler, TcpFlow, UdpFlow} from '../../netstack/types.ts';
 import {checksum, concat, frame, ip, type ParsedPacket, parse, pseudo} from './packet.ts';
 
 export const PROGRAM4 = ip('10.1.2.3');
@@ -338,17 +338,3 @@ function describeOptions(bytes: Uint8Array): string {
   }
   return parts.join(',');
 }
-
-/** All errnos of the contract. */
-export const ERRNOS: readonly Errno[] = [
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ENETUNREACH',
-  'EHOSTUNREACH',
-  'EACCES',
-  'EPERM',
-  'ENOPROTOOPT',
-  'EPROTO',
-  'EMSGSIZE',
-  'ETIMEDOUT',
-];

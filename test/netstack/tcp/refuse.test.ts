@@ -1,6 +1,6 @@
 import test from 'ava';
-import type {Errno} from '../../../netstack/types.ts';
-import {ERRNOS, Rig} from '../../helpers/netstack.ts';
+import {ERRNOS, type Errno} from '../../../netstack/types.ts';
+import {Rig} from '../../helpers/netstack.ts';
 import {checksum} from '../../helpers/packet.ts';
 
 const SYN = '< S 1000:1000(0) win 65535 <mss 1460,nop,wscale 7>';

@@ -1,7 +1,6 @@
 import test from 'ava';
-import type {Endpoint, Errno, UdpFlow} from '../../../netstack/types.ts';
+import {type Endpoint, ERRNOS, type Errno, type UdpFlow} from '../../../netstack/types.ts';
 import {
-  ERRNOS,
   PROGRAM4,
   PROGRAM6,
   Rig,

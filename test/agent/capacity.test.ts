@@ -12,10 +12,11 @@ import {INITIAL_WINDOW_BYTES} from '../../tunnel/limits.ts';
 import {emitEndpoint, type TunnelEndpoint} from '../../tunnel/messages.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import {callPing} from '../../tunnel/target.ts';
-import {dial, listen, startAgent, until, WaitingEar} from '../helpers/agent.ts';
+import {dial, listen, startAgent, WaitingEar} from '../helpers/agent.ts';
 import {join, ready, startListeningAgent} from '../helpers/listening-agent.ts';
 import {freePort} from '../helpers/ports.ts';
 import {Ear, feed, pattern} from '../helpers/tunnel.ts';
+import {until} from '../helpers/until.ts';
 
 const MEBIBYTE = 1_048_576;
 

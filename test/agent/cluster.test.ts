@@ -14,7 +14,6 @@ import {
   subscribeListening,
 } from '../../tunnel/target.ts';
 import {connectTunnel} from '../../tunnel/websocket.ts';
-import {until} from '../helpers/agent.ts';
 import {
   AGENT_MAIN,
   join,
@@ -23,6 +22,7 @@ import {
   TOKEN_HASH,
 } from '../helpers/listening-agent.ts';
 import {seeded, TOKEN} from '../helpers/tunnel.ts';
+import {until} from '../helpers/until.ts';
 
 const ID = '4f1c'.repeat(16);
 

@@ -10,9 +10,10 @@ import {emitEndpoint, emitFamily} from '../../tunnel/messages.ts';
 import {emitResume} from '../../tunnel/resume-frames.ts';
 import {callPing} from '../../tunnel/target.ts';
 import type {StreamKind} from '../../tunnel/types.ts';
-import {listen, until} from '../helpers/agent.ts';
+import {listen} from '../helpers/agent.ts';
 import {join, type ListeningAgent, ready, startListeningAgent} from '../helpers/listening-agent.ts';
 import {NONE, pattern, TOKEN} from '../helpers/tunnel.ts';
+import {until} from '../helpers/until.ts';
 
 const terms = {capabilities: CAPABILITY.resume, limits: DEFAULT_LIMITS, ticket: NONE};
 const hello = (fields = {}): Uint8Array =>

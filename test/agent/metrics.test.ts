@@ -7,7 +7,7 @@ import {Metrics} from '../../agent/metrics.ts';
 import {parseOptions} from '../../agent/options.ts';
 import {newCounters} from '../../tunnel/mux-types.ts';
 import {callPing, type ListeningPorts, subscribeListening} from '../../tunnel/target.ts';
-import {dial, listen, until} from '../helpers/agent.ts';
+import {dial, listen} from '../helpers/agent.ts';
 import {
   join,
   type ListeningAgent,
@@ -16,6 +16,7 @@ import {
   TOKEN_HASH,
 } from '../helpers/listening-agent.ts';
 import {freePort} from '../helpers/ports.ts';
+import {until} from '../helpers/until.ts';
 
 const facts = {
   version: '1.2.3',

@@ -148,11 +148,6 @@ export function dial(
   return {stream: ear.stream, ear};
 }
 
-/** Resolves when the condition is true; looks again after each turn of the event loop. */
-export async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
 function portOf(server: Server): number {
   return (server.address() as AddressInfo).port;
 }

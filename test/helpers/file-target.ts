@@ -15,7 +15,8 @@ import {join} from 'node:path';
 import type {ExecutionContext} from 'ava';
 import {type FileClient, podFiles} from '../../layer/files/file-client.ts';
 import {launcherPath} from '../../layer/native/native.ts';
-import {startAgent, until} from './agent.ts';
+import {startAgent} from './agent.ts';
+import {until} from './until.ts';
 
 export interface Target {
   /** The target's root, as this machine sees it. */

@@ -9,9 +9,9 @@ import type {ExecutionContext} from 'ava';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {MuxHandler} from '../../tunnel/mux-types.ts';
 import {connectTunnel} from '../../tunnel/websocket.ts';
-import {until} from './agent.ts';
 import {freePort} from './ports.ts';
 import {seeded, TOKEN} from './tunnel.ts';
+import {until} from './until.ts';
 
 /** What to run. */
 export const AGENT_MAIN = new URL('../../agent/main.ts', import.meta.url).pathname;

@@ -1,7 +1,7 @@
 import test from 'ava';
 import {callPing} from '../../tunnel/target.ts';
-import {until} from '../helpers/agent.ts';
 import {startLink} from '../helpers/agent-link.ts';
+import {until} from '../helpers/until.ts';
 
 test('a lost connection that comes back at once is not worth a word', async (t) => {
   const {link, told, cut} = await startLink(t);

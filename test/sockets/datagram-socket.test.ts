@@ -3,7 +3,7 @@ import {once} from 'node:events';
 import test, {type ExecutionContext} from 'ava';
 import {packEndpoint} from '../../sockets/address.ts';
 import {type DatagramHandler, DatagramSocket} from '../../sockets/datagram-socket.ts';
-import {until} from '../helpers/agent.ts';
+import {until} from '../helpers/until.ts';
 
 const LOOPBACK = new Uint8Array([127, 0, 0, 1]);
 

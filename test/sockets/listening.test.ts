@@ -3,7 +3,7 @@ import {once} from 'node:events';
 import {connect, type Socket} from 'node:net';
 import test, {type ExecutionContext} from 'ava';
 import {type Accepted, type ListeningEvents, listen} from '../../sockets/listening.ts';
-import {until} from '../helpers/agent.ts';
+import {until} from '../helpers/until.ts';
 
 /** More than are accepted in a turn, and than JavaScript is told of in one call. */
 const MANY = 300;

@@ -2,8 +2,9 @@ import {spawnSync} from 'node:child_process';
 import type {Socket} from 'node:net';
 import test from 'ava';
 import {adoptSocket} from '../../sockets/native-socket.ts';
-import {socketPair, until} from '../helpers/agent.ts';
+import {socketPair} from '../helpers/agent.ts';
 import {pattern} from '../helpers/tunnel.ts';
+import {until} from '../helpers/until.ts';
 
 /** More sockets than are told of in one call (MAX_NOTES). */
 const SOCKETS = 150;

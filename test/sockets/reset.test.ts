@@ -3,7 +3,7 @@ import {readlinkSync} from 'node:fs';
 import {connect, createServer, type Socket} from 'node:net';
 import test, {type ExecutionContext} from 'ava';
 import {resetSocket} from '../../sockets/reset.ts';
-import {until} from '../helpers/agent.ts';
+import {until} from '../helpers/until.ts';
 
 /** What of Node's is not in its types. */
 interface WithHandle {

@@ -6,8 +6,9 @@ import {DuplexSocket} from '../../sockets/duplex-socket.ts';
 import {adoptSocket, connectNative, type NativeSocket} from '../../sockets/native-socket.ts';
 import {socketOf} from '../../sockets/of-stream.ts';
 import type {SocketHandler, StreamSocket} from '../../sockets/types.ts';
-import {socketPair, until} from '../helpers/agent.ts';
+import {socketPair} from '../helpers/agent.ts';
 import {pattern} from '../helpers/tunnel.ts';
+import {until} from '../helpers/until.ts';
 
 const LOOPBACK = new Uint8Array([127, 0, 0, 1]);
 const MEBIBYTE = 1024 ** 2;

@@ -1,5 +1,4 @@
-import {type ChildProcess, spawn} from 'node:child_process';
-import {createHash, randomInt} from 'node:crypto';
+import {randomInt} from 'node:crypto';
 import {once} from 'node:events';
 import {type AddressInfo, connect, createServer, type Server, type Socket} from 'node:net';
 import test, {type ExecutionContext} from 'ava';
@@ -7,12 +6,11 @@ import type {Mux} from '../../tunnel/mux.ts';
 import type {MuxHandler} from '../../tunnel/mux-types.ts';
 import {callPing, type ListeningPorts, subscribeListening} from '../../tunnel/target.ts';
 import {type ConnectOptions, connectTunnel} from '../../tunnel/websocket.ts';
-import {dial, listen, until} from '../helpers/agent.ts';
+import {dial, listen} from '../helpers/agent.ts';
+import {ready, startListeningAgent} from '../helpers/listening-agent.ts';
 import {allProcesses, signal} from '../helpers/processes.ts';
 import {feed, pattern, seeded, TOKEN} from '../helpers/tunnel.ts';
-
-const MAIN = new URL('../../agent/main.ts', import.meta.url).pathname;
-const HASH = createHash('sha256').update(TOKEN).digest('hex');
+import {until} from '../helpers/until.ts';
 
 function portOf(server: Server): number {
   return (server.address() as AddressInfo).port;
@@ -88,29 +86,6 @@ class Way {
   }
 }
 
-interface Agent {
-  readonly child: ChildProcess;
-  readonly port: number;
-  stderr(): string;
-}
-
-async function startAgent(t: ExecutionContext, args: string[] = []): Promise<Agent> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const port = portOf(server);
-  server.close();
-  const flags = ['--listen', `${port}`, '--token-sha256', HASH, '--targetless', ...args];
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...flags], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: {PATH: process.env['PATH'], MIRRORD_AGENT_LOG: 'info'},
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  let stderr = '';
-  child.stderr?.on('data', (text) => (stderr += text));
-  await until(() => stderr.includes('agent ready') || child.exitCode !== null);
-  return {child, port, stderr: () => stderr};
-}
-
 /** A tunnel over the way, with what its handler heard. */
 async function join(
   t: ExecutionContext,
@@ -139,7 +114,7 @@ async function join(
 test('the connection is cut a hundred times at random bytes: all bytes arrive, both ways, and a subscription holds', async (t) => {
   t.timeout(240_000);
   const cuts = 100;
-  const agent = await startAgent(t);
+  const agent = await ready(await startListeningAgent(t));
   const way = new Way(t, () => agent.port);
   let resumed = 0;
   const {mux} = await join(t, way, {
@@ -189,7 +164,7 @@ test('the connection is cut a hundred times at random bytes: all bytes arrive, b
 });
 
 test('a connection that grows old is replaced while bytes flow', async (t) => {
-  const agent = await startAgent(t);
+  const agent = await ready(await startListeningAgent(t));
   const way = new Way(t, () => agent.port);
   const {mux} = await join(t, way, {options: {rollAfterMs: 50}});
   const echo = await listen(t, (socket) => socket.pipe(socket));
@@ -204,7 +179,9 @@ test('a connection that grows old is replaced while bytes flow', async (t) => {
 });
 
 test('the way stays closed: flows get ECONNRESET when the window is over, and the agent frees all', async (t) => {
-  const agent = await startAgent(t, ['--resume-window', '1', '--idle-ttl', '1']);
+  const agent = await ready(
+    await startListeningAgent(t, {args: ['--resume-window', '1', '--idle-ttl', '1']}),
+  );
   const way = new Way(t, () => agent.port);
   const ended = Promise.withResolvers<void>();
   const there = await listen(t, (socket) => socket.on('close', () => ended.resolve()));
@@ -221,7 +198,7 @@ test('the way stays closed: flows get ECONNRESET when the window is over, and th
 });
 
 test('an agent that waits for a client counts it as present', async (t) => {
-  const agent = await startAgent(t, ['--idle-ttl', '0']);
+  const agent = await ready(await startListeningAgent(t, {args: ['--idle-ttl', '0']}));
   const way = new Way(t, () => agent.port);
   const {mux} = await join(t, way);
   way.isOpen = false;
@@ -236,7 +213,7 @@ test('an agent that waits for a client counts it as present', async (t) => {
 });
 
 test('another agent in the place of the first does not know the session', async (t) => {
-  const first = await startAgent(t);
+  const first = await ready(await startListeningAgent(t));
   let {port} = first;
   const way = new Way(t, () => port);
   const {mux, closed} = await join(t, way);
@@ -247,13 +224,13 @@ test('another agent in the place of the first does not know the session', async 
     'SIGKILL',
   );
   await until(() => mux.isSuspended);
-  port = (await startAgent(t)).port;
+  port = (await ready(await startListeningAgent(t))).port;
   way.isOpen = true;
   t.is(await closed, 'RESUME_UNKNOWN');
 });
 
 test('an agent that takes leave is believed at once', async (t) => {
-  const agent = await startAgent(t);
+  const agent = await ready(await startListeningAgent(t));
   const way = new Way(t, () => agent.port);
   const {closed} = await join(t, way);
   agent.child.kill('SIGTERM');

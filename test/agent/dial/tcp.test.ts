@@ -3,8 +3,9 @@ import {once} from 'node:events';
 import type {Socket} from 'node:net';
 import test from 'ava';
 import {parseEndpoint} from '../../../tunnel/messages.ts';
-import {dial, LOOPBACK4, listen, startAgent, until} from '../../helpers/agent.ts';
+import {dial, LOOPBACK4, listen, startAgent} from '../../helpers/agent.ts';
 import {feed, pattern} from '../../helpers/tunnel.ts';
+import {until} from '../../helpers/until.ts';
 
 test('bytes come back from an echo server, over IPv4 and IPv6', async (t) => {
   const {layer} = await startAgent(t);

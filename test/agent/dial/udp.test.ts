@@ -9,7 +9,8 @@ import {
 } from '../../../tunnel/messages.ts';
 import type {Mux} from '../../../tunnel/mux.ts';
 import type {MuxStream} from '../../../tunnel/types.ts';
-import {LOOPBACK4, LOOPBACK6, startAgent, until, WaitingEar} from '../../helpers/agent.ts';
+import {LOOPBACK4, LOOPBACK6, startAgent, WaitingEar} from '../../helpers/agent.ts';
+import {until} from '../../helpers/until.ts';
 
 /** A udp stream as a program's socket. */
 function open(

@@ -7,8 +7,9 @@ import test, {type ExecutionContext} from 'ava';
 import {emitUnix, type UnixSocket} from '../../../tunnel/messages.ts';
 import type {Mux} from '../../../tunnel/mux.ts';
 import type {MuxStream} from '../../../tunnel/types.ts';
-import {startAgent, until, WaitingEar} from '../../helpers/agent.ts';
+import {startAgent, WaitingEar} from '../../helpers/agent.ts';
 import {feed, pattern} from '../../helpers/tunnel.ts';
+import {until} from '../../helpers/until.ts';
 
 function dial(
   layer: Mux,

@@ -6,8 +6,9 @@ import {held, pass} from '../../../agent/intercept/pass.ts';
 import {DuplexSocket} from '../../../sockets/duplex-socket.ts';
 import {socketOf} from '../../../sockets/of-stream.ts';
 import type {StreamSocket} from '../../../sockets/types.ts';
-import {socketPair, until} from '../../helpers/agent.ts';
+import {socketPair} from '../../helpers/agent.ts';
 import {pattern} from '../../helpers/tunnel.ts';
+import {until} from '../../helpers/until.ts';
 
 const MEBIBYTE = 1024 ** 2;
 

@@ -6,10 +6,10 @@
 import {spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {type AddressInfo, connect, createServer, type Socket} from 'node:net';
-import {setTimeout as delay} from 'node:timers/promises';
 import {Interceptor} from '../../../agent/intercept/interceptor.ts';
 import {makeLog} from '../../../agent/log.ts';
 import type {InterceptParams} from '../../../tunnel/intercept.ts';
+import {until} from '../../helpers/until.ts';
 
 /** Echoes. */
 async function listen(host: string): Promise<number> {
@@ -55,10 +55,6 @@ async function isAlive(socket: Socket): Promise<boolean> {
     once(socket, 'data').then(() => true),
     once(socket, 'close').then(() => false),
   ]);
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await delay(5);
 }
 
 const log = makeLog('error', (line) => process.stderr.write(line));

@@ -18,7 +18,8 @@ import {
   subscribeLifecycle,
   subscribeListening,
 } from '../../../tunnel/target.ts';
-import {startAgent, until} from '../../helpers/agent.ts';
+import {startAgent} from '../../helpers/agent.ts';
+import {until} from '../../helpers/until.ts';
 
 function sleeper(t: ExecutionContext, env: Record<string, string> = {}): ChildProcess {
   const child = spawn('sleep', ['1000'], {env: {PATH: process.env['PATH'] ?? '', ...env}});

@@ -11,7 +11,7 @@ import {
   watchUnixSockets,
 } from '../../../agent/target/unix-sockets.ts';
 import type {UnixSockets} from '../../../tunnel/target.ts';
-import {until} from '../../helpers/agent.ts';
+import {until} from '../../helpers/until.ts';
 
 /** A directory that serves as the root of a target. */
 function root(t: ExecutionContext): string {

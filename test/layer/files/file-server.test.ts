@@ -14,9 +14,9 @@ import fc from 'fast-check';
 import {type FileClient, FileError} from '../../../layer/files/file-client.ts';
 import {OPCODE, SETATTR} from '../../../layer/files/fuse/protocol.ts';
 import type {FileOperation, FileRequest} from '../../../tunnel/files.ts';
-import {until} from '../../helpers/agent.ts';
 import {openTarget} from '../../helpers/file-target.ts';
 import {fields, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
+import {until} from '../../helpers/until.ts';
 
 test('whatever is asked, each request has one answer, and none is a bug', async (t) => {
   const {server, errnos: replies, send} = fuseKernel((await openTarget(t)).files);

@@ -3,9 +3,9 @@ import os from 'node:os';
 import {join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
 import {FileError, podFiles} from '../../../layer/files/file-client.ts';
-import {until} from '../../helpers/agent.ts';
 import {startLink} from '../../helpers/agent-link.ts';
 import {attributes, first, open, read, stat} from '../../helpers/file-requests.ts';
+import {until} from '../../helpers/until.ts';
 
 const {EIO} = os.constants.errno;
 

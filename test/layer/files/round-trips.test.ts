@@ -3,9 +3,9 @@ import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
 import {OPCODE, OPEN_FLAG} from '../../../layer/files/fuse/protocol.ts';
-import {until} from '../../helpers/agent.ts';
 import {openTarget} from '../../helpers/file-target.ts';
 import {type FuseKernel, fields, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
+import {until} from '../../helpers/until.ts';
 
 const {EFBIG, EEXIST, ESTALE, ENOENT} = os.constants.errno;
 const {O_RDONLY, O_WRONLY, O_RDWR} = {O_RDONLY: 0, O_WRONLY: 1, O_RDWR: 2};

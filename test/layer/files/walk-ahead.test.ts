@@ -2,7 +2,7 @@ import test, {type ExecutionContext} from 'ava';
 import {S_IFDIR, S_IFREG} from '../../../layer/files/attributes.ts';
 import {WalkAhead} from '../../../layer/files/walk-ahead.ts';
 import {ATTRIBUTE_BYTES, type FileEntry, type OpenedDirectory} from '../../../tunnel/files.ts';
-import {until} from '../../helpers/agent.ts';
+import {until} from '../../helpers/until.ts';
 
 function entry(name: string, ino: number, kind = S_IFDIR): FileEntry {
   const attributes = Buffer.alloc(ATTRIBUTE_BYTES);

@@ -9,11 +9,11 @@ import {createServer as createHttpServer} from 'node:http';
 import {connect as connectHttp2, createServer as createHttp2Server} from 'node:http2';
 import {connect, createServer, type Socket} from 'node:net';
 import {createInterface} from 'node:readline';
-import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {subscribeIncoming} from '../../../../tunnel/intercept.ts';
 import {join, ready, startListeningAgent} from '../../../helpers/listening-agent.ts';
 import {freePort} from '../../../helpers/ports.ts';
+import {until} from '../../../helpers/until.ts';
 import {AgentProcess} from '../peers/agent-process.ts';
 import {ask, serveEcho} from '../peers/servers.ts';
 import {bytesOf, type Order, type Outcome, obey, sha256} from './outside.ts';
@@ -26,10 +26,6 @@ const POD = {4: '10.9.0.2', 6: 'fd09::2'} as const;
 
 const sh = (script: string): string => execFileSync('sh', ['-ec', script], {encoding: 'utf8'});
 const tables = (): number => sh('nft list tables').split('mirrord-').length - 1;
-
-async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await delay(5);
-}
 
 // ---- the pod and the client's machine ----
 

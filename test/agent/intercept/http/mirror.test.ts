@@ -2,6 +2,7 @@ import {Agent, createServer, request} from 'node:http';
 import {connect, createServer as createHttp2Server, type ServerHttp2Stream} from 'node:http2';
 import {createServer as createTcpServer} from 'node:net';
 import test from 'ava';
+import {until} from '../../../helpers/until.ts';
 import {listen, relay, subscription, wantsHeader} from './world.ts';
 
 /** A server that answers with its name, and keeps what it was asked. */
@@ -36,10 +37,6 @@ function post(agent: Agent, port: number, path: string, body: string | Buffer): 
 }
 
 /** Waits until something is so. */
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
 test('the application answers, and everyone who mirrors hears the requests that fit', async (t) => {
   const application = named('application');
   const mine = named('mine');

@@ -13,11 +13,8 @@ import {
 } from '../../../../agent/intercept/http/types.ts';
 import {RequestWatch} from '../../../../agent/intercept/http/watch/request-watch.ts';
 import {waitingCopies} from '../../../../agent/intercept/waiting-copies.ts';
+import {until} from '../../../helpers/until.ts';
 import {listen, subscription, wants, wantsHeader} from './world.ts';
-
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
 
 test.after('nothing of what waited is counted any more', async (t) => {
   await until(() => waitingCopies.bytes === 0);

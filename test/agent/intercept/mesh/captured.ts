@@ -3,64 +3,48 @@
  * processes, one of which mirrors by copies of packets; beside it, a client's network. Writes what everybody saw as JSON.
  */
 
-import {type ChildProcess, execFile, execFileSync, spawn} from 'node:child_process';
+import {spawn} from 'node:child_process';
 import {once} from 'node:events';
-import {readFileSync} from 'node:fs';
 import {createServer} from 'node:http';
 import type {AddressInfo} from 'node:net';
-import {createInterface} from 'node:readline';
 import {setTimeout as delay} from 'node:timers/promises';
-import {fileURLToPath} from 'node:url';
-import {promisify} from 'node:util';
 import {formatAddress} from '../../../../sockets/address.ts';
+import {until} from '../../../helpers/until.ts';
 import {AgentProcess} from '../peers/agent-process.ts';
 import {meshes, overIpv6, SKIPPED} from './meshes.ts';
 import {type Answer, describe} from './program.ts';
+import {
+  ask,
+  asProxy,
+  makeClientNetwork,
+  PORT,
+  patient,
+  serveApplication,
+  sh,
+  startProxy,
+} from './world.ts';
 
 const [, , meshName = '', tables = '', family = '', scenario = ''] = process.argv;
 const mesh = meshes[meshName];
 if (mesh === undefined) throw new Error(`no mesh ${meshName}`);
 const {proxy} = mesh;
 const POD = family === '6' ? 'fd09::2' : '10.9.0.2';
-const PORT = 8_080;
 /** After that it is told what is waited for, ms; the test gives up later. */
 const PATIENCE_MS = 30_000;
 
-const sh = (script: string, input = ''): string =>
-  execFileSync('sh', ['-ec', script], {input, encoding: 'utf8'});
 const agentTables = (): number => sh('nft list tables').split('mirrord-').length - 1;
-
-async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await delay(5);
-}
-
-/** A process that lives as long as this one does; resolves when it says so. */
-async function start(file: string, args: string[]): Promise<ChildProcess> {
-  const child = spawn(file, args, {stdio: ['ignore', 'pipe', 'inherit'], cwd: '/'});
-  await once(createInterface(child.stdout as NonNullable<ChildProcess['stdout']>), 'line');
-  return child;
-}
 
 // ---- the pod, and a client's network ----
 
-const elsewhere = await start('unshare', ['-n', 'sh', '-c', 'echo; exec sleep infinity']);
-const client = `nsenter -n -t ${elsewhere.pid}`;
-sh(`ip link set lo up; ip link add eth0 type veth peer name client netns ${elsewhere.pid}
+const {pid: elsewhere, prefix: client} = await makeClientNetwork();
+sh(`ip link set lo up; ip link add eth0 type veth peer name client netns ${elsewhere}
   ${client} sh -ec 'ip addr add 10.9.0.1/24 dev client; ip addr add fd09::1/64 dev client nodad
     ip link set client up; ip link set lo up'
   ip addr add 10.9.0.2/24 dev eth0; ip addr add fd09::2/64 dev eth0 nodad
   ip link set eth0 up; ip addr add ::6/128 dev lo
   ip route add default via 10.9.0.1; ip -6 route add default via fd09::1`);
 
-// Nobody ends a connection because this machine is slow.
-const patient = {keepAliveTimeout: 0} as const;
-for (const port of [PORT, SKIPPED]) {
-  const server = createServer(patient, (request, response) => {
-    const peer = request.socket.remoteAddress?.replace('::ffff:', '') ?? '';
-    response.end(JSON.stringify({...describe('application', request), peer}));
-  }).listen(port, '::');
-  await once(server, 'listening');
-}
+await serveApplication();
 
 function loadMesh(): void {
   sh(`iptables-${tables}-restore --noflush`, mesh?.rules);
@@ -79,28 +63,14 @@ for (const command of mesh.commands ?? []) {
     sh(options);
   }
 }
-const script = readFileSync(fileURLToPath(new URL('proxy.py', import.meta.url)), 'utf8');
-const capabilities = ['--inh-caps=+net_admin,+net_raw', '--ambient-caps=+net_admin,+net_raw'];
-const identity = [`--reuid=${proxy.uid}`, `--regid=${proxy.uid}`, '--clear-groups'];
-await start('setpriv', [
-  ...[...identity, ...capabilities],
-  ...['/usr/bin/python3', '-c', script, JSON.stringify(proxy)],
-]);
+await startProxy(proxy);
 
 async function curl(
   path: string,
   {prefix = client, port = PORT, headers = [] as string[]} = {},
 ): Promise<Answer | string> {
   const host = family === '6' ? `[${POD}]` : POD;
-  const [file = '', ...args] =
-    `${prefix} curl -gsS --max-time 20 http://${host}:${port}${path}`.split(' ');
-  const more = headers.flatMap((header) => ['-H', header]);
-  try {
-    const {stdout} = await promisify(execFile)(file, [...args, ...more]);
-    return JSON.parse(stdout) as Answer;
-  } catch (error) {
-    return String((error as {stderr?: string}).stderr ?? error);
-  }
+  return await ask(prefix, `http://${host}:${port}${path}`, headers);
 }
 
 // ---- programs ----
@@ -156,7 +126,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
       mine: await curl('/mine', {headers: ['X-Mine: yes']}),
       skipped: await curl('/skipped', {port: SKIPPED}),
       inside: await curl('/inside', {prefix: 'env'}),
-      fromProxy: await curl('/from-proxy', {prefix: `setpriv ${identity.join(' ')}`}),
+      fromProxy: await curl('/from-proxy', {prefix: `setpriv ${asProxy(proxy).join(' ')}`}),
       // The port is left out of the copies by now.
       again: await curl('/again'),
     };
@@ -264,7 +234,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
 
 /** A client that keeps its connection. */
 function connectOutside() {
-  const nc = spawn('nsenter', ['-n', '-t', `${elsewhere.pid}`, 'nc', POD, `${PORT}`]);
+  const nc = spawn('nsenter', ['-n', '-t', `${elsewhere}`, 'nc', POD, `${PORT}`]);
   let heard = '';
   nc.stdout.on('data', (chunk: Buffer) => (heard += chunk.toString()));
   return {

@@ -3,44 +3,23 @@
  * clients steal and mirror its ports; beside it, a client's network. Writes what everybody saw as JSON.
  */
 
-import {type ChildProcess, execFile, execFileSync, spawn} from 'node:child_process';
+import {spawn} from 'node:child_process';
 import {once} from 'node:events';
-import {readFileSync} from 'node:fs';
-import {createServer} from 'node:http';
-import {createInterface} from 'node:readline';
 import {setTimeout as delay} from 'node:timers/promises';
-import {fileURLToPath} from 'node:url';
-import {promisify} from 'node:util';
 import {findBackends} from '../../../../agent/intercept/backends.ts';
 import {relayRedirected} from '../../../../agent/intercept/http/relay.ts';
 import {Interceptor} from '../../../../agent/intercept/interceptor.ts';
 import {makeLog} from '../../../../agent/log.ts';
 import type {InterceptParams} from '../../../../tunnel/intercept.ts';
 import {meshes, SKIPPED} from './meshes.ts';
-import {type Answer, describe, Program} from './program.ts';
+import {type Answer, Program} from './program.ts';
+import {ask, asProxy, makeClientNetwork, PORT, serveApplication, sh, startProxy} from './world.ts';
 
 const [, , meshName = '', tables = '', tool = ''] = process.argv;
 const mesh = meshes[meshName];
 if (mesh === undefined) throw new Error(`no mesh ${meshName}`);
 const {proxy} = mesh;
 const POD = '10.9.0.2';
-const PORT = 8_080;
-
-const sh = (script: string, input = ''): string =>
-  execFileSync('sh', ['-ec', script], {input, encoding: 'utf8'});
-
-/** A process that lives as long as this one does; resolves when it says so. */
-async function start(
-  file: string,
-  args: string[],
-  onLine: (line: string) => void,
-): Promise<ChildProcess> {
-  const child = spawn(file, args, {stdio: ['ignore', 'pipe', 'inherit'], cwd: '/'});
-  const lines = createInterface(child.stdout as NonNullable<ChildProcess['stdout']>);
-  await once(lines, 'line');
-  lines.on('line', onLine);
-  return child;
-}
 
 /** Everything that is loaded; not what counts packets, nor the chains that iptables makes for everybody, while empty. */
 function ruleset(): string {
@@ -58,49 +37,23 @@ function ruleset(): string {
 // ---- the pod, and a client's network ----
 
 sh('ip link set lo up; ip link add eth0 type veth peer name client');
-const elsewhere = await start(
-  'unshare',
-  ['-n', 'sh', '-c', 'echo ready; exec sleep infinity'],
-  () => undefined,
-);
-const client = `nsenter -n -t ${elsewhere.pid}`;
-sh(`ip link set client netns ${elsewhere.pid}
+const {pid: elsewhere, prefix: client} = await makeClientNetwork();
+sh(`ip link set client netns ${elsewhere}
   ${client} sh -ec 'ip addr add 10.9.0.1/24 dev client; ip link set client up; ip link set lo up'
   ip addr add ${POD}/24 dev eth0; ip link set eth0 up; ip route add default via 10.9.0.1`);
 
-for (const port of [PORT, SKIPPED]) {
-  const server = createServer((request, response) => {
-    const peer = request.socket.remoteAddress?.replace('::ffff:', '') ?? '';
-    response.end(JSON.stringify({...describe('application', request), peer}));
-  }).listen(port, '::');
-  await once(server, 'listening');
-}
+await serveApplication();
 
 sh(`iptables-${tables}-restore --noflush`, mesh.rules);
 for (const command of mesh.commands ?? []) sh(command);
 const seenByProxy: string[] = [];
-const script = readFileSync(fileURLToPath(new URL('proxy.py', import.meta.url)), 'utf8');
-const capabilities = ['--inh-caps=+net_admin,+net_raw', '--ambient-caps=+net_admin,+net_raw'];
-const identity = [`--reuid=${proxy.uid}`, `--regid=${proxy.uid}`, '--clear-groups'];
-await start(
-  'setpriv',
-  [...identity, ...capabilities, '/usr/bin/python3', '-c', script, JSON.stringify(proxy)],
-  (line) => seenByProxy.push(line),
-);
+await startProxy(proxy, (line) => seenByProxy.push(line));
 
 async function curl(
   path: string,
   {prefix = client, port = PORT, headers = [] as string[]} = {},
 ): Promise<Answer | string> {
-  const [file = '', ...args] =
-    `${prefix} curl -sS --max-time 20 http://${POD}:${port}${path}`.split(' ');
-  const more = headers.flatMap((header) => ['-H', header]);
-  try {
-    const {stdout} = await promisify(execFile)(file, [...args, ...more]);
-    return JSON.parse(stdout) as Answer;
-  } catch (error) {
-    return String((error as {stderr?: string}).stderr ?? error);
-  }
+  return await ask(prefix, `http://${POD}:${port}${path}`, headers);
 }
 
 // ---- what happens ----
@@ -137,7 +90,7 @@ s.sendall(b"GET /kept HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
 s.recv(1)
 print("kept", flush=True)
 sys.stdin.read()`;
-const keeper = spawn('nsenter', ['-n', '-t', `${elsewhere.pid}`, 'python3', '-c', keep]);
+const keeper = spawn('nsenter', ['-n', '-t', `${elsewhere}`, 'python3', '-c', keep]);
 await once(keeper.stdout, 'data');
 
 const program = await new Program('program').ready();
@@ -146,7 +99,7 @@ while (interceptor.counters.cut === 0) await delay(5);
 const {cut} = interceptor.counters;
 keeper.kill();
 const stolen = await curl('/stolen');
-const fromProxy = await curl('/from-proxy', {prefix: `setpriv ${identity.join(' ')}`});
+const fromProxy = await curl('/from-proxy', {prefix: `setpriv ${asProxy(proxy).join(' ')}`});
 const fromInside = await curl('/from-inside', {prefix: 'env'});
 program.isListening = false;
 const refused = await curl('/refused');

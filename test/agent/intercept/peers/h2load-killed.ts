@@ -6,7 +6,8 @@
 import {mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {listens, start, stealing, until} from './killing.ts';
+import {until} from '../../../helpers/until.ts';
+import {listens, start, stealing} from './killing.ts';
 
 const [APPLICATION, PROGRAM] = [8_080, 8_081];
 const [COUNT, CONNECTIONS, STREAMS] = [12_000, 4, 16];

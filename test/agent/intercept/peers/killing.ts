@@ -2,9 +2,9 @@
 
 import {type ChildProcess, spawn} from 'node:child_process';
 import {createInterface} from 'node:readline';
-import {setTimeout as delay} from 'node:timers/promises';
 import type {HttpCondition} from '../../../../tunnel/http-filter.ts';
 import {isListening} from '../../../helpers/ports.ts';
+import {until} from '../../../helpers/until.ts';
 import {AgentProcess} from './agent-process.ts';
 
 /** An agent that steals from a port what fits, for a program that listens here. */
@@ -40,10 +40,6 @@ export function start(file: string, ...args: readonly string[]) {
       return said.join('\n');
     },
   };
-}
-
-export async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await delay(5);
 }
 
 /** Resolves when somebody listens at a port. */

@@ -5,7 +5,8 @@
 
 import {once} from 'node:events';
 import {connect} from 'node:http2';
-import {stealing, until} from './killing.ts';
+import {until} from '../../../helpers/until.ts';
+import {stealing} from './killing.ts';
 import {serveHttp2} from './servers.ts';
 
 const APPLICATION = 8_080;

@@ -4,6 +4,7 @@
  */
 
 import {connect} from 'node:net';
+import {until} from '../../../helpers/until.ts';
 import {
   ACK,
   DATA,
@@ -16,7 +17,7 @@ import {
   RST_STREAM,
   SETTINGS,
 } from '../http/h2/wire.ts';
-import {stealing, until} from './killing.ts';
+import {stealing} from './killing.ts';
 import {serveHttp2} from './servers.ts';
 
 const APPLICATION = 8_080;

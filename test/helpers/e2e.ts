@@ -11,6 +11,7 @@ import {basename, join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import type {TestFn} from 'ava';
+import {compileCache} from './compile-cache.ts';
 import {systemPath} from './needs.ts';
 import {processesNaming} from './processes.ts';
 import {type OrdinaryUser, ordinaryUser} from './user.ts';
@@ -88,7 +89,7 @@ export async function waitFor<T>(
 
 /** A world; `useDemo` opens and closes it around a file's tests. */
 export class World {
-  /** Holds the user's home, runtime and temporary directories, the compiled programs, and what Node has compiled. */
+  /** Holds the user's home, runtime and temporary directories, the compiled programs, and what Node has compiled unless all test files share that. */
   readonly directory = mkdtempSync('/tmp/mirrord-e2e-');
   readonly runtime = join(this.directory, 'run');
   readonly temporary = join(this.directory, 'tmp');
@@ -134,8 +135,8 @@ export class World {
         HOME: join(this.directory, 'home'),
         XDG_RUNTIME_DIR: this.runtime,
         TMPDIR: this.temporary,
-        // A start of mirrord is mostly Node's reading of TypeScript.
         NODE_COMPILE_CACHE: join(this.directory, 'node'),
+        ...compileCache,
         LANG: 'C.UTF-8',
         ...options.env,
       },

@@ -9,6 +9,7 @@ import type {ExecutionContext} from 'ava';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {MuxHandler} from '../../tunnel/mux-types.ts';
 import {connectTunnel} from '../../tunnel/websocket.ts';
+import {compileCache} from './compile-cache.ts';
 import {freePort} from './ports.ts';
 import {seeded, TOKEN} from './tunnel.ts';
 import {until} from './until.ts';
@@ -36,7 +37,7 @@ export async function startListeningAgent(
   const node = ['--disable-warning=ExperimentalWarning', AGENT_MAIN, ...flags];
   const child = spawn(process.execPath, node, {
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: {PATH: process.env['PATH'], MIRRORD_AGENT_LOG: 'info', ...env},
+    env: {PATH: process.env['PATH'], ...compileCache, MIRRORD_AGENT_LOG: 'info', ...env},
   });
   t.teardown(() => child.kill('SIGKILL'));
   let stderr = '';

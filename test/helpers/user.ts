@@ -7,6 +7,7 @@ import {execFileSync, spawn} from 'node:child_process';
 import {chmodSync, chownSync, existsSync, mkdtempSync, rmSync} from 'node:fs';
 import os from 'node:os';
 import {join} from 'node:path';
+import {compileCache} from './compile-cache.ts';
 import {systemPath} from './needs.ts';
 
 const userName = 'mirrord-test';
@@ -70,7 +71,7 @@ export function userDirectory(asRoot = false): {path: string} & Disposable {
   };
 }
 
-/** Runs a program as the user, to its end. The environment is what `env` says and PATH. */
+/** Runs a program as the user, to its end. The environment is what `env` says, PATH, and where Node keeps what it has compiled. */
 export async function runAsUser(
   argv: readonly string[],
   {env = {}, cwd = '/', input = '', timeout = 60_000, asRoot = false}: RunOptions = {},
@@ -78,7 +79,7 @@ export async function runAsUser(
   const [file = '', ...args] = [...(asRoot ? [] : ordinaryUser().prefix), ...argv];
   const child = spawn(file, args, {
     cwd,
-    env: {PATH: systemPath, ...env},
+    env: {PATH: systemPath, ...compileCache, ...env},
     timeout,
     killSignal: 'SIGKILL',
   });

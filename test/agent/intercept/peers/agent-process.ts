@@ -14,6 +14,7 @@ import {type IncomingConnection, parseIncoming} from '../../../../tunnel/message
 import type {Mux} from '../../../../tunnel/mux.ts';
 import type {MuxStream} from '../../../../tunnel/types.ts';
 import {connectTunnel} from '../../../../tunnel/websocket.ts';
+import {compileCache} from '../../../helpers/compile-cache.ts';
 import {TOKEN} from '../../../helpers/tunnel.ts';
 
 const main = fileURLToPath(new URL('../../../../agent/main.ts', import.meta.url));
@@ -61,6 +62,7 @@ export class AgentProcess {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env['PATH'],
+        ...compileCache,
         MIRRORD_AGENT_TOKEN: Buffer.from(TOKEN).toString('hex'),
         MIRRORD_AGENT_LOG: 'debug',
       },

@@ -15,7 +15,8 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {isDeepStrictEqual} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
-import {linksOf, TestDemo, until} from '../helpers/demo.ts';
+import {linksOf, TestDemo} from '../helpers/demo.ts';
+import {waitFor} from '../helpers/e2e.ts';
 import {needing, root} from '../helpers/needs.ts';
 import {runAsUser} from '../helpers/user.ts';
 
@@ -23,12 +24,54 @@ const repository = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Asserts that no process and no file of the demo is left. */
 async function nothingIsLeft(t: ExecutionContext, demo: TestDemo): Promise<void> {
-  await until('its processes are gone', () => demo.processes().length === 0);
+  await waitFor('its processes to be gone', () => demo.processes().length === 0);
   t.deepEqual(readdirSync(demo.runtime), []);
 }
 
+/** Of most tests. Each begins with `up`, which does nothing where the test before it has left it running. */
+const demo = new TestDemo();
+test.serial.after.always('the demo has ended', () => demo[Symbol.asyncDispose]());
+
+test.serial('several ups at once make one demo, which holds no descriptor of theirs', async (t) => {
+  const held = join(demo.runtime, 'held');
+  const script = 'exec 200>"$0" 5>&200; exec "$@"';
+  const up = ['bash', '-c', script, held, join(repository, 'bin/mirrord'), 'demo', 'up', '--json'];
+  const starts = Array.from({length: 4}, async () => {
+    const {status, stdout, stderr} = await runAsUser(up, {env: {XDG_RUNTIME_DIR: demo.runtime}});
+    t.is(status, 0, stderr);
+    return JSON.parse(stdout) as object;
+  });
+  const [first, ...others] = await Promise.all(starts);
+  t.true(others.every((other) => isDeepStrictEqual(other, first)));
+  t.deepEqual(await demo.up(), first as never, 'and one that comes later finds it');
+  const holders = demo.processes().filter((pid) => linksOf(`/proc/${pid}/fd`).includes(held));
+  t.deepEqual(holders, []);
+  rmSync(held);
+});
+
+test.serial(
+  'a pod that dies is replaced, and its service goes on without it meanwhile',
+  async (t) => {
+    await demo.up();
+    const before = await demo.pod('orders-0');
+    process.kill(before.pid, 'SIGKILL');
+    await waitFor('it to be gone', () => !existsSync(`/proc/${before.pid}`));
+    const urls = Array.from({length: 10}, () => 'http://orders/');
+    const {status, stdout} = await demo.inside('gateway', [
+      'curl',
+      '-sS',
+      '-Hconnection:close',
+      ...urls,
+    ]);
+    t.is(status, 0);
+    t.is(stdout.trim().split('\n').length, 10);
+    const after = (await demo.up()).pods.find(({name}) => name === 'orders-0');
+    t.like(after, {ready: true, restarts: 1, addresses: before.addresses});
+    t.not(after?.pid, before.pid);
+  },
+);
+
 test.serial('down leaves no process and no file', async (t) => {
-  await using demo = new TestDemo();
   const {pods} = await demo.up();
   t.true(pods.length >= 4);
   t.true(pods.every(({ready}) => ready));
@@ -43,23 +86,53 @@ test.serial('down leaves no process and no file', async (t) => {
   );
 });
 
-test.serial('a second up finds the first one’s pods', async (t) => {
-  await using demo = new TestDemo();
-  t.deepEqual(await demo.up(), await demo.up());
+for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+  test.serial(
+    `${signal} to the supervisor ends all pods, and the demo can be started again`,
+    async (t) => {
+      const {pid} = await demo.up();
+      process.kill(pid, signal);
+      await waitFor('its processes to be gone', () => demo.processes().length === 0);
+      t.deepEqual(await demo.status(), {running: false} as never);
+      const again = await demo.up();
+      t.not(again.pid, pid);
+      t.true(again.pods.every(({ready}) => ready));
+    },
+  );
+}
+
+test.serial('what a killed supervisor leaves is removed by down', async (t) => {
+  const {pid} = await demo.up();
+  process.kill(pid, 'SIGKILL');
+  await waitFor('its processes to be gone', () => demo.processes().length === 0);
+  t.true(existsSync(`${demo.runtime}/mirrord/demo/state.json`));
+  await demo.command('down');
+  await nothingIsLeft(t, demo);
 });
 
-test.serial('the demo holds no descriptor of whoever has started it', async (t) => {
+test.serial(
+  'without a demo, status says so and has status 3, and down has nothing to do',
+  async (t) => {
+    await using demo = new TestDemo();
+    const {status, stdout} = await demo.command('status', '--json');
+    t.is(status, 3);
+    t.deepEqual(JSON.parse(stdout), {running: false});
+    t.is((await demo.command('down')).stdout, 'The demo cluster was not running.\n');
+    t.deepEqual(readdirSync(demo.runtime), []);
+  },
+);
+
+// Each has a demo of its own from here on, and they need not wait for each other.
+
+test('a supervisor that hangs is killed by down', async (t) => {
   await using demo = new TestDemo();
-  const held = join(demo.runtime, 'held');
-  const script = 'exec 200>"$0" 5>&200; exec "$@"';
-  const up = ['bash', '-c', script, held, join(repository, 'bin/mirrord'), 'demo', 'up'];
-  const {status, stderr} = await runAsUser(up, {env: {XDG_RUNTIME_DIR: demo.runtime}});
-  t.is(status, 0, stderr);
-  const holders = demo.processes().filter((pid) => linksOf(`/proc/${pid}/fd`).includes(held));
-  t.deepEqual(holders, []);
+  const {pid} = await demo.up();
+  process.kill(pid, 'SIGSTOP');
+  t.is((await demo.command('down')).status, 0);
+  await nothingIsLeft(t, demo);
 });
 
-test.serial('the demo of another version is not used, but ended by down', async (t) => {
+test('the demo of another version is not used, but ended by down', async (t) => {
   await using demo = new TestDemo();
   const other = mkdtempSync(join(os.tmpdir(), 'mirrord-version-'));
   t.teardown(() => rmSync(other, {recursive: true}));
@@ -76,85 +149,10 @@ test.serial('the demo of another version is not used, but ended by down', async 
   t.is(status, 1);
   t.regex(stderr, /started by mirrord 0\.0\.1; .*MIRRORD_DEMO_OUTDATED\]\n.*mirrord demo down/);
   t.is((await demo.command('down')).status, 0);
-  await demo.up();
-});
-
-test.serial('several ups at once make one demo', async (t) => {
-  await using demo = new TestDemo();
-  const [first, ...others] = await Promise.all(Array.from({length: 4}, () => demo.up()));
-  t.true(others.every((other) => isDeepStrictEqual(other, first)));
-});
-
-test.serial(
-  'without a demo, status says so and has status 3, and down has nothing to do',
-  async (t) => {
-    await using demo = new TestDemo();
-    const {status, stdout} = await demo.command('status', '--json');
-    t.is(status, 3);
-    t.deepEqual(JSON.parse(stdout), {running: false});
-    t.is((await demo.command('down')).stdout, 'The demo cluster was not running.\n');
-    t.deepEqual(readdirSync(demo.runtime), []);
-  },
-);
-
-for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
-  test.serial(
-    `${signal} to the supervisor ends all pods, and the demo can be started again`,
-    async (t) => {
-      await using demo = new TestDemo();
-      const {pid} = await demo.up();
-      process.kill(pid, signal);
-      await until('its processes are gone', () => demo.processes().length === 0);
-      t.deepEqual(await demo.status(), {running: false} as never);
-      const again = await demo.up();
-      t.not(again.pid, pid);
-      t.true(again.pods.every(({ready}) => ready));
-    },
-  );
-}
-
-test.serial('what a killed supervisor leaves is removed by down', async (t) => {
-  await using demo = new TestDemo();
-  const {pid} = await demo.up();
-  process.kill(pid, 'SIGKILL');
-  await until('its processes are gone', () => demo.processes().length === 0);
-  t.true(existsSync(`${demo.runtime}/mirrord/demo/state.json`));
-  await demo.command('down');
   await nothingIsLeft(t, demo);
 });
 
-test.serial('a supervisor that hangs is killed by down', async (t) => {
-  await using demo = new TestDemo();
-  const {pid} = await demo.up();
-  process.kill(pid, 'SIGSTOP');
-  t.is((await demo.command('down')).status, 0);
-  await nothingIsLeft(t, demo);
-});
-
-test.serial(
-  'a pod that dies is replaced, and its service goes on without it meanwhile',
-  async (t) => {
-    await using demo = new TestDemo();
-    await demo.up();
-    const before = await demo.pod('orders-0');
-    process.kill(before.pid, 'SIGKILL');
-    await until('it is gone', () => !existsSync(`/proc/${before.pid}`));
-    const urls = Array.from({length: 10}, () => 'http://orders/');
-    const {status, stdout} = await demo.inside('gateway', [
-      'curl',
-      '-sS',
-      '-Hconnection:close',
-      ...urls,
-    ]);
-    t.is(status, 0);
-    t.is(stdout.trim().split('\n').length, 10);
-    const after = (await demo.up()).pods.find(({name}) => name === 'orders-0');
-    t.like(after, {ready: true, restarts: 1, addresses: before.addresses});
-    t.not(after?.pid, before.pid);
-  },
-);
-
-needing(test, root()).serial('root needs no user namespace', async (t) => {
+needing(test, root())('root needs no user namespace', async (t) => {
   await using demo = new TestDemo({asRoot: true});
   const {pods} = await demo.up();
   t.true(pods.every(({ready}) => ready));

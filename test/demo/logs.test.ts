@@ -11,7 +11,8 @@ import os from 'node:os';
 import {join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
 import {cutLog} from '../../cli/demo/logs.ts';
-import {TestDemo, until} from '../helpers/demo.ts';
+import {TestDemo} from '../helpers/demo.ts';
+import {waitFor} from '../helpers/e2e.ts';
 
 function logFile(t: ExecutionContext, content: string): string {
   const directory = mkdtempSync(join(os.tmpdir(), 'mirrord-logs-'));
@@ -46,7 +47,7 @@ test('the log of a pod that never ceases to talk is bounded', async (t) => {
   const talk = 'head -c 20000000 /dev/zero | tr "\\0" "\\n"; exec sleep 1000';
   t.is((await demo.command('run', 'chatty', '--', 'sh', '-c', talk)).status, 0);
   const log = join(demo.runtime, 'mirrord/demo/logs/chatty.log');
-  await until('it is cut, and short', () => {
+  await waitFor('it is cut, and short', () => {
     const text = readFileSync(log, 'utf8');
     return text.startsWith('… ') && text.length < 5_000_000;
   });

@@ -27,7 +27,7 @@ while True:
   return running;
 }
 
-for (const target of ['demo', 'demo/', 'nonsense/x', 'process/x', 'process/0', 'demo/a/b', '']) {
+for (const target of ['nonsense/x', '']) {
   test.serial(`the target "${target}" is MIRRORD_TARGET_INVALID`, async (t) => {
     const {status, stdout, stderr} = await demo.startExec(['true'], {target}).ended;
     t.is(status, 1);

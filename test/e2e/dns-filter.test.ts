@@ -7,6 +7,7 @@ import os from 'node:os';
 import {join} from 'node:path';
 import test from 'ava';
 import {type Result, useDemo} from '../helpers/e2e.ts';
+import {Session} from '../helpers/session.ts';
 
 const demo = useDemo(test);
 
@@ -30,16 +31,27 @@ test.after.always('the server ends', () => {
   server.close();
 });
 
-let configurations = 0;
+/** A session for each configuration and its flags. */
+const sessions = new Map<string, Session>();
+
+test.after.always('the sessions are over', async () => {
+  for (const session of sessions.values()) await session[Symbol.asyncDispose]();
+});
 
 async function exec(
   network: object,
   argv: readonly string[],
   flags: string[] = [],
 ): Promise<Result> {
-  const path = join(demo.directory, `dns-${configurations++}.json`);
-  writeFileSync(path, JSON.stringify({feature: {network}}), {mode: 0o644});
-  return await demo.startExec(argv, {input: '', flags: ['-f', path, ...flags]}).ended;
+  const key = JSON.stringify([network, flags]);
+  let session = sessions.get(key);
+  if (session === undefined) {
+    const path = join(demo.directory, `dns-${sessions.size}.json`);
+    writeFileSync(path, JSON.stringify({feature: {network}}), {mode: 0o644});
+    session = new Session(demo, {flags: ['-f', path, ...flags]});
+    sessions.set(key, session);
+  }
+  return await session.run(argv);
 }
 
 /** Asks for A records, each by a query of its own; `none` for what has no answer. */

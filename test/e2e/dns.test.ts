@@ -1,12 +1,14 @@
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
+import {useSession} from '../helpers/session.ts';
 
 const demo = useDemo(test);
+const session = useSession(test, demo);
 
 const orders = 'orders.default.svc.cluster.local';
 
 async function dig(...question: string[]): Promise<string> {
-  return (await demo.exec(['dig', '+time=5', '+tries=2', ...question])).trim();
+  return (await session.exec(['dig', '+time=5', '+tries=2', ...question])).trim();
 }
 
 for (const transport of ['+notcp', '+tcp']) {
@@ -42,21 +44,20 @@ for (const transport of ['+notcp', '+tcp']) {
 
 test.serial('a name without dots is completed by the search domains', async (t) => {
   t.is(await dig('+search', '+short', 'orders', 'A'), '10.96.0.21');
-  t.regex(await demo.exec(['getent', 'ahostsv4', 'orders']), /^10\.96\.0\.21 /);
+  t.regex(await session.exec(['getent', 'ahostsv4', 'orders']), /^10\.96\.0\.21 /);
 });
 
 test.serial('a name with fewer dots than ndots is completed first', async (t) => {
   // Four dots or fewer, with ndots:5: kube-dns.kube-system is found by the domain svc.cluster.local.
-  t.regex(await demo.exec(['getent', 'ahostsv4', 'kube-dns.kube-system']), /^10\.96\.0\.10 /);
-  t.regex(await demo.exec(['getent', 'ahostsv4', 'orders.default.svc']), /^10\.96\.0\.21 /);
+  t.regex(await session.exec(['getent', 'ahostsv4', 'kube-dns.kube-system']), /^10\.96\.0\.10 /);
+  t.regex(await session.exec(['getent', 'ahostsv4', 'orders.default.svc']), /^10\.96\.0\.21 /);
 });
 
 test.serial('a name that ends in a dot is not completed', async (t) => {
-  const {status, stdout} = await demo.startExec(['getent', 'ahostsv4', 'orders.'], {input: ''})
-    .ended;
+  const {status, stdout} = await session.run(['getent', 'ahostsv4', 'orders.']);
   t.is(stdout, '');
   t.is(status, 2);
-  t.regex(await demo.exec(['getent', 'ahostsv4', `${orders}.`]), /^10\.96\.0\.21 /);
+  t.regex(await session.exec(['getent', 'ahostsv4', `${orders}.`]), /^10\.96\.0\.21 /);
 });
 
 test.serial('an alias leads to the service that it names', async (t) => {
@@ -81,6 +82,6 @@ test.serial('the same names have the same addresses as inside the pod', async (t
     'payments.default.svc.cluster.local',
   ]) {
     const question = ['dig', '+short', '@10.96.0.10', name, 'A', name, 'AAAA'];
-    t.is(await demo.exec(question), (await demo.inPod(gateway, question)).stdout);
+    t.is(await session.exec(question), (await demo.inPod(gateway, question)).stdout);
   }
 });

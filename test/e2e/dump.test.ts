@@ -1,19 +1,12 @@
 /** `mirrord dump` on the embedded cluster: what `demo/gateway` is asked from another pod. */
 
 import test, {type ExecutionContext} from 'ava';
-import {type Pod, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {Gateway, gatewayAddress} from '../helpers/gateway.ts';
 import {allProcesses} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
-const gateway = '10.244.0.10';
-
-let client: Pod;
-let target: Pod;
-
-test.serial.before('the pods are known', async () => {
-  client = await demo.pod('orders-0');
-  target = await demo.pod('gateway');
-});
+const gateway = new Gateway(demo);
 
 /** Starts it, and waits until traffic comes. */
 async function start(t: ExecutionContext, ...flags: string[]): Promise<Running> {
@@ -30,32 +23,25 @@ async function start(t: ExecutionContext, ...flags: string[]): Promise<Running> 
 async function send(bytes: string): Promise<void> {
   const script = `
 import socket
-s = socket.create_connection(("${gateway}", 80))
+s = socket.create_connection(("${gatewayAddress}", 80))
 s.sendall(b"${bytes}")
 s.shutdown(socket.SHUT_WR)
 while s.recv(65536): pass`;
-  const {status, stderr} = await demo.inPod(client, ['python3', '-c', script]);
+  const {status, stderr} = await gateway.byClient('python3', '-c', script);
   if (status !== 0) throw new Error(stderr);
-}
-
-/** What nft shows of the rules in the target's namespace. */
-async function rules(): Promise<string> {
-  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-network', '--'];
-  return (await demo.run([...enter, '/usr/sbin/nft', 'list', 'ruleset'])).stdout;
-}
-
-/** The sockets that have copies of its packets. */
-async function captures(): Promise<string[]> {
-  const enter = [demo.launcherPath, 'enter', String(target.pid), '--'];
-  const {stdout} = await demo.run([...enter, 'cat', '/proc/net/packet']);
-  return stdout.trim().split('\n').slice(1);
 }
 
 test.serial('requests are shown as they come, and Ctrl-C ends it with nothing left', async (t) => {
   const running = await start(t, '-p', '80');
-  t.is((await captures()).length, 1);
-  t.is(await rules(), '', 'nothing is redirected');
-  const {stdout} = await demo.inPod(client, ['curl', '-s', '-m', '5', `http://${gateway}/asked`]);
+  t.is(await gateway.captures(), 1);
+  t.is(await gateway.rules(), '', 'nothing is redirected');
+  const {stdout} = await gateway.byClient(
+    'curl',
+    '-s',
+    '-m',
+    '5',
+    `http://${gatewayAddress}/asked`,
+  );
   t.regex(stdout, /"pod":"gateway"/, 'the application answers');
   await running.said(
     /^## New connection established: Connection ID 1 from 10\.244\.0\.11:\d+ to 10\.244\.0\.10:80$/m,
@@ -70,7 +56,7 @@ test.serial('requests are shown as they come, and Ctrl-C ends it with nothing le
   );
   running.child.kill('SIGINT');
   t.is((await running.ended).status, 0);
-  t.deepEqual(await captures(), []);
+  t.is(await gateway.captures(), 0);
 });
 
 test.serial('without -p, what the pod listens on; binary data is readable', async (t) => {
@@ -108,8 +94,8 @@ test.serial('http_filter: only the requests that fit, each as a connection', asy
   const file = `${demo.temporary}/filter.json`;
   await demo.run(['sh', '-c', 'printf %s "$0" >"$1"', config, file]);
   const running = await start(t, '-p', '80', '-f', file);
-  const urls = ['/mine/1', '/theirs', '/mine/2'].map((path) => `http://${gateway}${path}`);
-  const {stdout} = await demo.inPod(client, ['curl', '-s', '-m', '5', ...urls]);
+  const urls = ['/mine/1', '/theirs', '/mine/2'].map((path) => `http://${gatewayAddress}${path}`);
+  const {stdout} = await gateway.byClient('curl', '-s', '-m', '5', ...urls);
   t.is(stdout.match(/"pod":"gateway"/g)?.length, 3, 'the application answers all');
   await running.said(/^## Connection ID 2 closed/m);
   const requests = running.output.stdout.match(/^GET .*(?=\r)/gm);
@@ -123,7 +109,7 @@ test.serial('it ends when nobody reads any more', async (t) => {
   running.child.stdout?.destroy();
   await send('GET / HTTP/1.0\\r\\n\\r\\n');
   t.is((await running.ended).status, 0);
-  t.is(await rules(), '');
+  t.is(await gateway.rules(), '');
 });
 
 test.serial('without a target there is nothing to show', async (t) => {

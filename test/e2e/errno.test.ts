@@ -1,13 +1,15 @@
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
+import {useSession} from '../helpers/session.ts';
 
 const demo = useDemo(test, {programs: ['connect.c']});
+const session = useSession(test, demo);
 
 /** Runs the C program in a sandbox and in the pod itself; both must say the same. */
 const same = test.macro(async (t, targets: string[][], expected: string[]) => {
   const argv = [demo.program('connect'), ...targets.flat()];
   const [inside, inPod] = await Promise.all([
-    demo.exec(argv),
+    session.exec(argv),
     demo.inPod(await demo.pod('gateway'), argv),
   ]);
   t.is(inside, inPod.stdout);

@@ -1,21 +1,24 @@
 import {writeFileSync} from 'node:fs';
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
+import {useSession} from '../helpers/session.ts';
 
 const world = useDemo(test);
 const write = {flags: ['--fs-mode', 'write']};
+const writing = useSession(test, world, write);
 
 /** Runs a script in the pod, with its files and all rights there. */
 async function inPod(script: string): Promise<string> {
-  const {pid} = await world.pod('gateway');
-  const enter = [world.launcherPath, 'enter', String(pid), '--mount', '--keep-capabilities', '--'];
-  const {status, stdout, stderr} = await world.run([...enter, '/bin/sh', '-ec', script]);
+  const shell = ['/bin/sh', '-ec', script];
+  const flags = ['--mount', '--keep-capabilities'];
+  const entering = world.entering(await world.pod('gateway'), shell, ...flags);
+  const {status, stdout, stderr} = await world.run(entering);
   if (status !== 0) throw new Error(`in the pod: ${stderr}`);
   return stdout;
 }
 
 async function errorOf(command: string): Promise<string> {
-  return (await world.startExec(['sh', '-c', command], {...write, input: ''}).ended).stderr;
+  return (await writing.run(['sh', '-c', command])).stderr;
 }
 
 test.serial("what the pod's file system refuses is refused with its own words", async (t) => {
@@ -93,7 +96,7 @@ print(os.path.exists(first))
 os.close(os.open(first, os.O_CREAT | os.O_WRONLY))
 for entry in os.scandir('/app/counted'): os.unlink(entry.path)
 print(len(os.listdir('/app/counted')))`;
-    t.is(await world.exec(['python3', '-c', remove], write), 'False\n0\n');
+    t.is(await writing.exec(['python3', '-c', remove]), 'False\n0\n');
   },
 );
 
@@ -202,7 +205,7 @@ test.serial('O_DIRECT, and locks between programs', async (t) => {
     flock -n lock true || echo busy
     flock -u 9; flock -n lock echo free
     rm direct lock`;
-  t.is(await world.exec(['sh', '-c', script], write), 'same\nbusy\nfree\n');
+  t.is(await writing.exec(['sh', '-c', script]), 'same\nbusy\nfree\n');
 });
 
 test.serial("what another process of the pod's changes is seen a second later", async (t) => {

@@ -2,9 +2,12 @@ import {chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync} from 'no
 import {join} from 'node:path';
 import test from 'ava';
 import {useDemo, waitFor} from '../helpers/e2e.ts';
+import {Session, useSession} from '../helpers/session.ts';
 
 const world = useDemo(test);
 const files = (mode: string) => ({flags: ['--fs-mode', mode]});
+const reading = useSession(test, world, files('read'));
+const writing = useSession(test, world, files('write'));
 const token = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 
 /** A configuration file of the test's, as flags. */
@@ -15,10 +18,10 @@ function configured(name: string, fs: object): {flags: string[]} {
 }
 
 test.serial("read: what is the pod's is read there, what is ours here", async (t) => {
-  const seen = await world.exec(['cat', '/app/config.json', token], files('read'));
+  const seen = await reading.exec(['cat', '/app/config.json', token]);
   t.regex(seen, /hello from the gateway.*eyJhbGciOi/s);
-  t.is(await world.exec(['pwd'], files('read')), `${world.directory}\n`);
-  const listed = await world.exec(['ls', '/app'], files('read'));
+  t.is(await reading.exec(['pwd']), `${world.directory}\n`);
+  const listed = await reading.exec(['ls', '/app']);
   t.regex(listed, /config\.json/);
   t.notRegex(listed, /node_modules/, "by mirrord's list ours, where there is none");
 });
@@ -33,13 +36,16 @@ test.serial("without a word about files, what mirrord's default says: read", asy
 });
 
 test.serial("localwithoverrides: the pod's inside of what a link of ours leads to", async (t) => {
-  const options = configured('link', {
-    mode: 'localwithoverrides',
-    read_only: ['^/var/run/secrets/kubernetes.io/'],
-  });
-  t.regex(await world.exec(['cat', token], options), /^eyJhbGciOi/);
+  await using session = new Session(
+    world,
+    configured('link', {
+      mode: 'localwithoverrides',
+      read_only: ['^/var/run/secrets/kubernetes.io/'],
+    }),
+  );
+  t.regex(await session.exec(['cat', token]), /^eyJhbGciOi/);
   const here = readdirSync('/var/run');
-  const seen = (await world.exec(['ls', '-A', '/var/run'], options)).trim().split('\n');
+  const seen = (await session.exec(['ls', '-A', '/var/run'])).trim().split('\n');
   t.deepEqual(
     here.filter((name) => !seen.includes(name)),
     [],
@@ -59,12 +65,9 @@ test.serial('local: nothing is served', async (t) => {
 test.serial(
   "read: what is written stays on this machine, and the pod's is as it was",
   async (t) => {
-    const {status} = await world.startExec(['sh', '-c', 'echo x > /app/config.json'], {
-      ...files('read'),
-      input: '',
-    }).ended;
+    const {status} = await reading.run(['sh', '-c', 'echo x > /app/config.json']);
     t.not(status, 0, 'there is no /app here');
-    t.regex(await world.exec(['cat', '/app/config.json'], files('read')), /hello/);
+    t.regex(await writing.exec(['cat', '/app/config.json']), /hello/);
   },
 );
 
@@ -81,14 +84,14 @@ test.serial("what the pod has no directory for is written into this machine's", 
 });
 
 test.serial('a program of the pod is executed', async (t) => {
-  t.regex(await world.exec(['/app/node', '--version'], files('read')), /^v\d+/);
+  t.regex(await reading.exec(['/app/node', '--version']), /^v\d+/);
 });
 
 test.serial('write: the pod gives what a POSIX file system owes', async (t) => {
   const script = world.program('files.py');
-  t.is(await world.exec(['python3', script, '/app/posix'], files('write')), 'done\n');
-  await world.exec(['rm', '-r', '/app/posix'], files('write'));
-  t.is(await world.exec(['ls', '/app'], files('write')), 'config.json\nnode\nservers\n');
+  t.is(await writing.exec(['python3', script, '/app/posix']), 'done\n');
+  await writing.exec(['rm', '-r', '/app/posix']);
+  t.is(await writing.exec(['ls', '/app']), 'config.json\nnode\nservers\n');
 });
 
 test.serial('a file that is read byte by byte costs few requests', async (t) => {
@@ -105,7 +108,7 @@ test.serial('a file that is read byte by byte costs few requests', async (t) => 
 
 test.serial('attributes of a directory come with its names, not one by one', async (t) => {
   const make = 'mkdir /app/many && cd /app/many && seq 1000 | xargs touch';
-  await world.exec(['sh', '-c', make], files('write'));
+  await writing.exec(['sh', '-c', make]);
   // find(1) has all names before it looks at the first file.
   const {stdout, stderr} = await world.startExec(
     ['find', '/app/many', '-type', 'f', '-size', '0'],
@@ -115,7 +118,7 @@ test.serial('attributes of a directory come with its names, not one by one', asy
       input: '',
     },
   ).ended;
-  await world.exec(['rm', '-r', '/app/many'], files('write'));
+  await writing.exec(['rm', '-r', '/app/many']);
   t.is(stdout.trim().split('\n').length, 1000);
   const line = stderr.split('\n').find((each) => each.includes('files: counters')) ?? '{}';
   const {pod} = JSON.parse(line) as {pod?: {requests: number}};
@@ -123,23 +126,27 @@ test.serial('attributes of a directory come with its names, not one by one', asy
 });
 
 test.serial('patterns: not found, mapped, and the pod’s inside of our own', async (t) => {
-  const options = configured('patterns', {
-    mode: 'localwithoverrides',
-    read_only: ['^/etc/os-release$', '^/app'],
-    not_found: ['^/app/servers'],
-    mapping: {[`^${world.directory}/seen`]: '/app'},
-  });
-  t.regex(await world.exec(['cat', '/etc/os-release'], options), /mirrord demo/);
-  t.regex(await world.exec(['cat', `${world.directory}/seen/config.json`], options), /hello/);
-  const {status} = await world.startExec(['ls', '/app/servers'], {...options, input: ''}).ended;
+  await using session = new Session(
+    world,
+    configured('patterns', {
+      mode: 'localwithoverrides',
+      read_only: ['^/etc/os-release$', '^/app'],
+      not_found: ['^/app/servers'],
+      mapping: {[`^${world.directory}/seen`]: '/app'},
+    }),
+  );
+  t.regex(await session.exec(['cat', '/etc/os-release']), /mirrord demo/);
+  t.regex(await session.exec(['cat', `${world.directory}/seen/config.json`]), /hello/);
+  const {status} = await session.run(['ls', '/app/servers']);
   t.not(status, 0);
-  t.regex(await world.exec(['cat', '/etc/hosts'], options), /Kubernetes-managed/);
-  t.is((await world.exec(['id', '-un'], options)).trim().length > 0, true);
+  t.regex(await session.exec(['cat', '/etc/hosts']), /Kubernetes-managed/);
+  t.is((await session.exec(['id', '-un'])).trim().length > 0, true);
 });
 
 test.serial('credentials for other clusters are hidden', async (t) => {
   mkdirSync(join(world.directory, 'home/.kube'), {recursive: true});
   writeFileSync(join(world.directory, 'home/.kube/config'), 'secret');
+  // What is there when the program starts.
   const {status, stdout} = await world.startExec(
     ['cat', join(world.directory, 'home/.kube/config')],
     {...files('read'), input: ''},
@@ -150,7 +157,7 @@ test.serial('credentials for other clusters are hidden', async (t) => {
 
 /** What is in the user's temporary directory, and what of mirrord's is in the system's, but for other tests' own. */
 function temporaries(): string[] {
-  const others = /^mirrord-[a-z0-9]+-\w{6}$/;
+  const others = /^mirrord-[a-z0-9-]+-\w{6}$/;
   const common = readdirSync('/tmp').filter((name) => /^mirrord/.test(name) && !others.test(name));
   return [...readdirSync(world.temporary), ...common].sort();
 }

@@ -2,17 +2,9 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
+import {useSession} from '../helpers/session.ts';
 
 const demo = useDemo(test, {programs: ['identity.c']});
-
-async function environment(
-  flags: string[],
-  env: Record<string, string>,
-): Promise<Record<string, string>> {
-  const argv = ['python3', demo.program('client.py'), 'environment'];
-  return JSON.parse(await demo.exec(argv, {flags, env})) as Record<string, string>;
-}
-
 const local = {
   'spring.profiles.active': 'dev',
   'BASH_FUNC_f%%': '() { echo; }',
@@ -21,10 +13,14 @@ const local = {
   JAVA_HOME: '/local/java',
   EMPTY: '',
 };
+const session = useSession(test, demo, {env: local});
+
+const tellEnvironment = ['python3', demo.program('client.py'), 'environment'];
+type Environment = Record<string, string>;
 
 test.serial("the pod's variables win over local ones, which otherwise stay", async (t) => {
   const pod = await demo.pod('gateway');
-  const seen = await environment([], local);
+  const seen = JSON.parse(await session.exec(tellEnvironment)) as Environment;
   t.is(pod.env['GREETING'], 'hello from the gateway');
   t.is(seen['GREETING'], pod.env['GREETING']);
   t.is(seen['FEATURE_FLAGS'], pod.env['FEATURE_FLAGS']);
@@ -39,7 +35,7 @@ test.serial("the pod's variables win over local ones, which otherwise stay", asy
 test.serial("variables about tools and directories are never the pod's", async (t) => {
   const pod = await demo.pod('gateway');
   const own = {...local, PATH: `${demo.directory}:/usr/bin:/bin`};
-  const seen = await environment([], own);
+  const seen = JSON.parse(await demo.exec(tellEnvironment, {env: own})) as Environment;
   t.truthy(pod.env['PATH']);
   t.truthy(pod.env['HOME']);
   t.is(seen['PATH'], own.PATH);
@@ -48,15 +44,21 @@ test.serial("variables about tools and directories are never the pod's", async (
 });
 
 test.serial("the agent's token doesn't reach the program", async (t) => {
-  const own = Object.keys(await environment([], {})).filter((name) => /TOKEN/.test(name));
-  t.deepEqual(own, []);
+  const seen = JSON.parse(await session.exec(tellEnvironment)) as Environment;
+  t.deepEqual(
+    Object.keys(seen).filter((name) => /TOKEN/.test(name)),
+    [],
+  );
 });
 
 test.serial("without a TUN the environment is the pod's, and the network is local", async (t) => {
-  const flags = ['--no-tun'];
-  t.is((await environment(flags, local))['GREETING'], 'hello from the gateway');
-  const look = ['sh', '-c', 'hostname; readlink /proc/self/ns/net'];
-  t.is(await demo.exec(look, {flags}), (await demo.run(look)).stdout);
+  const look = 'hostname; readlink /proc/self/ns/net';
+  const script = ['sh', '-c', `echo $GREETING; ${look}`];
+  const outside = (await demo.run(['sh', '-c', look])).stdout;
+  t.is(
+    await demo.exec(script, {flags: ['--no-tun'], env: local}),
+    `hello from the gateway\n${outside}`,
+  );
 });
 
 test.serial(
@@ -116,12 +118,12 @@ test.serial('make in the program works beside the one that called it', async (t)
 
 test.serial('user, group and the owners of files are as outside', async (t) => {
   const look = ['sh', '-c', 'id -un; id -gn; stat -c "%U %G" "$0"', demo.runtime];
-  t.is(await demo.exec(look), (await demo.run(look)).stdout);
+  t.is(await session.exec(look), (await demo.run(look)).stdout);
 });
 
 test.serial('a file that the program makes belongs to the user outside', async (t) => {
   const path = `${demo.directory}/home/made`;
-  await demo.exec(['sh', '-c', 'echo content > "$0"', path]);
+  await session.exec(['sh', '-c', 'echo content > "$0"', path]);
   const look = ['sh', '-c', 'cat "$0"; stat -c %u "$0"', path];
   t.is((await demo.run(look)).stdout, `content\n${(await demo.run(['id', '-u'])).stdout}`);
 });
@@ -131,19 +133,19 @@ for (const file of ['/etc/resolv.conf', '/etc/hosts', '/etc/hostname']) {
     const inPod = await demo.mirrord(['demo', 'enter', 'gateway', 'cat', file]);
     t.is(inPod.status, 0, inPod.stderr);
     // mirrord adds a line for this machine to the hosts.
-    t.true((await demo.exec(['cat', file])).startsWith(inPod.stdout));
+    t.true((await session.exec(['cat', file])).startsWith(inPod.stdout));
     t.not((await demo.run(['cat', file])).stdout, inPod.stdout);
   });
 }
 
 test.serial("hostname -i gives the pod's addresses", async (t) => {
   const {addresses} = await demo.pod('gateway');
-  t.regex(await demo.exec(['hostname', '-i']), new RegExp(addresses.v4));
+  t.regex(await session.exec(['hostname', '-i']), new RegExp(addresses.v4));
 });
 
 test.serial("eth0 has the pod's addresses and MTU, and lo is up", async (t) => {
   const {addresses} = await demo.pod('gateway');
-  const links = JSON.parse(await demo.exec(['ip', '-j', 'addr'])) as {
+  const links = JSON.parse(await session.exec(['ip', '-j', 'addr'])) as {
     ifname: string;
     mtu: number;
     addr_info: {local: string}[];
@@ -160,7 +162,7 @@ test.serial("eth0 has the pod's addresses and MTU, and lo is up", async (t) => {
 });
 
 test.serial('a setuid program of root gains nothing', async (t) => {
-  const {status, stdout, stderr} = await demo.startExec(['su', '-c', 'id -u'], {input: '\n'}).ended;
+  const {status, stdout, stderr} = await session.run(['su', '-c', 'id -u'], '\n');
   t.not(status, 0);
   t.notRegex(stdout + stderr, /^0$/m);
 });
@@ -175,7 +177,7 @@ test.serial('a program can neither change its network nor enter the pod', async 
     'mount -t tmpfs none /tmp',
     `nsenter -t ${pid} -n true`,
   ]) {
-    const {status, stderr} = await demo.startExec(['sh', '-c', attempt]).ended;
+    const {status, stderr} = await session.run(['sh', '-c', attempt]);
     t.not(status, 0, attempt);
     t.regex(stderr, /permitted|denied|must be|superuser/, attempt);
   }

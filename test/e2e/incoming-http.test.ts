@@ -1,36 +1,20 @@
 /** HTTP filters on the embedded cluster: requests to `demo/gateway`'s port 80, asked from another pod. */
 
 import test, {type ExecutionContext} from 'ava';
-import {type Pod, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {finish, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {Gateway} from '../helpers/gateway.ts';
 
 const demo = useDemo(test);
+const gateway = new Gateway(demo);
 const url = 'http://10.244.0.10/asked';
 
 const steal = {MIRRORD_AGENT_TCP_STEAL_TRAFFIC: 'true'};
-let client: Pod;
-let target: Pod;
-
-test.serial.before('the pods are known', async () => {
-  client = await demo.pod('orders-0');
-  target = await demo.pod('gateway');
-});
 
 /** Asks from another pod with curl's arguments; returns the bodies. */
 async function ask(...args: readonly string[]): Promise<string> {
-  const {status, stdout, stderr} = await demo.inPod(client, ['curl', '-s', '-m', '20', ...args]);
+  const {status, stdout, stderr} = await gateway.byClient('curl', '-s', '-m', '20', ...args);
   if (status !== 0) throw new Error(`curl: ${status} ${stderr}`);
   return stdout;
-}
-
-async function inTarget(...argv: readonly string[]): Promise<string> {
-  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-network', '--'];
-  return (await demo.run([...enter, ...argv])).stdout;
-}
-
-/** Whether the port is redirected, or somebody has copies of its packets. */
-async function isTaken(): Promise<boolean> {
-  if (/\b80 timeout/.test(await inTarget('/usr/sbin/nft', 'list', 'ruleset'))) return true;
-  return (await inTarget('cat', '/proc/net/packet')).trim().includes('\n');
 }
 
 /** Starts a server in the gateway's place, and waits until its port's requests come. */
@@ -42,15 +26,8 @@ async function start(t: ExecutionContext, env: Record<string, string>): Promise<
     await running.ended.catch(() => undefined);
   });
   await running.said(/listening\n/);
-  await waitFor('the port to be redirected, or captured', isTaken);
+  await waitFor('the port to be redirected, or captured', () => gateway.isTaken(80));
   return running;
-}
-
-async function finish(running: Running): Promise<string> {
-  running.child.stdin?.end();
-  const {status, stderr} = await running.ended;
-  if (status !== 0) throw new Error(`status ${status}: ${stderr}`);
-  return stderr;
 }
 
 const mine = /^local 10\.244\.0\.11 \d+ at 10\.244\.0\.10 80 worker 0$/m;
@@ -89,7 +66,7 @@ test.serial(
     t.notRegex(first.output.stdout, /for-you/);
     t.notRegex(second.output.stdout, /for-me/);
     t.regex(await ask(...you), theirs);
-    t.is(await inTarget('/usr/sbin/nft', 'list', 'ruleset'), '', 'no rule is left');
+    t.is(await gateway.rules(), '', 'no rule is left');
   },
 );
 

@@ -2,43 +2,19 @@
 
 import {setTimeout as delay} from 'node:timers/promises';
 import test, {type ExecutionContext} from 'ava';
-import {type ExecOptions, type Pod, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {type ExecOptions, finish, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {Gateway, gatewayAddress} from '../helpers/gateway.ts';
 import {allProcesses, isRunning, type ProcessEntry, processEntry} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
-const gateway = '10.244.0.10';
+const gateway = new Gateway(demo);
 
 const steal = {MIRRORD_AGENT_TCP_STEAL_TRAFFIC: 'true'};
-let client: Pod;
-let target: Pod;
-
-test.serial.before('the pods are known', async () => {
-  client = await demo.pod('orders-0');
-  target = await demo.pod('gateway');
-});
 
 /** Asks the gateway from a pod; the body of the answer, or curl's exit status. */
-async function ask(from = client, url = `http://${gateway}/asked`): Promise<string> {
-  const {status, stdout} = await demo.inPod(from, ['curl', '-s', '-m', '5', url]);
+async function ask(url = `http://${gatewayAddress}/asked`, from = 'orders-0'): Promise<string> {
+  const {status, stdout} = await demo.inPod(await demo.pod(from), ['curl', '-s', '-m', '5', url]);
   return status === 0 ? stdout : `curl: ${status}`;
-}
-
-/** What a command says in the target's network. */
-async function inTarget(...command: string[]): Promise<string> {
-  const enter = [demo.launcherPath, 'enter', String(target.pid), '--keep-network', '--'];
-  const {status, stdout, stderr} = await demo.run([...enter, ...command]);
-  if (status !== 0) throw new Error(stderr);
-  return stdout;
-}
-
-/** What nft shows of the rules there. */
-async function rules(): Promise<string> {
-  return await inTarget('/usr/sbin/nft', 'list', 'ruleset');
-}
-
-/** How many sockets have copies of its packets. */
-async function captures(): Promise<number> {
-  return (await inTarget('cat', '/proc/net/packet')).trim().split('\n').length - 1;
 }
 
 /** Starts a program in the gateway's place, and waits until connections come. */
@@ -53,18 +29,8 @@ async function start(
     await running.ended.catch(() => undefined);
   });
   await running.said(/listening\n/);
-  await waitFor(
-    'the port to be redirected, or captured',
-    async () => new RegExp(`\\b${port} timeout`).test(await rules()) || (await captures()) > 0,
-  );
+  await waitFor('the port to be redirected, or captured', () => gateway.isTaken(port));
   return running;
-}
-
-async function finish(running: Running): Promise<string> {
-  running.child.stdin?.end();
-  const {status, stderr} = await running.ended;
-  if (status !== 0) throw new Error(`status ${status}: ${stderr}`);
-  return stderr;
 }
 
 const server = (addresses = '0.0.0.0', workers = 1): string[] => [
@@ -88,14 +54,15 @@ test.serial(
     );
     t.notRegex(await finish(running), /traffic|not available/);
     t.regex(await ask(), /"pod":"gateway"/, 'afterwards the application answers');
-    t.is(await rules(), '', 'no rule is left');
+    t.is(await gateway.rules(), '', 'no rule is left');
   },
 );
 
 test.serial('steal: by IPv6 likewise', async (t) => {
   const running = await start(t, server('::'), {env: steal});
-  const answer = await ask(client, `http://[${target.addresses.v6}]/six`);
-  t.regex(answer, new RegExp(`^local ${client.addresses.v6} \\d+ at ${target.addresses.v6} 80 `));
+  const {v6} = (await gateway.pod()).addresses;
+  const client = (await gateway.client()).addresses.v6;
+  t.regex(await ask(`http://[${v6}]/six`), new RegExp(`^local ${client} \\d+ at ${v6} 80 `));
   await finish(running);
 });
 
@@ -104,12 +71,12 @@ test.serial(
   async (t) => {
     const running = await start(t, server());
     t.regex(await ask(), /"pod":"gateway"/);
-    t.is(await rules(), '', 'nothing is redirected');
+    t.is(await gateway.rules(), '', 'nothing is redirected');
     await running.said(
       /^got GET \/asked HTTP\/1\.1 from 10\.244\.0\.11 \d+ at 10\.244\.0\.10 80$/m,
     );
     await finish(running);
-    t.is(await captures(), 0);
+    t.is(await gateway.captures(), 0);
   },
 );
 
@@ -117,7 +84,7 @@ test.serial('off: nothing comes, and no rule is made', async (t) => {
   const running = demo.startExec(server(), {env: {MIRRORD_AGENT_TCP_STEAL_TRAFFIC: 'false'}});
   await running.said(/listening\n/);
   t.regex(await ask(), /"pod":"gateway"/);
-  t.is(await rules(), '');
+  t.is(await gateway.rules(), '');
   await finish(running);
   t.notRegex(running.output.stdout, /got/);
 });
@@ -149,21 +116,21 @@ test.serial('steal: workers that share the port share the connections', async (t
 test.serial('steal: a caller on the pod’s own localhost is answered too', async (t) => {
   const running = await start(t, server(), {env: steal});
   t.regex(
-    await ask(target, 'http://127.0.0.1/inside'),
+    await ask('http://127.0.0.1/inside', 'gateway'),
     /^local 127\.0\.0\.1 \d+ at 127\.0\.0\.1 80 /,
   );
   t.regex(
-    await ask(target, `http://${gateway}/inside`),
+    await ask(`http://${gatewayAddress}/inside`, 'gateway'),
     /^local 10\.244\.0\.10 \d+ at 10\.244\.0\.10 80 /,
   );
   await finish(running);
 });
 
 /** A client in another pod: says what comes, and passes its input on. Ends its side with its input. */
-function talk(): Running {
+async function talk(): Promise<Running> {
   const script = `
 import socket, sys, threading
-s = socket.create_connection(("${gateway}", 80))
+s = socket.create_connection(("${gatewayAddress}", 80))
 def read():
     try:
         while data := s.recv(65536):
@@ -178,15 +145,7 @@ for line in sys.stdin.buffer:
 s.shutdown(socket.SHUT_WR)
 t.join()
 `;
-  return demo.start([
-    demo.launcherPath,
-    'enter',
-    String(client.pid),
-    '--',
-    'python3',
-    '-c',
-    script,
-  ]);
+  return demo.start(demo.entering(await gateway.client(), ['python3', '-c', script]));
 }
 
 test.serial(
@@ -195,17 +154,17 @@ test.serial(
     const running = await start(t, ['python3', demo.program('listener.py'), '0.0.0.0', '80'], {
       env: steal,
     });
-    const ended = talk();
+    const ended = await talk();
     await ended.said(/from 10\.244\.0\.11\n/);
     ended.child.stdin?.end('hello\n');
     const {stdout} = await ended.ended;
     t.is(stdout.replace('connected\n', ''), 'from 10.244.0.11\nhello\nbye\nend\n');
-    const reset = talk();
+    const reset = await talk();
     await reset.said(/from/);
     reset.child.stdin?.write('!\n');
     await reset.said(/ConnectionResetError/);
     reset.child.kill('SIGKILL');
-    const gone = talk();
+    const gone = await talk();
     await gone.said(/from/);
     gone.child.stdin?.write('unanswered\n');
     await gone.said(/unanswered/);
@@ -222,11 +181,13 @@ test.serial(
     });
     running.child.stdin?.write('close\n');
     await running.said(/closed\n/);
-    await waitFor('the rules to go', async () => (await rules()) === '');
+    await waitFor('the rules to go', async () => (await gateway.rules()) === '');
     t.regex(await ask(), /"pod":"gateway"/);
     running.child.stdin?.write('open\n');
-    await waitFor('the port to be redirected', async () => /80 timeout/.test(await rules()));
-    const again = talk();
+    await waitFor('the port to be redirected', async () =>
+      /80 timeout/.test(await gateway.rules()),
+    );
+    const again = await talk();
     await again.said(/from 10\.244\.0\.11\n/);
     again.child.kill('SIGKILL');
     await finish(running);
@@ -234,7 +195,7 @@ test.serial(
 );
 
 test.serial('steal: connections that exist stay with the application', async (t) => {
-  const early = talk();
+  const early = await talk();
   await early.said(/connected/);
   const running = await start(t, server(), {env: steal});
   t.regex(await ask(), /^local/);
@@ -251,7 +212,7 @@ test.serial('steal: connections that exist stay with the application', async (t)
 });
 
 test.serial('steal, flush_connections: connections that exist are reset', async (t) => {
-  const early = talk();
+  const early = await talk();
   await early.said(/connected/);
   const env = {...steal, MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS: 'true'};
   const running = await start(t, server(), {env});
@@ -312,11 +273,11 @@ for (const [name, kill] of [
       await running.ended;
       await waitFor(
         'the redirect to be gone',
-        async () => !/timeout/.test((await rules()).replace('flags timeout', '')),
+        async () => !/timeout/.test((await gateway.rules()).replace('flags timeout', '')),
       );
       const next = await start(t, server(), {env: steal});
       await finish(next);
-      t.is(await rules(), '', 'the next agent has cleared away what was left');
+      t.is(await gateway.rules(), '', 'the next agent has cleared away what was left');
     },
   );
 }
@@ -331,20 +292,22 @@ for (const [name, end] of [
       const env = {...steal, MIRRORD_HTTP_HEADER_FILTER: '^x-who: me$'};
       const running = await start(t, server(), {env});
       const agent = processEntry(agentPid(running)) as ProcessEntry;
-      const other = talk();
+      const other = await talk();
       await other.said(/connected/);
       other.child.stdin?.write(
         'POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\nfirst\n',
       );
       await waitFor('it to pass through the agent', async () => {
-        const enter = [demo.launcherPath, 'enter', String(target.pid), '--'];
-        const {stdout} = await demo.run([...enter, 'cat', '/proc/self/net/tcp']);
+        const connections = await gateway.inTarget('cat', '/proc/self/net/tcp');
         // To the application from the agent, which has the pod's address: ESTABLISHED.
-        return /: 0A00F40A:[0-9A-F]{4} 0A00F40A:0050 01 /.test(stdout);
+        return /: 0A00F40A:[0-9A-F]{4} 0A00F40A:0050 01 /.test(connections);
       });
       end(running);
       await running.ended;
-      await waitFor('the redirect to be gone', async () => !/\b80 timeout/.test(await rules()));
+      await waitFor(
+        'the redirect to be gone',
+        async () => !/\b80 timeout/.test(await gateway.rules()),
+      );
       t.regex(await ask(), /"pod":"gateway"/);
       t.true(isRunning(agent), 'it still has something to pass on');
 
@@ -358,7 +321,7 @@ for (const [name, end] of [
       t.regex(answer, /Connection: close/);
       other.child.kill('SIGKILL');
       await waitFor('the agent to go', () => !isRunning(agent));
-      t.is(await rules(), '');
+      t.is(await gateway.rules(), '');
     },
   );
 }
@@ -368,7 +331,7 @@ test.serial('a stopped mirrord does not keep the application from its clients', 
   running.child.kill('SIGSTOP');
   // The agent waits for a sign of the client before it gives a connection to the application.
   const answers = await Promise.all([
-    demo.inPod(client, ['curl', '-s', '-m', '15', `http://${gateway}/`]),
+    gateway.byClient('curl', '-s', '-m', '15', `http://${gatewayAddress}/`),
   ]);
   t.regex(answers[0]?.stdout ?? '', /"pod":"gateway"/);
   running.child.kill('SIGCONT');

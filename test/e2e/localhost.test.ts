@@ -1,10 +1,12 @@
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
+import {useSession} from '../helpers/session.ts';
 
 const demo = useDemo(test);
+const session = useSession(test, demo);
 
 async function client(...args: string[]): Promise<string> {
-  return await demo.exec(['python3', demo.program('client.py'), ...args]);
+  return await session.exec(['python3', demo.program('client.py'), ...args]);
 }
 
 const refused = 'Connection refused';
@@ -14,18 +16,18 @@ test.serial("the pod's loopback is reached over IPv4 and IPv6", async (t) => {
     ['127.0.0.1', '127.0.0.1'],
     ['[::1]', '::1'],
   ]) {
-    const output = await demo.exec(['curl', '-sS', '--fail', `http://${host}:9000/x`]);
+    const output = await session.exec(['curl', '-sS', '--fail', `http://${host}:9000/x`]);
     t.deepEqual(JSON.parse(output), {pod: 'gateway', admin: true, path: '/x', client: from});
   }
 });
 
 test.serial("the pod's loopback is reached by the name localhost", async (t) => {
-  t.regex(await demo.exec(['curl', '-sS', '--fail', 'http://localhost:9000/']), /"admin":true/);
+  t.regex(await session.exec(['curl', '-sS', '--fail', 'http://localhost:9000/']), /"admin":true/);
 });
 
 test.serial("a server on all of the pod's addresses is reached on localhost", async (t) => {
   t.regex(
-    await demo.exec(['curl', '-sS', 'http://127.0.0.1:80/x']),
+    await session.exec(['curl', '-sS', 'http://127.0.0.1:80/x']),
     /"pod":"gateway".*"client":"127/,
   );
 });
@@ -41,7 +43,7 @@ test.serial("datagrams of 1 to 9000 bytes reach the pod's loopback", async (t) =
 
 test.serial('a port that nobody has open is refused', async (t) => {
   for (const url of ['http://127.0.0.1:9001/', 'http://[::1]:9001/']) {
-    const {status, stderr} = await demo.startExec(['curl', '-sSv', url]).ended;
+    const {status, stderr} = await session.run(['curl', '-sSv', url]);
     t.is(status, 7);
     t.regex(stderr, /Connection refused/);
   }
@@ -55,19 +57,11 @@ test.serial("a port that only another of the pod's addresses has open is refused
 });
 
 test.serial('a port is reached while a server in the pod has it open', async (t) => {
-  const {pid} = await demo.pod('gateway');
   const python = ['python3', demo.program('client.py')];
   const watcher = demo.startExec([...python, 'watch_localhost', '9100', refused, 'hello', refused]);
   await watcher.said(/^Connection refused\n/);
-  const server = demo.start([
-    demo.launcherPath,
-    'enter',
-    `${pid}`,
-    '--',
-    ...python,
-    'serve_localhost',
-    '9100',
-  ]);
+  const listen = [...python, 'serve_localhost', '9100'];
+  const server = demo.start(demo.entering(await demo.pod('gateway'), listen));
   await watcher.said(/^Connection refused\nhello\n/);
   server.child.kill('SIGKILL');
   t.is((await watcher.ended).stdout, 'Connection refused\nhello\nConnection refused\n');
@@ -91,7 +85,7 @@ test.serial('a local listener on all addresses wins too', async (t) => {
     'a.sendall(b"own")',
     'print(c.recv(10).decode())',
   ].join('\n');
-  t.is(await demo.exec(['python3', '-c', script]), 'own\n');
+  t.is(await session.exec(['python3', '-c', script]), 'own\n');
 });
 
 test.serial("a local UDP socket wins over the pod's while it is open", async (t) => {

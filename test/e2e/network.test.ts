@@ -1,7 +1,9 @@
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
+import {useSession} from '../helpers/session.ts';
 
 const demo = useDemo(test);
+const session = useSession(test, demo);
 
 interface Answer {
   pod: string;
@@ -9,7 +11,7 @@ interface Answer {
 }
 
 async function curl(url: string, ...flags: string[]): Promise<Answer> {
-  return JSON.parse(await demo.exec(['curl', '-sS', '--fail', ...flags, url])) as Answer;
+  return JSON.parse(await session.exec(['curl', '-sS', '--fail', ...flags, url])) as Answer;
 }
 
 test.serial('a service is reached by its short name', async (t) => {
@@ -34,7 +36,7 @@ test.serial('a pod is reached by its address, by which it knows the client too',
 
 test.serial('repeated calls of a service reach all its replicas', async (t) => {
   const calls = 'for i in $(seq 40); do curl -sS --fail http://orders/; done';
-  const answers = (await demo.exec(['sh', '-c', calls])).trim().split('\n');
+  const answers = (await session.exec(['sh', '-c', calls])).trim().split('\n');
   const replicas = answers.map((line) => (JSON.parse(line) as Answer).pod);
   t.is(replicas.length, 40);
   t.deepEqual([...new Set(replicas)].sort(), ['orders-0', 'orders-1']);
@@ -43,7 +45,7 @@ test.serial('repeated calls of a service reach all its replicas', async (t) => {
 test.serial('a POST of 300 kB arrives whole', async (t) => {
   const body = 'x'.repeat(300_000);
   const argv = ['curl', '-sS', '--fail', '-H', 'Expect:', '--data-binary', '@-', 'http://chat/'];
-  const answer = JSON.parse(await demo.exec(argv, {input: body})) as {
+  const answer = JSON.parse(await session.exec(argv, body)) as {
     method: string;
     headers: Record<string, string>;
     body: string;
@@ -71,41 +73,32 @@ test.serial('a pod is reached by its IPv6 address', async (t) => {
 
 test.serial('a name of both families is reached by either', async (t) => {
   const {addresses} = await demo.pod('orders-0');
-  for (const [flag, address] of [
-    ['-4', addresses.v4],
-    ['-6', addresses.v6],
-  ] as const) {
-    const argv = ['curl', '-sS', '--fail', flag, 'http://gateway/who'];
-    const answer = JSON.parse(await demo.exec(argv, {target: 'demo/orders-0'})) as Answer;
-    t.is(answer.pod, 'gateway');
-    t.is(answer.client, address);
-  }
+  const script = 'for flag in -4 -6; do curl -sS --fail $flag http://gateway/who; echo; done';
+  const said = await demo.exec(['sh', '-c', script], {target: 'demo/orders-0'});
+  const answers = said.split('\n').filter((line) => line !== '');
+  t.deepEqual(
+    answers.map((line) => JSON.parse(line) as Answer).map(({pod, client}) => [pod, client]),
+    [addresses.v4, addresses.v6].map((address) => ['gateway', address]),
+  );
 });
 
 test.serial('another pod answers ping over IPv4', async (t) => {
   const {addresses} = await demo.pod('echo');
-  const output = await demo.exec(['ping', '-n', '-c', '2', '-i', '0.2', addresses.v4]);
+  const output = await session.exec(['ping', '-n', '-c', '2', '-i', '0.2', addresses.v4]);
   t.regex(output, new RegExp(`64 bytes from ${addresses.v4}: icmp_seq=2`));
   t.regex(output, /2 packets transmitted, 2 received/);
 });
 
 test.serial('another pod answers ping over IPv6', async (t) => {
   const {addresses} = await demo.pod('echo');
-  const output = await demo.exec(['ping', '-6', '-n', '-c', '2', '-i', '0.2', addresses.v6]);
+  const output = await session.exec(['ping', '-6', '-n', '-c', '2', '-i', '0.2', addresses.v6]);
   t.regex(output, new RegExp(`64 bytes from ${addresses.v6}: icmp_seq=2`));
   t.regex(output, /2 packets transmitted, 2 received/);
 });
 
 test.serial('nobody answers ping at an address where nobody is', async (t) => {
-  const {status, stdout} = await demo.startExec([
-    'ping',
-    '-n',
-    '-c',
-    '1',
-    '-W',
-    '1',
-    '10.244.0.250',
-  ]).ended;
+  const ping = ['ping', '-n', '-c', '1', '-W', '1', '10.244.0.250'];
+  const {status, stdout} = await session.run(ping);
   t.is(status, 1);
   t.regex(stdout, /1 packets transmitted, 0 received/);
 });

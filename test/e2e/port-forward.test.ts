@@ -4,20 +4,13 @@ import {once} from 'node:events';
 import {createServer} from 'node:http';
 import net from 'node:net';
 import test, {type ExecutionContext} from 'ava';
-import {type Pod, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {Gateway, gatewayAddress} from '../helpers/gateway.ts';
 import {freePort} from '../helpers/ports.ts';
 import {allProcesses} from '../helpers/processes.ts';
 
 const demo = useDemo(test);
-const gateway = '10.244.0.10';
-
-let client: Pod;
-let target: Pod;
-
-test.serial.before('the pods are known', async () => {
-  client = await demo.pod('orders-0');
-  target = await demo.pod('gateway');
-});
+const gateway = new Gateway(demo);
 
 /** Starts it, and waits until it says that it forwards. */
 async function start(t: ExecutionContext, ...flags: string[]): Promise<Running> {
@@ -43,8 +36,8 @@ async function fetchText(port: number, path = '/'): Promise<string> {
 
 /** Asks the gateway from another pod. */
 async function ask(path: string): Promise<string> {
-  const url = `http://${gateway}${path}`;
-  return (await demo.inPod(client, ['curl', '-s', '-m', '5', url])).stdout;
+  const url = `http://${gatewayAddress}${path}`;
+  return (await gateway.byClient('curl', '-s', '-m', '5', url)).stdout;
 }
 
 test.serial(
@@ -54,7 +47,7 @@ test.serial(
     const running = await start(
       t,
       ...['-L', `${service}:orders:80`],
-      ...['-L', `${own}:localhost:80,${address}:${client.addresses.v4}:8080`],
+      ...['-L', `${own}:localhost:80,${address}:${(await gateway.client()).addresses.v4}:8080`],
     );
     t.regex(await fetchText(service), /"pod":"orders-/);
     t.regex(await fetchText(own, '/here'), /"pod":"gateway".*"path":"\/here"/);
@@ -71,10 +64,8 @@ test.serial(
 
 test.serial('-L: 16 MiB and a half-close cross both ways; a refusal is a reset', async (t) => {
   const [echo, refused] = [await freePort(), await freePort()];
-  const server = demo.start([
-    ...[demo.launcherPath, 'enter', String(target.pid), '--'],
-    ...['python3', demo.program('listener.py'), '127.0.0.1', '4321'],
-  ]);
+  const listener = ['python3', demo.program('listener.py'), '127.0.0.1', '4321'];
+  const server = demo.start(demo.entering(await gateway.pod(), listener));
   t.teardown(() => server.child.kill('SIGKILL'));
   await server.said(/listening/);
   const running = await start(t, '-L', `${echo}:127.0.0.1:4321`, '-L', `${refused}:localhost:4322`);

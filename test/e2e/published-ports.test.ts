@@ -4,10 +4,12 @@ import {once} from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
 import test from 'ava';
-import {type Running, useDemo, waitFor} from '../helpers/e2e.ts';
+import {finish, type Running, useDemo, waitFor} from '../helpers/e2e.ts';
 import {freePort} from '../helpers/ports.ts';
+import {useSession} from '../helpers/session.ts';
 
 const demo = useDemo(test);
+const session = useSession(test, demo);
 
 async function tryConnect(port: number, host = '127.0.0.1'): Promise<net.Socket | undefined> {
   const socket = net.connect({host, port, allowHalfOpen: true});
@@ -40,13 +42,6 @@ async function startListener(host: string, port: number): Promise<Running> {
   const running = demo.startExec(['python3', demo.program('listener.py'), host, `${port}`]);
   await running.said(/^listening\n/);
   return running;
-}
-
-async function finish(running: Running): Promise<string> {
-  running.child.stdin?.end();
-  const {status, stderr} = await running.ended;
-  if (status !== 0) throw new Error(`status ${status}: ${stderr}`);
-  return stderr;
 }
 
 for (const [where, bound, client] of [
@@ -282,7 +277,7 @@ for (const [family, host] of [
     const {port} = server.address() as net.AddressInfo;
     const url = `http://host.mirrord.internal:${port}/`;
     for (const flag of ['-4', '-6']) {
-      t.is(await demo.exec(['curl', '-sS', flag, url]), 'this machine');
+      t.is(await session.exec(['curl', '-sS', flag, url]), 'this machine');
     }
     server.close();
   });
@@ -305,7 +300,7 @@ for (const [family, host] of [
       'data, sender = s.recvfrom(100)',
       'print(data.decode(), sender[:2] == to[:2])',
     ].join('\n');
-    t.is(await demo.exec(['python3', '-c', script, family, `${port}`]), 'ping! True\n');
+    t.is(await session.exec(['python3', '-c', script, family, `${port}`]), 'ping! True\n');
     socket.close();
   });
 }
@@ -313,7 +308,7 @@ for (const [family, host] of [
 test.serial("host.mirrord.internal refuses what this machine's loopback refuses", async (t) => {
   const port = await freePort();
   const url = `http://host.mirrord.internal:${port}/`;
-  const {status, stderr} = await demo.startExec(['curl', '-sS', url]).ended;
+  const {status, stderr} = await session.run(['curl', '-sS', url]);
   t.is(status, 7, stderr);
 });
 
@@ -328,5 +323,5 @@ test.serial('a datagram that nobody here takes fails with ECONNREFUSED', async (
     'try: s.recv(1)',
     'except OSError as e: print(e.strerror)',
   ].join('\n');
-  t.is(await demo.exec(['python3', '-c', script, `${port}`]), 'Connection refused\n');
+  t.is(await session.exec(['python3', '-c', script, `${port}`]), 'Connection refused\n');
 });

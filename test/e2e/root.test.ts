@@ -31,11 +31,9 @@ asRoot.serial('root has no IPv6 where it is switched off', async (t) => {
 asRoot.serial("root finds a unix socket of the pod's; nothing of it is left", async (t) => {
   const directory = `/run/mirrord-e2e-root-${process.pid}`;
   const path = `${directory}/x.sock`;
-  const {pid} = await demo.pod('gateway');
   const source = readFileSync(demo.program('unix.py'), 'utf8');
   const python = ['/usr/bin/python3', '-c', source, 'serve', 'stream', path];
-  const enter = [demo.launcherPath, 'enter', String(pid), '--mount', '--'];
-  const server = demo.start([...enter, ...python]);
+  const server = demo.start(demo.entering(await demo.pod('gateway'), python, '--mount'));
   t.teardown(() => void server.child.kill('SIGKILL'));
   await server.said(/listening/);
   const output = await demo.exec(

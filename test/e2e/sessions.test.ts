@@ -1,4 +1,4 @@
-import {chmodSync, existsSync, mkdirSync, rmSync, statSync} from 'node:fs';
+import {chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync} from 'node:fs';
 import net from 'node:net';
 import {join} from 'node:path';
 import test from 'ava';
@@ -11,8 +11,13 @@ const directory = join(demo.runtime, 'mirrord/sessions');
 
 // A session that a failed test has left would fail those after it too.
 test.serial.afterEach.always(async () => {
-  await demo.mirrord(['session', 'stop', '--all']);
+  if (sockets().length > 0) await demo.mirrord(['session', 'stop', '--all']);
 });
+
+function sockets(): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).filter((name) => name.endsWith('.sock'));
+}
 
 async function list(): Promise<SessionInfo[]> {
   const {status, stdout, stderr} = await demo.mirrord(['session', 'list', '-o', 'json']);
@@ -24,8 +29,10 @@ async function list(): Promise<SessionInfo[]> {
 async function startSession(
   argv: readonly string[] = ['cat'],
 ): Promise<{running: Running; session: SessionInfo}> {
+  const before = sockets();
   const running = demo.startExec(argv);
   const session = await waitFor('a session', async () => {
+    if (sockets().every((name) => before.includes(name))) return undefined;
     const launchers = processTree(running.pid).map(({pid}) => pid);
     return (await list()).find(({launcherPid}) => launchers.includes(launcherPid));
   });

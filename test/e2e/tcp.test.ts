@@ -4,8 +4,10 @@ import test from 'ava';
 import {patternBlock} from '../../cli/demo/servers/pattern.ts';
 import {useDemo, waitFor} from '../helpers/e2e.ts';
 import {peakMemory, processTree, signal} from '../helpers/processes.ts';
+import {useSession} from '../helpers/session.ts';
 
 const demo = useDemo(test);
+const session = useSession(test, demo);
 
 const gibibyte = 1024 ** 3;
 const echo = '10.244.0.13';
@@ -23,9 +25,9 @@ async function runServer(pod: string, ...args: string[]): Promise<string> {
 }
 
 test.serial('1 GiB from the program arrives unchanged', async (t) => {
-  const [sent, received] = (await demo.exec(client('upload', 'echo', '5001', `${gibibyte}`))).split(
-    '\n',
-  );
+  const [sent, received] = (
+    await session.exec(client('upload', 'echo', '5001', `${gibibyte}`))
+  ).split('\n');
   t.deepEqual(JSON.parse(received ?? ''), {bytes: gibibyte, sha256: sent});
 });
 
@@ -33,28 +35,31 @@ test.serial('1 GiB to the program arrives unchanged', async (t) => {
   const hash = createHash('sha256');
   const block = patternBlock();
   for (let hashed = 0; hashed < gibibyte; hashed += block.length) hash.update(block);
-  const output = await demo.exec(client('download', 'echo', '5002', `${gibibyte}`));
+  const output = await session.exec(client('download', 'echo', '5002', `${gibibyte}`));
   t.is(output, `${gibibyte} ${hash.digest('hex')}\n`);
 });
 
 test.serial('64 MiB over IPv6 arrive unchanged', async (t) => {
   const size = 64 * 1024 ** 2;
   const argv = client('upload', 'fd00:10:244::13', '5001', `${size}`);
-  const [sent, received] = (await demo.exec(argv)).split('\n');
+  const [sent, received] = (await session.exec(argv)).split('\n');
   t.deepEqual(JSON.parse(received ?? ''), {bytes: size, sha256: sent});
 });
 
 test.serial('1,000 connections are open at once, and each carries data', async (t) => {
-  t.is(await demo.exec(client('many', echo, '7', '1000')), '1000\n');
+  t.is(await session.exec(client('many', echo, '7', '1000')), '1000\n');
 });
 
 test.serial('a program that has shut down its side still gets the answer', async (t) => {
-  t.is(await demo.exec(client('half_close', 'echo', '7')), 'before the end\n');
+  t.is(await session.exec(client('half_close', 'echo', '7')), 'before the end\n');
 });
 
 test.serial('a program to which the peer has shut down its side can still send', async (t) => {
   const address = await runServer('closer', 'half_closing_server', '7100');
-  t.is(await demo.exec(client('talk_after_end', address, '7100')), 'hello and goodbye\n140000\n');
+  t.is(
+    await session.exec(client('talk_after_end', address, '7100')),
+    'hello and goodbye\n140000\n',
+  );
 });
 
 test.serial(
@@ -74,7 +79,7 @@ test.serial(
 
 test.serial('a connection that the peer resets is reset for the program', async (t) => {
   const address = await runServer('resetter', 'resetting_server', '7200');
-  t.is(await demo.exec(client('be_reset', address, '7200')), 'Connection reset by peer\n');
+  t.is(await session.exec(client('be_reset', address, '7200')), 'Connection reset by peer\n');
 });
 
 test.serial('a program killed amid a transfer leaves no connection in the pod', async (t) => {

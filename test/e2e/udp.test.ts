@@ -1,12 +1,14 @@
 import test from 'ava';
 import {useDemo} from '../helpers/e2e.ts';
+import {useSession} from '../helpers/session.ts';
 
 const demo = useDemo(test);
+const session = useSession(test, demo);
 
 const echo = {v4: '10.244.0.13', v6: 'fd00:10:244::13', service: '10.96.0.22'};
 
 async function client(...args: string[]): Promise<string[]> {
-  const output = await demo.exec(['python3', demo.program('client.py'), ...args]);
+  const output = await session.exec(['python3', demo.program('client.py'), ...args]);
   return output.trim().split('\n');
 }
 

@@ -27,12 +27,12 @@ async function serve(
   name: string,
   before: readonly string[] = [],
 ): Promise<Running> {
-  const {pid} = await demo.pod('gateway');
-  const enter = [demo.launcherPath, 'enter', String(pid), '--mount', '--keep-capabilities', '--'];
   // The pod doesn't have the tests' files.
   const source = readFileSync(demo.program('unix.py'), 'utf8');
   const python = ['/usr/bin/python3', '-c', source, 'serve', type, name];
-  const server = demo.start([...enter, ...before, ...python]);
+  const pod = await demo.pod('gateway');
+  const flags = ['--mount', '--keep-capabilities'];
+  const server = demo.start(demo.entering(pod, [...before, ...python], ...flags));
   t.teardown(() => void server.child.kill('SIGKILL'));
   await server.said(/listening/);
   return server;
@@ -73,9 +73,8 @@ test.serial('curl and socat find the socket', async (t) => {
   await serve(t, 'stream', path);
   const socat = `printf hello | socat -t 20 - UNIX-CONNECT:${path}`;
   const curl = `curl -sS --max-time 2 --http0.9 --unix-socket ${path} http://x/ || true`;
-  const output = await demo.exec(['sh', '-c', `${socat}; ${curl}`], options('tools.sock'));
-  t.regex(output, /hello$/);
-  t.regex(await demo.exec(['stat', '-c', '%F', path], options('tools.sock')), /^socket$/m);
+  const script = `${socat}; ${curl}; echo; stat -c %F ${path}`;
+  t.regex(await demo.exec(['sh', '-c', script], options('tools.sock')), /hello\nsocket\n$/);
 });
 
 test.serial('records keep their boundaries, also empty ones, and their end', async (t) => {
@@ -180,15 +179,14 @@ test.serial(
 );
 
 test.serial("links of the pod lead nowhere but in the pod's own files", async (t) => {
-  const {pid} = await demo.pod('gateway');
   const outside = join(demo.temporary, 'outside.sock');
   const local = demo.start(unix('serve', 'stream', outside));
   t.teardown(() => void local.child.kill('SIGKILL'));
   await local.said(/listening/);
   t.teardown(() => unlinkSync(outside));
   const link = `mkdir -p ${foreign} && ln -sf ../../../../..${outside} ${foreign}/link.sock`;
-  const enter = [demo.launcherPath, 'enter', String(pid), '--mount', '--'];
-  t.is((await demo.run([...enter, '/bin/sh', '-c', link])).status, 0);
+  const entering = demo.entering(await demo.pod('gateway'), ['/bin/sh', '-c', link], '--mount');
+  t.is((await demo.run(entering)).status, 0);
   const path = `${foreign}/link.sock`;
   t.is(await demo.exec(unix('connect', 'stream', path), options(`^${path}$`)), 'ENOENT\n');
 });

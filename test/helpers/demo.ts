@@ -3,7 +3,6 @@
  */
 
 import {readdirSync, readFileSync, readlinkSync} from 'node:fs';
-import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {insidePod} from '../../cli/demo/client.ts';
 import {type DemoStatus, NotRunningError, type PodStatus, request} from '../../cli/demo/control.ts';
@@ -11,13 +10,22 @@ import {type Finished, type RunOptions, runAsUser, userDirectory} from './user.t
 
 const mirrord = fileURLToPath(new URL('../../bin/mirrord', import.meta.url));
 
-/** Waits until `condition` holds; fails with `what` after ten seconds. */
-export async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`in vain waited until ${what}`);
-    await delay(10);
+/** Asks the supervisor of the demo of a runtime directory itself, which is quicker than the command. */
+async function statusOf(runtime: string): Promise<DemoStatus | {running: false}> {
+  try {
+    return await request<DemoStatus>(`${runtime}/mirrord/demo/socket`, {operation: 'status'});
+  } catch (error) {
+    if (error instanceof NotRunningError) return {running: false};
+    throw error;
   }
+}
+
+/** What such a demo tells of a pod. */
+export async function podOf(runtime: string, name: string): Promise<PodStatus> {
+  const status = await statusOf(runtime);
+  const pod = status.running ? status.pods.find((each) => each.name === name) : undefined;
+  if (pod === undefined) throw new Error(`the demo has no pod ${name}`);
+  return pod;
 }
 
 export class TestDemo implements AsyncDisposable {
@@ -50,22 +58,12 @@ export class TestDemo implements AsyncDisposable {
     return JSON.parse(stdout) as DemoStatus;
   }
 
-  /** Asks the supervisor itself, which is quicker than the command. */
   async status(): Promise<DemoStatus | {running: false}> {
-    try {
-      const socket = `${this.runtime}/mirrord/demo/socket`;
-      return await request<DemoStatus>(socket, {operation: 'status'});
-    } catch (error) {
-      if (error instanceof NotRunningError) return {running: false};
-      throw error;
-    }
+    return await statusOf(this.runtime);
   }
 
   async pod(name: string): Promise<PodStatus> {
-    const status = await this.status();
-    const pod = status.running ? status.pods.find((each) => each.name === name) : undefined;
-    if (pod === undefined) throw new Error(`the demo has no pod ${name}`);
-    return pod;
+    return await podOf(this.runtime, name);
   }
 
   /** Runs a program in a pod, with the pod's environment and files. */

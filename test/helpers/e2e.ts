@@ -11,7 +11,9 @@ import {basename, join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import type {TestFn} from 'ava';
+import type {PodStatus} from '../../cli/demo/control.ts';
 import {compileCache} from './compile-cache.ts';
+import {podOf} from './demo.ts';
 import {systemPath} from './needs.ts';
 import {processesNaming} from './processes.ts';
 import {type OrdinaryUser, ordinaryUser} from './user.ts';
@@ -45,6 +47,8 @@ export interface RunOptions {
   /** More variables. */
   env?: Record<string, string>;
   cwd?: string;
+  /** False: it may run for longer than tests wait. */
+  hasDeadline?: boolean;
 }
 
 export interface ExecOptions extends RunOptions {
@@ -65,14 +69,6 @@ export interface Running {
   said(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
-/** What `mirrord demo status --json` tells of a pod. */
-export interface Pod {
-  name: string;
-  pid: number;
-  addresses: {v4: string; v6: string};
-  env: Record<string, string>;
-}
-
 /** Waits until `condition` gives something that is neither undefined nor false. */
 export async function waitFor<T>(
   what: string,
@@ -85,6 +81,14 @@ export async function waitFor<T>(
     if (performance.now() > deadline) throw new Error(`in vain waited for: ${what}`);
     await delay(pauseMs);
   }
+}
+
+/** Ends the input of a program, which then ends with status 0; returns what it has written to standard error. */
+export async function finish({child, ended}: Running): Promise<string> {
+  child.stdin?.end();
+  const {status, stderr} = await ended;
+  if (status !== 0) throw new Error(`status ${status}: ${stderr}`);
+  return stderr;
 }
 
 /** A world; `useDemo` opens and closes it around a file's tests. */
@@ -142,7 +146,7 @@ export class World {
       },
       stdio: 'pipe',
     });
-    return watch(child, options.input, argv.join(' '));
+    return watch(child, argv.join(' '), options);
   }
 
   /** Runs a program as the user, to its end. */
@@ -168,17 +172,18 @@ export class World {
     throw new Error(`${argv.join(' ')}: status ${status}\n${stdout}${stderr}`);
   }
 
-  /** Runs a local program in the real network of a pod, without mirrord. */
-  async inPod(pod: Pod, argv: readonly string[]): Promise<Result> {
-    return await this.run([this.launcherPath, 'enter', String(pod.pid), '--', ...argv]);
+  /** What runs a local program in the real network of a pod, without mirrord; `flags` are the launcher's. */
+  entering({pid}: PodStatus, argv: readonly string[], ...flags: readonly string[]): string[] {
+    return [this.launcherPath, 'enter', String(pid), ...flags, '--', ...argv];
   }
 
-  async pod(name: string): Promise<Pod> {
-    const {stdout} = await this.mirrord(['demo', 'status', '--json']);
-    const {pods} = JSON.parse(stdout) as {pods: Pod[]};
-    const found = pods.find((pod) => pod.name === name);
-    if (found === undefined) throw new Error(`the demo has no pod ${name}`);
-    return found;
+  /** Runs a local program so. */
+  async inPod(pod: PodStatus, argv: readonly string[]): Promise<Result> {
+    return await this.run(this.entering(pod, argv));
+  }
+
+  async pod(name: string): Promise<PodStatus> {
+    return await podOf(this.runtime, name);
   }
 
   /** Makes the checkout readable for the user, and compiles programs: `x.c`, `X.java`, or a Go module's directory. */
@@ -230,7 +235,11 @@ function compile(name: string, directory: string): void {
   else run('go', ['build', '-buildvcs=false', '-o', output, '.'], source);
 }
 
-function watch(child: ChildProcess, input: string | undefined, command: string): Running {
+function watch(
+  child: ChildProcess,
+  command: string,
+  {input, hasDeadline = true}: RunOptions,
+): Running {
   const output = {stdout: '', stderr: ''};
   for (const name of ['stdout', 'stderr'] as const) {
     child[name]?.setEncoding('utf8').on('data', (text: string) => {
@@ -241,10 +250,11 @@ function watch(child: ChildProcess, input: string | undefined, command: string):
   child.stdin?.on('error', () => undefined);
   if (input !== undefined) child.stdin?.end(input);
   const ended = new Promise<Result>((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const giveUp = (): void => {
       child.kill('SIGKILL');
       reject(new Error(`${command} doesn't end; it wrote:\n${output.stdout}${output.stderr}`));
-    }, programDeadlineMs).unref();
+    };
+    const timer = hasDeadline ? setTimeout(giveUp, programDeadlineMs).unref() : undefined;
     child.once('error', reject);
     child.once('close', (code, signal) => {
       clearTimeout(timer);

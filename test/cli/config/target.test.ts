@@ -37,6 +37,9 @@ for (const text of [
   'label/a',
   'process/x',
   'process/0',
+  'demo',
+  'demo/',
+  'demo/a/b',
   'demo/a/container/c',
   '__proto__/a',
 ]) {

@@ -4,9 +4,10 @@ import {join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
 import {type FileClient, hostFiles, podFiles} from '../../../layer/files/file-client.ts';
 import {FileSystem} from '../../../layer/files/file-system.ts';
-import {startAgent, until} from '../../helpers/agent.ts';
+import {startAgent} from '../../helpers/agent.ts';
 import {fields, fuse, fuseKernel} from '../../helpers/fuse-kernel.ts';
 import {processTree, signal} from '../../helpers/processes.ts';
+import {until} from '../../helpers/until.ts';
 
 const {EIO} = os.constants.errno;
 

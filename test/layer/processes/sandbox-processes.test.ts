@@ -9,7 +9,7 @@ import {
   SandboxProcesses,
   type SandboxProcessesOptions,
 } from '../../../layer/processes/sandbox-processes.ts';
-import {until} from '../../helpers/demo.ts';
+import {waitFor} from '../../helpers/e2e.ts';
 
 /** Starts a program that says a line when it runs, and then sleeps. */
 async function start(script: string, argv0 = 'sh'): Promise<ChildProcess & Disposable> {
@@ -32,7 +32,7 @@ test('the first process is known, and who comes later', async (t) => {
   using processes = ours();
   t.true(find(processes, process.pid)?.names.has('node'));
   using child = await start('echo; read x');
-  await until('it is seen', () => find(processes, child.pid) !== undefined);
+  await waitFor('it is seen', () => find(processes, child.pid) !== undefined);
   t.true(find(processes, child.pid)?.names.has('sh'));
   t.deepEqual([processes.counters.full, processes.counters.left], [0, 0]);
 });
@@ -47,10 +47,13 @@ test('all of /proc is read where the kernel does not tell its last pid', async (
 test('a process that becomes another program has another name and judgement', async (t) => {
   using processes = ours({classify: ({names}) => names.has('sleep')});
   using child = await start('echo; read x; exec sleep 1000');
-  await until('it is seen', () => find(processes, child.pid) !== undefined);
+  await waitFor('it is seen', () => find(processes, child.pid) !== undefined);
   t.false(find(processes, child.pid)?.isMarked);
   child.stdin?.write('\n');
-  await until('its name is another', () => find(processes, child.pid)?.names.has('sleep') === true);
+  await waitFor(
+    'its name is another',
+    () => find(processes, child.pid)?.names.has('sleep') === true,
+  );
   t.true(find(processes, child.pid)?.isMarked);
 });
 
@@ -63,19 +66,19 @@ test('a process is known by its file, by its argv[0], and by the title it gives 
   using processes = ours();
   using child = spawn('bash', ['-c', titled], {stdio: ['ignore', 'pipe', 'inherit']});
   await once(child.stdout, 'data');
-  await until('it is seen', () => find(processes, child.pid)?.names.has('npm') === true);
+  await waitFor('it is seen', () => find(processes, child.pid)?.names.has('npm') === true);
   t.deepEqual([...(find(processes, child.pid)?.names ?? [])].sort(), ['node', 'npm']);
   using shell = await start('echo; read x', '/x/third');
-  await until('it is seen', () => find(processes, shell.pid)?.names.has('third') === true);
+  await waitFor('it is seen', () => find(processes, shell.pid)?.names.has('third') === true);
   t.true(find(processes, shell.pid)?.names.has('sh'));
 });
 
 test('a process that has ended is forgotten', async (t) => {
   using processes = ours();
   using child = await start('echo; read x');
-  await until('it is seen', () => find(processes, child.pid) !== undefined);
+  await waitFor('it is seen', () => find(processes, child.pid) !== undefined);
   child.kill('SIGKILL');
-  await until('it is forgotten', () => find(processes, child.pid) === undefined);
+  await waitFor('it is forgotten', () => find(processes, child.pid) === undefined);
   t.pass();
 });
 
@@ -91,7 +94,7 @@ input()`;
   processes.look();
   using child = spawn('python3', ['-c', script]);
   const [line] = await once(child.stdout, 'data');
-  await until('it is seen', () => find(processes, child.pid) !== undefined);
+  await waitFor('it is seen', () => find(processes, child.pid) !== undefined);
   const pids = new Set([...processes.values()].map(({pid}) => pid));
   const threads = String(line).trim().split(' ').map(Number);
   t.is(threads.length, 8);

@@ -397,7 +397,8 @@ for (const [name, options, code, message] of [
     /not ready after 1 s: .*Insufficient cpu/,
   ],
 ] as [string, Start, string, RegExp][]) {
-  test.serial(`${name}: ${code}, and nothing is left`, async (t) => {
+  // These wait for the cluster most of the time, and run side by side when the others are over.
+  test(`${name}: ${code}, and nothing is left`, async (t) => {
     const error = await t.throwsAsync(start(t, options), {code});
     t.regex(error?.message ?? '', message);
     await noneLeft();
@@ -511,48 +512,41 @@ test.serial('a target that is deleted ends the session of both kinds', async (t)
   }
 });
 
-/** Starts `mirrord exec` on the cluster, in a process group of its own. */
-async function exec(
-  agent: Record<string, unknown>,
-  argv: readonly string[],
-): Promise<ChildProcess> {
-  return spawn(mirrord, ['exec', '-t', 'deployment/gateway', '-n', 'demo', '--', ...argv], {
+/** Has `mirrord exec` run a program on the cluster, and waits until it runs. */
+async function exec(t: ExecutionContext, env: Record<string, string> = {}): Promise<ChildProcess> {
+  const script = 'curl -sf http://orders/ && echo up && exec sleep 1000';
+  const program = ['-t', 'deployment/gateway', '-n', 'demo', '--', 'sh', '-c', script];
+  const child = spawn(mirrord, ['exec', ...program], {
     env: {
       ...process.env,
       KUBECONFIG: await cluster.kubeconfig(),
       MIRRORD_AGENT_IMAGE: image,
       // What the agent waits for a client that was killed.
       MIRRORD_AGENT_RESUME_WINDOW: '5',
-      ...(agent['ephemeral'] === true && {MIRRORD_EPHEMERAL_CONTAINER: 'true'}),
+      ...env,
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  t.teardown(() => child.kill('SIGKILL'));
+  let said = '';
+  child.stdout?.on('data', (text) => (said += text));
+  await waitFor('the program runs', () => /up\n$/.test(said));
+  return child;
 }
 
-for (const ephemeral of [false, true]) {
-  const kind = ephemeral ? 'an ephemeral agent' : 'an agent with a Job';
-  test.serial(
-    `SIGKILL of mirrord: ${kind} ends by itself, and the target is as it was`,
-    async (t) => {
-      const before = await snapshot('gateway');
-      const child = await exec({ephemeral}, [
-        'sh',
-        '-c',
-        'curl -sf http://orders/ && echo up && exec sleep 1000',
-      ]);
-      t.teardown(() => child.kill('SIGKILL'));
-      let said = '';
-      child.stdout?.on('data', (text) => (said += text));
-      await waitFor('the program runs', () => /up\n$/.test(said));
-      child.kill('SIGKILL');
-      await noneLeft();
-      await waitFor('no agent runs in the pod', async () => {
-        const {status} = await podOf('gateway');
-        return (status.ephemeralContainerStatuses ?? []).every(
-          ({state}) => state.running === undefined,
-        );
-      });
-      t.deepEqual(await snapshot('gateway'), before);
-    },
-  );
-}
+test.serial(
+  'SIGKILL of mirrord: agents of both kinds end by themselves, and the target is as it was',
+  async (t) => {
+    const before = await snapshot('gateway');
+    const both = await Promise.all([exec(t), exec(t, {MIRRORD_EPHEMERAL_CONTAINER: 'true'})]);
+    for (const child of both) child.kill('SIGKILL');
+    await noneLeft();
+    await waitFor('no agent runs in the pod', async () => {
+      const {status} = await podOf('gateway');
+      return (status.ephemeralContainerStatuses ?? []).every(
+        ({state}) => state.running === undefined,
+      );
+    });
+    t.deepEqual(await snapshot('gateway'), before);
+  },
+);

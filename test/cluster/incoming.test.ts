@@ -1,9 +1,11 @@
 import ava, {type ExecutionContext} from 'ava';
 import {clusterTest, useCluster} from '../helpers/cluster.ts';
 import {useClusterWorld} from '../helpers/cluster-world.ts';
-import {type Running, waitFor} from '../helpers/e2e.ts';
-import {allProcesses, signal} from '../helpers/processes.ts';
+import {finish, type Running, waitFor} from '../helpers/e2e.ts';
+import {allProcesses, type ProcessEntry, signal} from '../helpers/processes.ts';
 import {askFromPod, serveInPod, serving} from './h2c.ts';
+import {processesOf} from './node/cgroups.ts';
+import {clusterName} from './node/place.ts';
 
 const test = clusterTest(ava);
 const cluster = useCluster(test);
@@ -141,16 +143,15 @@ async function started(t: ExecutionContext, name: string, flags: readonly string
   return running;
 }
 
-async function finish({child, ended}: Running): Promise<string> {
-  child.stdin?.end();
-  const {status, stderr} = await ended;
-  if (status !== 0) throw new Error(`status ${status}: ${stderr}`);
-  return stderr;
+/** This cluster's: another one may run besides. */
+function nodeProcesses(): ProcessEntry[] {
+  const pids = new Set(processesOf(clusterName()));
+  return allProcesses().filter(({pid}) => pids.has(pid));
 }
 
 /** Processes of agents at their targets. */
 function agents(): number[] {
-  return allProcesses()
+  return nodeProcesses()
     .filter(({command}) => /node .*agent\/main\.ts .*--listen4-fd/.test(command))
     .filter(({command}) => !command.startsWith('launcher ')) // the first process of its container
     .map(({pid}) => pid);
@@ -158,7 +159,7 @@ function agents(): number[] {
 
 /** Of containers of agents. */
 function firstProcesses(): number[] {
-  return allProcesses()
+  return nodeProcesses()
     .filter(({command}) => command.startsWith('launcher enter ') && command.includes(' --first '))
     .map(({pid}) => pid);
 }

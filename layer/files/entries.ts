@@ -203,7 +203,8 @@ export class Entries {
     const swaps = request.flags === EXCHANGE;
     if (old.source === 'host') {
       sources.made(newPath);
-      const mayHold = (place: Place): boolean => tree.named(place)?.ino === undefined;
+      const mayHold = ({parent, name}: Place): boolean =>
+        tree.child(parent, name)?.ino === undefined;
       if (mayHold(from) || (swaps && mayHold(to))) sources.moved(oldPath, newPath, swaps);
     }
     if (!swaps) sources.removed(oldPath);

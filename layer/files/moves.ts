@@ -64,7 +64,7 @@ export class Moves {
     ] as const;
     return places.flatMap(([id, name]) => {
       const parent = this.#tree.get(id);
-      return (parent && this.#tree.named({parent, name: latin1(name)})) ?? [];
+      return (parent && this.#tree.child(parent, latin1(name))) ?? [];
     });
   }
 

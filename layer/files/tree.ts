@@ -204,11 +204,6 @@ export class FileTree {
     this.#release(node);
   }
 
-  /** What has a name, as far as it is known. */
-  named(place: Place): FileNode | undefined {
-    return this.#byName.get(keyOf(place));
-  }
-
   /** Notes that a name is gone. */
   remove(parent: FileNode, name: string): void {
     const node = this.#byName.get(keyOf({parent, name}));

@@ -100,8 +100,13 @@ export type FileOperation = keyof typeof FILE_OPERATION;
 export const OPEN_NO_FOLLOW = 1 << 30;
 /** Likewise: to open what is open, whatever has its name by now. */
 export const OPEN_BY_HANDLE = 1 << 29;
+/**
+ * What a question is about: a path, or a path whose last link is followed, or a handle; or, of `stat`, a path whose directory is to be
+ * there (ESTALE).
+ */
+export const SUBJECT = {path: 0, followed: 1, handle: 2, name: 3} as const;
 /** The version that `hello` answers with. */
-export const FILES_VERSION = 4;
+export const FILES_VERSION = 5;
 /** Bytes of a file in one request or answer. */
 export const FILE_DATA_BYTES = 1_048_576;
 /** What comes besides: two paths, an attribute. */

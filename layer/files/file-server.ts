@@ -239,9 +239,9 @@ export class FileServer implements Disposable {
       if (error instanceof ProtocolError) this.counters.badAnswers++;
       else if (!(error instanceof FileError)) this.counters.bugs++;
       errno = error instanceof FileError ? error.errno : EIO;
-      if (errno === ENOENT && this.#staleNames.isStale(request)) {
-        this.counters.stale++;
-        errno = ESTALE;
+      if (errno === ENOENT || (errno === ESTALE && request.name === 'lookup')) {
+        errno = this.#staleNames.isStale(request, errno) ? ESTALE : ENOENT;
+        if (errno === ESTALE) this.counters.stale++;
       }
     }
     const running = this.#running.get(request.unique);

@@ -11,7 +11,7 @@
 
 import os from 'node:os';
 import {posix} from 'node:path';
-import {FileRequest} from '../../tunnel/files.ts';
+import {FileRequest, SUBJECT} from '../../tunnel/files.ts';
 import {kindOf, present, S_IFDIR, S_IFLNK, scaffoldAttributes} from './attributes.ts';
 import type {FilesContext} from './context.ts';
 import {FileError} from './file-client.ts';
@@ -19,7 +19,7 @@ import type {Snapshots} from './snapshots.ts';
 import type {Spot} from './sources.ts';
 import type {Source} from './tree.ts';
 
-const {ENOENT} = os.constants.errno;
+const {ENOENT, ESTALE} = os.constants.errno;
 
 /** What a name is. */
 export interface Found {
@@ -32,7 +32,7 @@ export interface Found {
 
 type FindContext = Pick<FilesContext, 'sources' | 'scaffold' | 'snapshots'>;
 
-/** Looks at a path, one character for each byte. Rejects with FileError. */
+/** Looks at a path, one character for each byte. Rejects with FileError: ESTALE if what should be its directory is not there. */
 export async function findEntry(context: FindContext, path: string): Promise<Found> {
   const {sources, scaffold, snapshots} = context;
   try {
@@ -51,7 +51,8 @@ export async function findEntry(context: FindContext, path: string): Promise<Fou
       const attributes = scaffoldAttributes(path.length + 2);
       return {source: 'scaffold', isFollowed: false, attributes};
     }
-    const ours = error.errno === ENOENT ? await ourDirectory(context, path) : undefined;
+    const isMissing = error.errno === ENOENT || error.errno === ESTALE;
+    const ours = isMissing ? await ourDirectory(context, path) : undefined;
     if (ours === undefined) throw error;
     return {source: 'host', isFollowed: false, attributes: ours};
   }
@@ -63,7 +64,7 @@ async function ourDirectory({sources}: FindContext, path: string): Promise<Uint8
     return undefined;
   }
   try {
-    const attributes = await stat(sources.at(path, 'host'), false);
+    const attributes = await stat(sources.at(path, 'host'), SUBJECT.path);
     return kindOf(attributes) === S_IFDIR ? attributes : undefined;
   } catch (error) {
     if (error instanceof FileError) return undefined;
@@ -81,7 +82,7 @@ async function findLink(
   const target = posix.resolve(posix.dirname(path), Buffer.from(bytes).toString('latin1'));
   if (!scaffold.has(path) && sources.decide(target, 'read') === 'pod') return link;
   try {
-    return {source: spot.source, isFollowed: true, attributes: await stat(spot, true)};
+    return {source: spot.source, isFollowed: true, attributes: await stat(spot, SUBJECT.followed)};
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     return link; // it leads nowhere
@@ -91,14 +92,14 @@ async function findLink(
 /** Asks for a name, and has it noted if it is not there. */
 async function look(spot: Spot, snapshots: Snapshots): Promise<Uint8Array> {
   try {
-    return await stat(spot, false);
+    return await stat(spot, SUBJECT.name);
   } catch (error) {
     if (spot.source === 'pod') snapshots.missed(spot.path);
     throw error;
   }
 }
 
-async function stat(spot: Spot, follows: boolean): Promise<Uint8Array> {
-  const request = new FileRequest('stat').u8(follows ? 1 : 0).string(spot.path);
+async function stat(spot: Spot, how: number): Promise<Uint8Array> {
+  const request = new FileRequest('stat').u8(how).string(spot.path);
   return present(await spot.client.request(request));
 }

@@ -4,7 +4,7 @@
  */
 
 import os from 'node:os';
-import type {FileRequest} from '../../tunnel/files.ts';
+import {type FileRequest, SUBJECT} from '../../tunnel/files.ts';
 import type {FilesContext} from './context.ts';
 import {type FileClient, FileError} from './file-client.ts';
 import type {Access} from './policy.ts';
@@ -77,10 +77,10 @@ export class Nodes {
     open: OpenHandle | undefined,
   ): Promise<Uint8Array> {
     if (open !== undefined) {
-      return await open.client.request(request.u8(2).u32(open.remote));
+      return await open.client.request(request.u8(SUBJECT.handle).u32(open.remote));
     }
     const {client, path} = this.spot(node, access);
-    return await client.request(request.u8(node.isFollowed ? 1 : 0).string(path));
+    return await client.request(request.u8(pathOf(node)).string(path));
   }
 
   /** Asks about what is at the path of a node, or open of it. */
@@ -93,13 +93,9 @@ export class Nodes {
     bytes?: Uint8Array,
   ): Promise<Uint8Array> {
     const open = this.ownHandle(node, undefined, access);
-    if (open !== undefined) request.u8(2).u32(number).u32(open.remote);
+    if (open !== undefined) request.u8(SUBJECT.handle).u32(number).u32(open.remote);
     const spot = open ?? this.spot(node, access);
-    if ('path' in spot)
-      request
-        .u8(node.isFollowed ? 1 : 0)
-        .u32(number)
-        .string(spot.path);
+    if ('path' in spot) request.u8(pathOf(node)).u32(number).string(spot.path);
     for (const name of names) request.string(name);
     return await spot.client.request(request, bytes);
   }
@@ -124,4 +120,9 @@ export function handleOf(
     any ??= open;
   }
   return access === 'read' && node.isGone ? any : undefined;
+}
+
+/** How a node's path is meant. */
+function pathOf({isFollowed}: FileNode): number {
+  return isFollowed ? SUBJECT.followed : SUBJECT.path;
 }

@@ -7,7 +7,7 @@
  */
 
 import os from 'node:os';
-import {type FileEntry, FileRequest, parseEntries} from '../../tunnel/files.ts';
+import {type FileEntry, FileRequest, parseEntries, SUBJECT} from '../../tunnel/files.ts';
 import {
   inoOf,
   isKnown,
@@ -257,7 +257,7 @@ export class OpenDirectory implements Holder, Disposable {
   async #isThere(path: string, source: Spot['source']): Promise<boolean> {
     const spot = this.#options.context.sources.at(path, source);
     try {
-      await spot.client.request(new FileRequest('stat').u8(0).string(spot.path));
+      await spot.client.request(new FileRequest('stat').u8(SUBJECT.path).string(spot.path));
       return true;
     } catch (error) {
       if (error instanceof FileError) return false;

@@ -17,7 +17,7 @@ import {
   statSync,
 } from 'node:fs';
 import {compileSooner} from '../../sockets/compile-sooner.ts';
-import {type FileEntry, FileRequest, parseOpenedDirectory} from '../../tunnel/files.ts';
+import {type FileEntry, FileRequest, parseOpenedDirectory, SUBJECT} from '../../tunnel/files.ts';
 import type {Mux} from '../../tunnel/mux.ts';
 import type {Log} from '../log.ts';
 import {fuseDevice, goNear, stayAwake} from '../native/native.ts';
@@ -137,7 +137,9 @@ export async function serveFiles(options: ServeFilesOptions): Promise<ServedFile
 /** What a path is in the pod, its links followed; undefined: it has none. */
 async function kindInPod(path: string, pod: FileClient): Promise<number | undefined> {
   try {
-    return kindOf(await pod.request(new FileRequest('stat').u8(1).string(Buffer.from(path))));
+    return kindOf(
+      await pod.request(new FileRequest('stat').u8(SUBJECT.followed).string(Buffer.from(path))),
+    );
   } catch (error) {
     if (error instanceof FileError) return undefined;
     throw error;

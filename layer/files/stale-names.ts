@@ -5,15 +5,19 @@
  * on the way anew (fs/namei.c, LOOKUP_REVAL), and so finds what is there, or that nothing is.
  *
  * Of a directory he is told that it is gone: who is in it would hear of ESTALE himself. So is who writes on this machine
- * what is read in the pod: it was not found here.
+ * what is read in the pod: it was not found here. Who looks for a name in a directory that is gone is told ESTALE once: the next time he is
+ * in it himself.
  */
 
 import {constants} from 'node:fs';
+import os from 'node:os';
 import type {FilesContext} from './context.ts';
 import type {FuseRequest} from './fuse/request.ts';
 import {accessMask} from './open-place.ts';
 import type {Access} from './policy.ts';
 import type {FileNode} from './tree.ts';
+
+const {ESTALE} = os.constants.errno;
 
 /** For which access a request asks about a file that was found before; undefined: it asks about a name. */
 function accessOf(request: FuseRequest): Access | undefined {
@@ -47,18 +51,27 @@ export class StaleNames {
     this.#context = context;
   }
 
-  /** Whether a request that failed since there is no such file should be made again, of what is there by now. */
-  isStale(request: FuseRequest): boolean {
-    const {tree, sources, changed, now} = this.#context;
-    const access = accessOf(request);
-    if (access === undefined || !('node' in request)) return false;
-    const node = tree.get(request.node);
-    if (node?.ino === undefined) return false;
-    if (access === 'write' && sources.decide(tree.path(node), access) !== node.source) return false;
-    // It was looked at anew, and is there: what can't be opened for all that is not there for who opens it.
-    if (node.checkedAt > (this.#doubts.get(node) ?? Number.POSITIVE_INFINITY)) return false;
+  /** Whether a request that failed with ENOENT or ESTALE should be made again, of what is there by now. */
+  isStale(request: FuseRequest, errno: number): boolean {
+    const {tree, changed, now} = this.#context;
+    const node = 'node' in request ? tree.get(request.node) : undefined;
+    if (node === undefined) return false;
+    const isDoubtful =
+      request.name === 'lookup'
+        ? errno === ESTALE && !this.#doubts.delete(node)
+        : this.#isFileDoubtful(request, node);
+    if (!isDoubtful) return false;
     this.#doubts.set(node, now());
     changed(node); // what is remembered of directories is as old
     return true;
+  }
+
+  #isFileDoubtful(request: FuseRequest, node: FileNode): boolean {
+    const {tree, sources} = this.#context;
+    const access = accessOf(request);
+    if (access === undefined || node.ino === undefined) return false;
+    if (access === 'write' && sources.decide(tree.path(node), access) !== node.source) return false;
+    // It was looked at anew, and is there: what can't be opened for all that is not there for who opens it.
+    return node.checkedAt <= (this.#doubts.get(node) ?? Number.POSITIVE_INFINITY);
   }
 }

@@ -51,7 +51,7 @@
 #include "launcher.h"
 
 #define FILES_FD 3
-#define VERSION 4
+#define VERSION 5
 #define DATA_MAX (1024 * 1024)
 #define REQUEST_MAX (DATA_MAX + 16 * 1024)
 #define ANSWER_MAX DATA_MAX
@@ -210,15 +210,25 @@ static int say_hello(void) {
   return 0;
 }
 
+/* Tells a name that is not there from one whose directory is not: ESTALE. */
+static int not_there(char *path) {
+  const char *name;
+  int parent = resolve_parent(path, &name);
+  int result = parent >= 0 || (errno != ENOENT && errno != ENOTDIR) ? ENOENT : ESTALE;
+  if (parent >= 0) close(parent);
+  return errno = result, -1;
+}
+
 static int file_status(void) {
   char path[PATH_MAX];
-  int kind = (int)take(1); /* 0: a path, 1: a path whose links are followed, 2: a handle */
+  int kind = (int)take(1); /* 0: a path, 1: a path whose links are followed, 2: a handle, 3: a name in a directory */
   if (kind == 2) {
     struct handle *h = handle_of((uint32_t)take(4), 0);
     return h ? put_attributes(h->fd) : -1;
   }
   if (!take_string(path, sizeof path)) return 0;
-  int fd = resolve_entry(path, kind);
+  int fd = resolve_entry(path, kind == 1);
+  if (fd < 0 && kind == 3 && (errno == ENOENT || errno == ENOTDIR)) return not_there(path);
   return fd < 0 ? -1 : close_with(fd, put_attributes(fd));
 }
 

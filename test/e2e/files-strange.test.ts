@@ -211,17 +211,22 @@ test.serial('O_DIRECT, and locks between programs', async (t) => {
 test.serial("what another process of the pod's changes is seen a second later", async (t) => {
   await inPod('mkdir -p /app/shared/v1; cd /app/shared; echo one | tee x > v1/x; ln -s v1 data');
   const script = `
-    cd /app/shared; cat x; test -e y || echo none; read _
+    cd /app/shared; cat x; test -e y || echo none; test -d data; read _
+    cat data/x
     while ! grep -q two x || ! grep -q two data/x || ! test -e y; do :; done
     cat x y`;
   const running = world.startExec(['sh', '-c', script]);
   await running.said(/one\nnone\n/);
-  await inPod('cd /app/shared; echo two > x; mv x z; cp z x; echo new > y');
+  // As a ConfigMap is changed: whoever looks finds the old or the new one, even if he has found the directory before.
+  const change = (from: string, to: string): string =>
+    `cd /app/shared; mkdir ${to}; cp x ${to}; ln -s ${to} new; mv -T new data; rm -r ${from}`;
+  await inPod(change('v1', 'v2'));
   running.child.stdin?.end('\n');
-  // As a ConfigMap is changed: whoever looks finds the old or the new one.
-  await inPod('cd /app/shared; mkdir v2; cp x v2; ln -s v2 new; mv -T new data; rm -r v1');
+  await running.said(/one\nnone\none\n/);
+  await inPod('cd /app/shared; echo two > x; mv x z; cp z x; echo new > y');
+  await inPod(change('v2', 'v3'));
   const {stdout, stderr} = await running.ended;
-  t.is(stdout, 'one\nnone\ntwo\nnew\n');
+  t.is(stdout, 'one\nnone\none\ntwo\nnew\n');
   t.notRegex(stderr, /data/);
   await inPod('rm -r /app/shared');
 });

@@ -4,6 +4,7 @@ import {
   lutimesSync,
   mkdirSync,
   renameSync,
+  rmdirSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -130,6 +131,25 @@ test('who is in a directory that is being renamed does not see it', async (t) =>
     [renamed, opened, listed].map(({errno}) => errno),
     [0, 0, 0],
   );
+});
+
+test('who looks for a name in a directory that the pod has no more is to look for that anew, but not who is in it', async (t) => {
+  const {root, files} = await openTarget(t);
+  const {ask, server} = fuseKernel(files);
+  mkdirSync(join(root, 'directory'));
+  const {body} = await ask('lookup', Buffer.from('directory\0'), 1);
+  const directory = Number(body.readBigUInt64LE(0));
+  const look = async (): Promise<number> =>
+    (await ask('lookup', Buffer.from('file\0'), directory)).errno;
+  t.is(await look(), 0); // a name that is not there
+  rmdirSync(join(root, 'directory'));
+  const {ESTALE, ENOENT} = os.constants.errno;
+  t.is(await look(), ESTALE);
+  t.is(await look(), ENOENT);
+  // Likewise if something else is in its place.
+  writeFileSync(join(root, 'directory'), '');
+  t.is(await look(), ESTALE);
+  t.is(server.counters.stale, 2);
 });
 
 test('a request that hangs fails with EINTR after it was interrupted', async (t) => {

@@ -19,20 +19,30 @@ import {FileError, type Identity} from './file-client.ts';
 import {
   MAX_REQUEST_BYTES,
   MINOR_OF_MAPPED_DIRECT_IO,
+  MINOR_OF_PRUNING,
   MINOR_OF_ZEROED_ENDS,
   NOTIFY_INVALIDATE,
+  NOTIFY_PRUNE,
   NOTIFY_STORE,
   OLDEST_MINOR,
   OUT_HEADER_BYTES,
   VERSION,
 } from './fuse/protocol.ts';
-import {emitCount, emitInit, emitOutdated, emitStored, writeHeader} from './fuse/reply.ts';
+import {
+  emitCount,
+  emitInit,
+  emitOutdated,
+  emitPruned,
+  emitStored,
+  writeHeader,
+} from './fuse/reply.ts';
 import {type FuseRequest, parseRequest, type RequestOf} from './fuse/request.ts';
 import {lifetimes} from './lifetimes.ts';
 import {type Asked, Moves} from './moves.ts';
 import type {Nearness} from './nearness.ts';
 import {Nodes} from './nodes.ts';
 import {OpenFiles} from './open-files.ts';
+import {Pruning} from './pruning.ts';
 import type {Reading} from './read-buffers.ts';
 import {Snapshots} from './snapshots.ts';
 import type {Sources} from './sources.ts';
@@ -108,6 +118,8 @@ export class FileServer implements Disposable {
   readonly #options: FileServerOptions;
   readonly #tree = new FileTree();
   readonly #staleNames: StaleNames;
+  /** Undefined where the kernel can't. */
+  #pruning: Pruning | undefined;
   readonly #moves = new Moves(this.#tree);
   readonly #nodes: Nodes;
   readonly #entries: Entries;
@@ -150,9 +162,10 @@ export class FileServer implements Disposable {
     this.#attributes = new ExtendedAttributes(this.#nodes);
   }
 
-  /** What became of reading ahead, of writing behind and of looking around. */
+  /** What became of reading ahead, of writing behind and of looking around, and how many nodes the kernel was asked to drop. */
   get tricks(): object {
-    return {...this.#files.counters, ...this.#snapshots.counters};
+    const {asked: pruned = 0} = this.#pruning ?? {};
+    return {...this.#files.counters, ...this.#snapshots.counters, pruned};
   }
 
   /** Nodes and open files that are known now. */
@@ -253,6 +266,7 @@ export class FileServer implements Disposable {
       this.#options.vigil?.ended();
     }
     reading?.release();
+    if (this.#pruning?.isDue === true) this.#prune(this.#pruning.next());
   }
 
   async #do(request: FuseRequest): Promise<Uint8Array> {
@@ -331,6 +345,7 @@ export class FileServer implements Disposable {
     }
     this.#files.mayBypass = request.minor >= MINOR_OF_MAPPED_DIRECT_IO;
     this.#files.mayGive = request.minor >= MINOR_OF_ZEROED_ENDS;
+    if (request.minor >= MINOR_OF_PRUNING) this.#pruning = new Pruning(this.#tree);
     this.#reply(request.unique, 0, [emitInit(request)]);
   }
 
@@ -342,6 +357,10 @@ export class FileServer implements Disposable {
     this.counters.given++;
     const result = this.#notify(NOTIFY_STORE, [emitStored(node, content.length), content]);
     if (result !== 0) this.counters.unwanted++;
+  }
+
+  #prune(nodes: readonly number[]): void {
+    if (nodes.length > 0) this.#notify(NOTIFY_PRUNE, [emitPruned(nodes)]);
   }
 
   /** Sends a message that answers nothing, which has a kind in the place of an errno. Returns 0 or a negative errno. */

@@ -108,6 +108,16 @@ export class FileTree {
     return this.#byId.size;
   }
 
+  /** How many there have ever been. */
+  get made(): number {
+    return this.#lastId;
+  }
+
+  /** All, the oldest first, and those that come to be meanwhile. */
+  nodes(): IterableIterator<FileNode> {
+    return this.#byId.values();
+  }
+
   get(id: number): FileNode | undefined {
     return this.#byId.get(id);
   }

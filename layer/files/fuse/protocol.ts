@@ -57,6 +57,9 @@ export const MINOR_OF_MAPPED_DIRECT_IO = 39;
 /** From Linux 6.12 on, what is stored is followed by zeros up to the end of its last page, and not by what was in that memory. */
 export const MINOR_OF_ZEROED_ENDS = 41;
 
+/** From Linux 6.18 on, it can be asked to drop nodes. */
+export const MINOR_OF_PRUNING = 45;
+
 /** What both sides can, of INIT. */
 export const INIT_FLAG = {
   asyncRead: 1 << 0,
@@ -93,6 +96,8 @@ export const O_APPEND = 0o2000;
 export const NOTIFY_INVALIDATE = 2;
 /** FUSE_NOTIFY_STORE: what the kernel's cache is to have of a node. */
 export const NOTIFY_STORE = 4;
+/** FUSE_NOTIFY_PRUNE: which nodes the kernel is to drop. */
+export const NOTIFY_PRUNE = 9;
 
 /** What SETATTR changes. */
 export const SETATTR = {

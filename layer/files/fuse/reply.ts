@@ -152,6 +152,16 @@ export function emitStored(node: number, length: number): Uint8Array {
   return bytes;
 }
 
+/** Says which nodes are to be dropped (struct fuse_notify_prune_out). */
+export function emitPruned(nodes: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(16 + 8 * nodes.length);
+  const view = viewOf(bytes);
+  view.setUint32(0, nodes.length, true);
+  for (const [index, node] of nodes.entries())
+    view.setBigUint64(16 + 8 * index, BigInt(node), true);
+  return bytes;
+}
+
 /** Entries of a directory, as many as fit. */
 export class DirectoryReply {
   readonly #bytes: Uint8Array;

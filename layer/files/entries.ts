@@ -26,7 +26,7 @@ import {lifetimes, passage, younger} from './lifetimes.ts';
 import type {Nodes} from './nodes.ts';
 import type {FileNode, Place, Source} from './tree.ts';
 
-const {ENOENT, EXDEV, EINVAL} = os.constants.errno;
+const {ENOENT, ESTALE, EXDEV, EINVAL} = os.constants.errno;
 
 /** renameat2(2)'s RENAME_EXCHANGE. */
 const EXCHANGE = 2;
@@ -44,11 +44,16 @@ export class Entries {
 
   async lookup(request: RequestOf<'lookup'>): Promise<Uint8Array> {
     const parent = this.#nodes.directory(request.node);
+    const {tree, sources} = this.#context;
     const name = latin1(request.child);
+    const path = tree.childPath(parent, name);
     try {
-      return this.#enter(parent, name, await this.find(this.#context.tree.childPath(parent, name)));
+      return this.#enter(parent, name, await this.find(path));
     } catch (error) {
-      if (!(error instanceof FileError) || error.errno !== ENOENT) throw error;
+      if (!(error instanceof FileError)) throw error;
+      // Where this machine has a directory that the pod has not, the pod has nothing in it.
+      const isMissing = error.errno === ESTALE && sources.decide(path, 'read') !== parent.source;
+      if (error.errno !== ENOENT && !isMissing) throw error;
       return emitEntry({node: 0, lifetimes: lifetimes.pod});
     }
   }
